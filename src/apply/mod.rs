@@ -1,0 +1,1 @@
+//! Planned changes carried out on the clusters: order, parallelism, journal, progress, retries.

@@ -1,0 +1,1 @@
+//! The commands: one file each, with arguments, help and a call; the logic lives below.

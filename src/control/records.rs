@@ -1,0 +1,206 @@
+//! The records of the internal topics, in their versioned form.
+//!
+//! `_kmirror.links` (one partition, compacted) holds desired state: links, mirror incarnations and
+//! the lock of whoever is changing them. `_kmirror.offsets` (compacted) holds progress: anchors and
+//! the offset map. Keys are ids, never names; every value carries `version`, and a reader that
+//! meets a newer version stops instead of guessing. Both topics live on the destination cluster.
+
+use std::fmt;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::topology::selector::{RenameRule, TopicSelector};
+
+/// The version written by this build, and the newest one it reads.
+pub const RECORD_VERSION: u16 = 1;
+
+pub const LINKS_TOPIC: &str = "_kmirror.links";
+pub const OFFSETS_TOPIC: &str = "_kmirror.offsets";
+pub const WORK_TOPIC: &str = "_kmirror.work";
+/// Partitions of [`OFFSETS_TOPIC`]; a key's partition is derived from the key alone.
+pub const OFFSETS_PARTITIONS: i32 = 8;
+/// Slots that workers share: partitions of [`WORK_TOPIC`].
+pub const WORK_SLOTS: i32 = 64;
+/// The transactional id whose holder may write [`LINKS_TOPIC`] (KIP-98 fencing makes it one at a time).
+pub const CONTROL_TRANSACTIONAL_ID: &str = "kmirror-control";
+/// The consumer group of the workers of a destination.
+pub const WORKER_GROUP: &str = "kmirror";
+
+/// One mirror's life: a link and the two topics by id. A recreated topic is another incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct IncarnationId {
+    pub link: Uuid,
+    /// Nil where the source's brokers know no topic ids (before 2.8).
+    pub source_topic: Uuid,
+    pub destination_topic: Uuid,
+}
+
+impl fmt::Display for IncarnationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}/{}/{}",
+            self.link, self.source_topic, self.destination_topic
+        )
+    }
+}
+
+/// Key of a record in [`LINKS_TOPIC`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LinksKey {
+    Lock,
+    Link { id: Uuid },
+    Mirror { id: IncarnationId },
+}
+
+/// Who is changing the control records, since when and with which command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockRecord {
+    pub version: u16,
+    /// `user@host (pid)`.
+    pub holder: String,
+    /// Milliseconds since the epoch.
+    pub since_ms: i64,
+    /// `apply`, `run`.
+    pub command: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    File,
+    Rest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DesiredState {
+    Active,
+    Paused,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartSpec {
+    Earliest,
+    Latest,
+    /// Milliseconds since the epoch.
+    Timestamp(i64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimestampsSpec {
+    AsConsumed,
+    Original,
+}
+
+/// A link as it was applied: what workers obey.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LinkRecord {
+    pub version: u16,
+    pub id: Uuid,
+    /// A label, unique per destination.
+    pub name: String,
+    pub owner: Owner,
+    pub source_cluster_id: String,
+    pub destination_cluster_id: String,
+    pub topics: Vec<TopicSelector>,
+    pub exclude: Vec<TopicSelector>,
+    pub rename: RenameRule,
+    pub auto_create: bool,
+    pub start: StartSpec,
+    pub timestamps: TimestampsSpec,
+    pub replication_factor: Option<i16>,
+    pub state: DesiredState,
+    /// Settings of single mirrors by source topic name.
+    pub mirrors: IndexMap<String, MirrorSettings>,
+    /// Raised by every change, so that a stale file cannot undo a later state.
+    pub generation: u64,
+}
+
+/// What a link says of one mirror.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorSettings {
+    pub rename_to: Option<String>,
+    pub state: Option<DesiredState>,
+    pub replication_factor: Option<i16>,
+    pub config: IndexMap<String, String>,
+}
+
+/// One incarnation: the two topics and the producer id that it writes with for life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorRecord {
+    pub version: u16,
+    pub id: IncarnationId,
+    pub source_topic: String,
+    pub destination_topic: String,
+    /// Allocated before the first write (`InitProducerId`), shared by the partitions.
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub state: DesiredState,
+    /// Partitions to which the link's `start` applies; those added later begin at the earliest offset.
+    pub initial_partitions: i32,
+    pub generation: u64,
+}
+
+/// Key of a record in [`OFFSETS_TOPIC`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum OffsetsKey {
+    Progress {
+        id: IncarnationId,
+        partition: i32,
+    },
+    /// A piece of the offset map; `chunk` counts from 0.
+    Map {
+        id: IncarnationId,
+        partition: i32,
+        chunk: u32,
+    },
+}
+
+/// A pair of offsets known to correspond, and how many records had been written before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// The next source offset to copy.
+    pub source_offset: i64,
+    /// Leader epoch of the last batch copied before it, -1 if none.
+    pub source_leader_epoch: i32,
+    /// The destination offset that record gets.
+    pub destination_offset: i64,
+    /// Data records written to the partition before it; the sequence number is this modulo 2^31.
+    pub count: i64,
+    /// Epoch of the producer id.
+    pub epoch: i16,
+}
+
+/// Progress of one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressRecord {
+    pub version: u16,
+    /// Oldest first; the last 8 at most, never empty.
+    pub anchors: Vec<Anchor>,
+    /// Index of the map chunk that is still growing.
+    pub map_chunk: u32,
+}
+
+/// `count` consecutive records: source offsets from `source` have destination offsets from `destination`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub source: i64,
+    pub destination: i64,
+    pub count: i64,
+}
+
+/// A piece of the exact offset map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapRecord {
+    pub version: u16,
+    /// Delta-coded: `[source gap, destination gap, count]` after the end of the run before
+    /// (the first one counts from offset 0).
+    pub runs: Vec<[i64; 3]>,
+}

@@ -1,0 +1,1 @@
+//! The wire client: connections, version negotiation, routing, and typed, batched calls over them.

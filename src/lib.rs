@@ -1,0 +1,14 @@
+//! kmirror: declarative mirroring between Kafka clusters.
+//!
+//! Start at [`cli`] for the commands; docs/architecture.md draws the house.
+
+pub mod apply;
+pub mod cli;
+pub mod control;
+pub mod kafka;
+pub mod mirror;
+pub mod observe;
+pub mod plan;
+pub mod report;
+pub mod sandbox;
+pub mod topology;

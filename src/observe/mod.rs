@@ -1,0 +1,1 @@
+//! Live clusters observed in batched calls.

@@ -1,0 +1,1 @@
+//! Plans and findings turned into text, JSON and other documents.

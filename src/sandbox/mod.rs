@@ -1,0 +1,1 @@
+//! The embedded broker: in memory, on loopback, for trying things and for tests.

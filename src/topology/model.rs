@@ -1,0 +1,137 @@
+//! The resolved topology: what a file means once every mistake has been ruled out.
+//!
+//! Everything that a later stage may want to point at keeps its place in the user's file
+//! ([`Spanned`]), so that a plan line can cite `file:line`. Nothing here does I/O.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+
+use super::selector::{RenameRule, TopicSelector};
+
+/// A place in the topology file. `line` and `column` count from 1; `start..end` are byte offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+    pub line: u32,
+    pub column: u32,
+}
+
+/// A value together with the place that asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spanned<T> {
+    pub value: T,
+    pub span: Span,
+}
+
+/// One validated topology file.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// The path as the user typed it, for `file:line` citations.
+    pub path: PathBuf,
+    pub clusters: IndexMap<String, Cluster>,
+    pub links: IndexMap<String, Link>,
+}
+
+/// A Kafka cluster that the file names.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    pub name: String,
+    /// `host:port` entries, never empty.
+    pub bootstrap_servers: Vec<String>,
+    /// Optional pin: on another cluster nothing is planned or done.
+    pub cluster_id: Option<Spanned<String>>,
+    /// Topics that the file owns and that are no mirrors, by name.
+    pub topics: IndexMap<String, OwnedTopic>,
+    pub span: Span,
+}
+
+/// A topic that the file owns on one cluster.
+#[derive(Clone, Debug)]
+pub struct OwnedTopic {
+    pub name: String,
+    /// `None`: the broker's default when the topic is created, and whatever it has afterwards.
+    pub partitions: Option<Spanned<i32>>,
+    pub replication_factor: Option<Spanned<i16>>,
+    /// Topic configs that the file sets explicitly, as Kafka spells keys and values.
+    pub config: IndexMap<String, Spanned<String>>,
+    pub span: Span,
+}
+
+/// A link from one cluster to another with the rule for what it mirrors.
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub name: String,
+    /// Key into [`Topology::clusters`].
+    pub source: String,
+    /// Key into [`Topology::clusters`].
+    pub destination: String,
+    /// Former name, when the link was renamed (`moved = "old-name"`).
+    pub moved: Option<Spanned<String>>,
+    /// In the order of the file.
+    pub topics: Vec<Spanned<TopicSelector>>,
+    pub exclude: Vec<Spanned<TopicSelector>>,
+    pub rename: RenameRule,
+    /// Whether workers create topics that match later (decision 1).
+    pub auto_create: bool,
+    pub start: Start,
+    pub offsets: OffsetsPolicy,
+    pub timestamps: Timestamps,
+    /// `None`: the source topic's own.
+    pub replication_factor: Option<Spanned<i16>>,
+    pub state: LinkState,
+    /// Settings of single mirrors, by source topic name. A name listed here is mirrored.
+    pub mirrors: IndexMap<String, Mirror>,
+    pub span: Span,
+}
+
+/// Settings of one mirror, by its source topic.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    pub source_topic: String,
+    /// Explicit destination name; wins over the link's rename rule.
+    pub rename_to: Option<Spanned<String>>,
+    pub state: Option<Spanned<MirrorState>>,
+    pub replication_factor: Option<Spanned<i16>>,
+    /// Overrides what is synced from the source topic.
+    pub config: IndexMap<String, Spanned<String>>,
+    pub span: Span,
+}
+
+/// Where a mirror that has never copied anything begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    Earliest,
+    Latest,
+    /// Milliseconds since the epoch, from an RFC 3339 time.
+    Timestamp(i64),
+}
+
+/// What is asked of destination offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetsPolicy {
+    /// An exact map from source to destination offsets; equal where nothing had to be left out.
+    Translate,
+}
+
+/// What timestamp a consumer of the mirror sees for batches that the source stamped on append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamps {
+    /// The same as a consumer of the source (such batches are repacked). The default.
+    AsConsumed,
+    /// The producer's own time, batches copied raw.
+    Original,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    Active,
+    Paused,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorState {
+    Active,
+    Paused,
+}
