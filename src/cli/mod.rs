@@ -1,1 +1,86 @@
 //! The commands: one file each, with arguments, help and a call; the logic lives below.
+//!
+//! A command is a module with `Args` and `run(args, &Ui) -> Result<ExitCode, CliError>`, a variant
+//! of [`Command`] and a line in [`Command::run`]. Text for people goes through [`Ui`] to stderr,
+//! requested documents through [`Ui::document`] to stdout.
+
+use clap::{ArgAction, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+mod error;
+pub mod logging;
+mod ui;
+pub mod validate;
+
+pub use error::{CliError, ErrorKind};
+pub use ui::{Style, Ui};
+
+/// Declarative mirroring between Kafka clusters.
+#[derive(Debug, Parser)]
+#[command(name = "kmirror", version, max_term_width = 100)]
+#[command(disable_help_subcommand = true, subcommand_required = true)]
+pub struct Cli {
+    /// Log more to stderr (-v: info, -vv: debug, -vvv: trace); KMIRROR_LOG takes a filter such as kmirror::kafka=debug
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The table of commands, in the order of `--help`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Validate(validate::Args),
+}
+
+impl Command {
+    /// What is logged without `--verbose`: little, unless a command's log is what people read.
+    pub fn default_level(&self) -> LevelFilter {
+        match self {
+            Self::Validate(_) => LevelFilter::WARN,
+        }
+    }
+
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// Whatever the command ends in, ready to be reported.
+    pub async fn run(self, ui: &Ui) -> Result<ExitCode, CliError> {
+        match self {
+            Self::Validate(args) => validate::run(&args, ui),
+        }
+    }
+}
+
+/// How the process ends. The numbers are part of the interface: scripts rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitCode {
+    /// Done, or nothing to do.
+    Ok = 0,
+    Error = 1,
+    /// There are changes, for `--detailed-exitcode`.
+    Changes = 2,
+    /// Something is blocked until a person decides.
+    Blocked = 3,
+    /// SIGINT, as shells report it.
+    Interrupted = 130,
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
