@@ -1,1 +1,20 @@
 //! The wire client: connections, version negotiation, routing, and typed, batched calls over them.
+//!
+//! A [`Connection`] speaks to one broker, a [`Client`] to a cluster. Both send the messages of
+//! `kafka_protocol`; [`admin`] gives the calls that change or describe a cluster, with one result per
+//! item and retries inside a deadline. [`fetch`] and [`produce`] move whole record batches as bytes.
+
+pub mod backoff;
+pub mod client;
+pub mod code;
+pub mod connection;
+pub mod error;
+pub mod metadata;
+pub mod versions;
+
+pub use backoff::Backoff;
+pub use client::{Client, ClientConfig, CoordinatorKind, Target, Topics};
+pub use code::{ErrorClass, ErrorCode};
+pub use connection::{Connection, ConnectionOptions};
+pub use error::{Attempt, Error};
+pub use metadata::{Broker, ClusterMetadata, PartitionMetadata, TopicMetadata};

@@ -1,0 +1,629 @@
+//! A cluster as one thing to talk to: finds brokers, keeps one connection to each that is needed, and
+//! routes a request to the leader, coordinator or controller it is meant for.
+//!
+//! [`Client::call`] sends a request once. What may be sent again, and for how long, depends on the
+//! request, so that is decided by its callers ([`super::admin`]); they tell the client with the
+//! `forget` methods what turned out to be stale.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, MetadataRequest, TopicName, find_coordinator_response,
+};
+use kafka_protocol::protocol::{Request, StrBytes};
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::code::ErrorCode;
+use super::connection::{CONNECTING, Connection, ConnectionOptions};
+use super::error::{Attempt, Error};
+use super::metadata::{Broker, ClusterMetadata, TopicMetadata};
+
+/// How a cluster is reached.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The cluster's name in the topology file, for messages.
+    pub cluster_name: String,
+    pub bootstrap_servers: Vec<String>,
+    pub client_id: String,
+    pub connect_timeout: Duration,
+    pub request_timeout: Duration,
+    /// A larger answer is refused before memory is taken for it.
+    pub max_response_bytes: usize,
+}
+
+impl ClientConfig {
+    /// The usual limits: 5 s to connect, 30 s for an answer, 256 MiB.
+    pub fn new(cluster_name: impl Into<String>, bootstrap_servers: Vec<String>) -> Self {
+        Self {
+            cluster_name: cluster_name.into(),
+            bootstrap_servers,
+            client_id: "kmirror".to_owned(),
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
+            max_response_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// Which broker a request is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    Any,
+    Broker(i32),
+    Controller,
+    Leader { topic: String, partition: i32 },
+    Coordinator { kind: CoordinatorKind, key: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CoordinatorKind {
+    Group,
+    Transaction,
+}
+
+/// Topics to ask metadata for.
+#[derive(Clone, Copy, Debug)]
+pub enum Topics<'a> {
+    All,
+    /// None is allowed: brokers only.
+    Named(&'a [String]),
+}
+
+/// A cluster. Clones share connections and what is known of the cluster.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: ClientConfig,
+    known: Mutex<Known>,
+    pool: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Slot>>>>,
+}
+
+/// What was last heard of the cluster.
+#[derive(Debug, Default)]
+struct Known {
+    cluster_id: Option<String>,
+    controller_id: Option<i32>,
+    brokers: HashMap<i32, Broker>,
+    topics: HashMap<String, TopicMetadata>,
+    coordinators: HashMap<(CoordinatorKind, String), i32>,
+}
+
+/// The pooled connection to one address.
+#[derive(Debug)]
+struct Slot {
+    connection: Option<Connection>,
+    backoff: Backoff,
+    not_before: Option<Instant>,
+}
+
+impl Client {
+    /// Connects to the first bootstrap server that answers and asks it for the cluster's brokers.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] with every address tried, its cause, and the time it took.
+    pub async fn connect(config: ClientConfig) -> Result<Self, Error> {
+        let client = Self {
+            inner: Arc::new(Inner {
+                config,
+                known: Mutex::default(),
+                pool: Mutex::default(),
+            }),
+        };
+        client.metadata(Topics::Named(&[])).await?;
+        Ok(client)
+    }
+
+    pub fn config(&self) -> &ClientConfig {
+        &self.inner.config
+    }
+
+    /// The cluster's name in the topology file.
+    pub fn cluster_name(&self) -> &str {
+        &self.inner.config.cluster_name
+    }
+
+    /// The cluster's own id.
+    pub fn cluster_id(&self) -> String {
+        let known = self.known();
+        known
+            .cluster_id
+            .clone()
+            .expect("connect() has asked for the cluster's metadata")
+    }
+
+    /// Sends a request once to the broker it is meant for.
+    ///
+    /// # Errors
+    /// No broker, a lost connection, no answer, or one that cannot be read. Error codes inside the
+    /// answer are the caller's business.
+    pub async fn call<R: Request>(&self, target: Target, request: R) -> Result<R::Response, Error> {
+        let connection = self.route(&target).await?;
+        connection.send(&request).await
+    }
+
+    /// The pooled connection to the broker that a target means.
+    ///
+    /// # Errors
+    /// No broker, or none that is known for the target.
+    pub async fn route(&self, target: &Target) -> Result<Connection, Error> {
+        match target {
+            Target::Any => self.any().await,
+            Target::Broker(id) => self.broker(*id).await,
+            Target::Controller => {
+                let id = self.controller().await?;
+                self.broker(id).await
+            }
+            Target::Leader { topic, partition } => {
+                let id = self.leader(topic, *partition).await?;
+                self.broker(id).await
+            }
+            Target::Coordinator { kind, key } => {
+                let id = self.coordinator(*kind, key).await?;
+                self.broker(id).await
+            }
+        }
+    }
+
+    /// A connection of the caller's own, so that nothing else waits in front of its requests.
+    ///
+    /// # Errors
+    /// The broker is unknown or cannot be connected to.
+    pub async fn connect_broker(&self, id: i32) -> Result<Connection, Error> {
+        let address = self.address_of(id).await?;
+        let started = Instant::now();
+        self.open(&address)
+            .await
+            .map_err(|error| self.advertised(id, &address, error, started))
+    }
+
+    /// Asks any broker for metadata and remembers it. Does not create topics.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), or an answer without cluster id. A topic's own error stands in its entry.
+    pub async fn metadata(&self, topics: Topics<'_>) -> Result<ClusterMetadata, Error> {
+        let names = match topics {
+            Topics::All => None,
+            Topics::Named(names) => Some(
+                names
+                    .iter()
+                    .map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name)))),
+            ),
+        };
+        let request = MetadataRequest::default()
+            .with_topics(names.map(Iterator::collect))
+            .with_allow_auto_topic_creation(false);
+        let connection = self.any().await?;
+        let response = connection.send(&request).await?;
+        ErrorCode(response.error_code).ok().map_err(|code| {
+            let cluster = format!("cluster {}", self.cluster_name());
+            Error::broker(code, None, "describe", cluster)
+        })?;
+        let metadata = ClusterMetadata::from_response(response).ok_or_else(|| Error::Protocol {
+            address: connection.address().to_owned(),
+            during: "Metadata".to_owned(),
+            problem: "it names no cluster id".to_owned(),
+        })?;
+        self.remember(&metadata);
+        Ok(metadata)
+    }
+
+    /// The leader of a partition, from memory or freshly asked.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`, `LEADER_NOT_AVAILABLE`, the topic's own error, or what [`metadata`](Self::metadata) gives.
+    pub async fn leader(&self, topic: &str, partition: i32) -> Result<i32, Error> {
+        if let Some(Ok(leader)) = self.known().leader(topic, partition) {
+            return Ok(leader);
+        }
+        self.metadata(Topics::Named(&[topic.to_owned()])).await?;
+        let looked_up = self.known().leader(topic, partition);
+        looked_up
+            .unwrap_or(Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
+            .map_err(|code| {
+                let resource = format!("partition {partition} of topic {topic}");
+                Error::broker(code, None, "name the leader of", resource)
+            })
+    }
+
+    /// What is remembered of a topic, or freshly asked.
+    ///
+    /// # Errors
+    /// As [`leader`](Self::leader).
+    pub async fn topic(&self, topic: &str) -> Result<TopicMetadata, Error> {
+        let remembered = self.known().topics.get(topic).cloned();
+        if let Some(topic) = remembered {
+            return Ok(topic);
+        }
+        let metadata = self.metadata(Topics::Named(&[topic.to_owned()])).await?;
+        let found = metadata.topic(topic).cloned();
+        let code = found
+            .as_ref()
+            .map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |topic| topic.error);
+        match found {
+            Some(topic) if code.is_ok() => Ok(topic),
+            _ => Err(Error::broker(
+                code,
+                None,
+                "describe",
+                format!("topic {topic}"),
+            )),
+        }
+    }
+
+    /// Where partitions are led; those it cannot say are left to the caller with their errors.
+    pub(super) async fn leaders(&self, partitions: &[(String, i32)]) -> Vec<Result<i32, Error>> {
+        let mut unknown: Vec<String> = {
+            let known = self.known();
+            partitions
+                .iter()
+                .filter(|(topic, partition)| {
+                    !matches!(known.leader(topic, *partition), Some(Ok(_)))
+                })
+                .map(|(topic, _)| topic.clone())
+                .collect()
+        };
+        unknown.sort();
+        unknown.dedup();
+        let asked = if unknown.is_empty() {
+            Ok(())
+        } else {
+            self.metadata(Topics::Named(&unknown)).await.map(|_| ())
+        };
+        let known = self.known();
+        partitions
+            .iter()
+            .map(|(topic, partition)| match known.leader(topic, *partition) {
+                Some(Ok(leader)) => Ok(leader),
+                other => {
+                    asked.clone()?;
+                    let code = match other {
+                        Some(Err(code)) => code,
+                        _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                    };
+                    let resource = format!("partition {partition} of topic {topic}");
+                    Err(Error::broker(code, None, "name the leader of", resource))
+                }
+            })
+            .collect()
+    }
+
+    /// Forgets who leads a topic's partitions, so that the next request asks.
+    pub fn forget_leaders(&self, topic: &str) {
+        self.known().topics.remove(topic);
+    }
+
+    /// Forgets a coordinator that said it is none, or that is gone.
+    pub fn forget_coordinator(&self, kind: CoordinatorKind, key: &str) {
+        self.known().coordinators.remove(&(kind, key.to_owned()));
+    }
+
+    /// Forgets the controller.
+    pub fn forget_controller(&self) {
+        self.known().controller_id = None;
+    }
+
+    /// Forgets where a target is.
+    pub(super) fn forget(&self, target: &Target) {
+        match target {
+            Target::Any => {}
+            Target::Broker(id) => {
+                self.known().brokers.remove(id);
+            }
+            Target::Controller => self.forget_controller(),
+            Target::Leader { topic, .. } => self.forget_leaders(topic),
+            Target::Coordinator { kind, key } => self.forget_coordinator(*kind, key),
+        }
+    }
+
+    /// The coordinator of a group or a transactional id, from memory or freshly asked.
+    ///
+    /// # Errors
+    /// The broker's own, with its text.
+    pub async fn coordinator(&self, kind: CoordinatorKind, key: &str) -> Result<i32, Error> {
+        let entry = (kind, key.to_owned());
+        let remembered = self.known().coordinators.get(&entry).copied();
+        if let Some(id) = remembered {
+            return Ok(id);
+        }
+        let broker = self.find_coordinator(kind, key).await?;
+        let id = broker.id;
+        let mut known = self.known();
+        known.brokers.entry(id).or_insert(broker);
+        known.coordinators.insert(entry, id);
+        Ok(id)
+    }
+
+    /// Asks any broker for a coordinator.
+    ///
+    /// # Errors
+    /// The broker's own, with its text.
+    pub async fn find_coordinator(
+        &self,
+        kind: CoordinatorKind,
+        key: &str,
+    ) -> Result<Broker, Error> {
+        let connection = self.any().await?;
+        let key_type = match kind {
+            CoordinatorKind::Group => 0,
+            CoordinatorKind::Transaction => 1,
+        };
+        let key_bytes = StrBytes::from_string(key.to_owned());
+        let batched = connection.version::<FindCoordinatorRequest>()? >= 4;
+        let request = FindCoordinatorRequest::default().with_key_type(key_type);
+        let request = if batched {
+            request.with_coordinator_keys(vec![key_bytes])
+        } else {
+            request.with_key(key_bytes)
+        };
+        let mut response = connection.send(&request).await?;
+        let found = if batched {
+            response.coordinators.pop()
+        } else {
+            Some(
+                find_coordinator_response::Coordinator::default()
+                    .with_node_id(response.node_id)
+                    .with_host(response.host)
+                    .with_port(response.port)
+                    .with_error_code(response.error_code)
+                    .with_error_message(response.error_message),
+            )
+        };
+        let found = found.ok_or_else(|| Error::Protocol {
+            address: connection.address().to_owned(),
+            during: "FindCoordinator".to_owned(),
+            problem: "it names no coordinator and no error".to_owned(),
+        })?;
+        ErrorCode(found.error_code).ok().map_err(|code| {
+            let resource = match kind {
+                CoordinatorKind::Group => format!("group {key}"),
+                CoordinatorKind::Transaction => format!("transactional id {key}"),
+            };
+            let message = found.error_message.as_ref().map(ToString::to_string);
+            Error::broker(code, message, "name the coordinator of", resource)
+        })?;
+        Ok(Broker {
+            id: found.node_id.0,
+            host: found.host.to_string(),
+            port: found.port,
+            rack: None,
+        })
+    }
+
+    async fn controller(&self) -> Result<i32, Error> {
+        let remembered = self.known().controller_id;
+        if let Some(id) = remembered {
+            return Ok(id);
+        }
+        let metadata = self.metadata(Topics::Named(&[])).await?;
+        if metadata.controller_id >= 0 {
+            return Ok(metadata.controller_id);
+        }
+        let cluster = format!("cluster {}", self.cluster_name());
+        let message = Some("there is no controller at the moment".to_owned());
+        Err(Error::broker(
+            ErrorCode::NOT_CONTROLLER,
+            message,
+            "name the controller of",
+            cluster,
+        ))
+    }
+
+    async fn address_of(&self, id: i32) -> Result<String, Error> {
+        let remembered = self.known().brokers.get(&id).map(Broker::address);
+        if let Some(address) = remembered {
+            return Ok(address);
+        }
+        let metadata = self.metadata(Topics::Named(&[])).await?;
+        metadata.broker(id).map(Broker::address).ok_or_else(|| {
+            let message = Some(format!(
+                "it is not among the live brokers of cluster {}",
+                self.cluster_name()
+            ));
+            // BROKER_NOT_AVAILABLE: it may come back.
+            Error::broker(8, message, "name the address of", format!("broker {id}"))
+        })
+    }
+
+    async fn broker(&self, id: i32) -> Result<Connection, Error> {
+        let address = self.address_of(id).await?;
+        let started = Instant::now();
+        let slot = self.slot(&address);
+        let mut slot = slot.lock().await;
+        if let Some(connection) = slot.live() {
+            return Ok(connection);
+        }
+        if let Some(not_before) = slot.not_before {
+            tokio::time::sleep_until(not_before).await;
+        }
+        let opened = slot.keep(self.open(&address).await);
+        drop(slot);
+        opened.map_err(|error| {
+            // It may have moved; the next one who asks hears the address it has now.
+            self.known().brokers.remove(&id);
+            self.advertised(id, &address, error, started)
+        })
+    }
+
+    /// Any live connection, else the first broker that answers: those last heard of, then the
+    /// bootstrap servers, which still know the way when the whole cluster has moved.
+    async fn any(&self) -> Result<Connection, Error> {
+        let started = Instant::now();
+        let mut addresses: Vec<String> = {
+            let known = self.known();
+            let mut ids: Vec<_> = known.brokers.keys().copied().collect();
+            ids.sort_unstable();
+            ids.iter().map(|id| known.brokers[id].address()).collect()
+        };
+        for server in &self.inner.config.bootstrap_servers {
+            if !addresses.contains(server) {
+                addresses.push(server.clone());
+            }
+        }
+        for address in &addresses {
+            let slot = self.slot(address);
+            // A slot that is locked is just being connected by somebody else.
+            let live = slot.try_lock().ok().and_then(|mut slot| slot.live());
+            if let Some(connection) = live {
+                return Ok(connection);
+            }
+        }
+        let mut attempts = Vec::new();
+        for address in &addresses {
+            let slot = self.slot(address);
+            let mut slot = slot.lock().await;
+            if let Some(connection) = slot.live() {
+                return Ok(connection);
+            }
+            match slot.keep(self.open(address).await) {
+                Ok(connection) => return Ok(connection),
+                Err(error) => attempts.push(Attempt {
+                    address: address.clone(),
+                    cause: cause_of(&error, address),
+                }),
+            }
+        }
+        Err(Error::Unreachable {
+            cluster: self.cluster_name().to_owned(),
+            attempts,
+            elapsed: started.elapsed(),
+        })
+    }
+
+    fn open(&self, address: &str) -> impl Future<Output = Result<Connection, Error>> + use<> {
+        let config = &self.inner.config;
+        let options = ConnectionOptions {
+            address: address.to_owned(),
+            client_id: config.client_id.clone(),
+            request_timeout: config.request_timeout,
+            max_response_bytes: config.max_response_bytes,
+        };
+        Connection::connect(options, config.connect_timeout)
+    }
+
+    /// An address that only the cluster itself gave: the user has to know where it comes from.
+    fn advertised(&self, id: i32, address: &str, error: Error, started: Instant) -> Error {
+        if matches!(
+            error,
+            Error::Broker { .. } | Error::Oversized { .. } | Error::UnsupportedApi { .. }
+        ) {
+            return error;
+        }
+        let cause = cause_of(&error, address);
+        Error::Unreachable {
+            cluster: self.cluster_name().to_owned(),
+            attempts: vec![Attempt {
+                address: address.to_owned(),
+                cause: format!("{cause} (broker {id} advertises this address)"),
+            }],
+            elapsed: started.elapsed(),
+        }
+    }
+
+    fn slot(&self, address: &str) -> Arc<tokio::sync::Mutex<Slot>> {
+        let mut pool = self
+            .inner
+            .pool
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        let slot = pool.entry(address.to_owned()).or_default();
+        Arc::clone(slot)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.inner
+            .known
+            .lock()
+            .expect("nothing panics while it holds this lock")
+    }
+
+    fn remember(&self, metadata: &ClusterMetadata) {
+        let mut known = self.known();
+        known.cluster_id = Some(metadata.cluster_id.clone());
+        known.controller_id = Some(metadata.controller_id).filter(|id| *id >= 0);
+        known.brokers = metadata
+            .brokers
+            .iter()
+            .map(|broker| (broker.id, broker.clone()))
+            .collect();
+        for topic in &metadata.topics {
+            if topic.error.is_ok() {
+                known.topics.insert(topic.name.clone(), topic.clone());
+            } else {
+                known.topics.remove(&topic.name);
+            }
+        }
+    }
+}
+
+impl Known {
+    /// `None`: the topic is not known. An error: the partition has no leader or does not exist.
+    fn leader(&self, topic: &str, partition: i32) -> Option<Result<i32, ErrorCode>> {
+        let topic = self.topics.get(topic)?;
+        Some(match topic.partition(partition) {
+            Some(partition) if partition.leader >= 0 => Ok(partition.leader),
+            Some(_) => Err(ErrorCode::LEADER_NOT_AVAILABLE),
+            None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        })
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            connection: None,
+            backoff: Backoff::for_requests(),
+            not_before: None,
+        }
+    }
+}
+
+impl Slot {
+    fn live(&mut self) -> Option<Connection> {
+        self.connection.take_if(|connection| connection.is_closed());
+        self.connection.clone()
+    }
+
+    fn keep(&mut self, opened: Result<Connection, Error>) -> Result<Connection, Error> {
+        match &opened {
+            Ok(connection) => {
+                self.connection = Some(connection.clone());
+                self.backoff.reset();
+                self.not_before = None;
+            }
+            Err(_) => self.not_before = Some(Instant::now() + self.backoff.next_delay()),
+        }
+        opened
+    }
+}
+
+/// The cause alone, where the address stands beside it.
+fn cause_of(error: &Error, address: &str) -> String {
+    match error {
+        Error::Disconnected {
+            during,
+            cause: Some(cause),
+            ..
+        } if during == CONNECTING => cause.clone(),
+        Error::Timeout { during, after, .. } if during == CONNECTING => {
+            format!("no connection within {:.1} s", after.as_secs_f64())
+        }
+        other => {
+            let text = other.to_string();
+            let text = text.strip_prefix(address).unwrap_or(&text).trim_start();
+            text.to_owned()
+        }
+    }
+}
+
+pub(super) fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}

@@ -1,0 +1,277 @@
+//! What can go wrong between kmirror and a cluster, in words that name the cluster, the address and
+//! the operation.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::code::{ErrorClass, ErrorCode};
+
+/// One address that was tried, and why it did not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub address: String,
+    pub cause: String,
+}
+
+/// A failed call. Cheap enough to clone: a lost connection fails everything that waits on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// No broker could be connected to.
+    Unreachable {
+        cluster: String,
+        attempts: Vec<Attempt>,
+        elapsed: Duration,
+    },
+    /// The connection ended while an answer was due; the request may or may not have been carried out.
+    Disconnected {
+        address: String,
+        /// The request that waited.
+        during: String,
+        cause: Option<String>,
+    },
+    /// The broker kept the connection but did not answer; the connection is closed because of it.
+    Timeout {
+        address: String,
+        during: String,
+        after: Duration,
+    },
+    /// The broker answered with an error.
+    Broker {
+        code: ErrorCode,
+        /// The broker's own text, where the answer has one.
+        message: Option<String>,
+        /// What was asked, as a verb: `create`, `read the configuration of`.
+        operation: String,
+        /// What it was asked of: `topic orders`.
+        resource: String,
+    },
+    /// The answer is not what Kafka's protocol says it should be.
+    Protocol {
+        address: String,
+        during: String,
+        problem: String,
+    },
+    /// The announced answer is larger than the limit, so it was not read.
+    Oversized {
+        address: String,
+        during: String,
+        size: u64,
+        limit: u64,
+    },
+    /// Broker and kmirror have no version of a request in common.
+    UnsupportedApi {
+        address: String,
+        api: String,
+        needed: (i16, i16),
+        /// `None` when the broker does not know the request at all.
+        offered: Option<(i16, i16)>,
+    },
+}
+
+impl Error {
+    /// A broker's error code together with what was asked of it.
+    pub fn broker(
+        code: impl Into<ErrorCode>,
+        message: Option<String>,
+        operation: impl Into<String>,
+        resource: impl Into<String>,
+    ) -> Self {
+        Self::Broker {
+            code: code.into(),
+            message: message.filter(|text| !text.trim().is_empty()),
+            operation: operation.into(),
+            resource: resource.into(),
+        }
+    }
+
+    /// What to do about it. Lost connections and absent brokers ask for a fresh look at the cluster.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unreachable { .. } | Self::Disconnected { .. } | Self::Timeout { .. } => {
+                ErrorClass::Refresh
+            }
+            Self::Broker { code, .. } => code.class(),
+            Self::Protocol { .. } | Self::Oversized { .. } | Self::UnsupportedApi { .. } => {
+                ErrorClass::Fatal
+            }
+        }
+    }
+
+    /// The broker's code, if it was the broker that refused.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Broker { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// Whether the broker may have carried the request out although no answer says so.
+    pub fn outcome_is_unknown(&self) -> bool {
+        match self {
+            Self::Disconnected { .. }
+            | Self::Timeout { .. }
+            | Self::Protocol { .. }
+            | Self::Oversized { .. } => true,
+            Self::Broker { code, .. } => *code == ErrorCode::REQUEST_TIMED_OUT,
+            Self::Unreachable { .. } | Self::UnsupportedApi { .. } => false,
+        }
+    }
+}
+
+/// Said of a peer that fails before it has shown to be a broker.
+const NOT_KAFKA: &str = "is this the port of a Kafka broker, with a plaintext listener?";
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable {
+                cluster,
+                attempts,
+                elapsed,
+            } => {
+                let elapsed = elapsed.as_secs_f64();
+                write!(
+                    f,
+                    "no broker of cluster {cluster} can be reached (tried for {elapsed:.1} s)"
+                )?;
+                for (index, attempt) in attempts.iter().enumerate() {
+                    let lead = if index == 0 { ": " } else { "; " };
+                    write!(f, "{lead}{}: {}", attempt.address, attempt.cause)?;
+                }
+                Ok(())
+            }
+            Self::Disconnected {
+                address,
+                during,
+                cause,
+            } => {
+                write!(f, "{address} closed the connection during {during}")?;
+                if let Some(cause) = cause {
+                    write!(f, ": {cause}")?;
+                }
+                if during == "ApiVersions" {
+                    write!(f, "; {NOT_KAFKA}")?;
+                }
+                Ok(())
+            }
+            Self::Timeout {
+                address,
+                during,
+                after,
+            } => {
+                let after = after.as_secs_f64();
+                write!(f, "{address} did not answer {during} within {after:.1} s")?;
+                if during == "ApiVersions" {
+                    write!(f, "; {NOT_KAFKA}")?;
+                }
+                Ok(())
+            }
+            Self::Broker {
+                code,
+                message,
+                operation,
+                resource,
+            } => {
+                let words = message.as_deref().unwrap_or_else(|| code.description());
+                let words = words.trim_end_matches('.');
+                write!(
+                    f,
+                    "the broker refused to {operation} {resource}: {words} ({})",
+                    code.name()
+                )
+            }
+            Self::Protocol {
+                address,
+                during,
+                problem,
+            } => {
+                write!(
+                    f,
+                    "{address} gave a malformed answer to {during}: {problem}"
+                )?;
+                if during == "ApiVersions" {
+                    write!(f, "; {NOT_KAFKA}")?;
+                }
+                Ok(())
+            }
+            Self::Oversized {
+                address,
+                during,
+                size,
+                limit,
+            } => {
+                write!(
+                    f,
+                    "{address} announced an answer of {size} bytes to {during}, more than the {limit} allowed"
+                )?;
+                if during == "ApiVersions" {
+                    write!(f, "; {NOT_KAFKA}")?;
+                }
+                Ok(())
+            }
+            Self::UnsupportedApi {
+                address,
+                api,
+                needed: (low, high),
+                offered,
+            } => match offered {
+                None => write!(f, "{address} does not offer {api}; its Kafka is too old"),
+                Some((min, max)) => write!(
+                    f,
+                    "{address} offers {api} in versions {min} to {max}, kmirror needs one of {low} to {high}"
+                ),
+            },
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreachable_cluster_names_every_address_and_its_cause() {
+        let error = Error::Unreachable {
+            cluster: "east".into(),
+            attempts: vec![
+                Attempt {
+                    address: "a:1".into(),
+                    cause: "connection refused".into(),
+                },
+                Attempt {
+                    address: "b:2".into(),
+                    cause: "no such host".into(),
+                },
+            ],
+            elapsed: Duration::from_millis(1234),
+        };
+        assert_eq!(
+            error.to_string(),
+            "no broker of cluster east can be reached (tried for 1.2 s): \
+             a:1: connection refused; b:2: no such host"
+        );
+    }
+
+    #[test]
+    fn the_brokers_own_words_win_over_the_general_ones() {
+        let own = Error::broker(
+            38,
+            Some("Replication factor: 3 larger than available brokers: 1.".into()),
+            "create",
+            "topic orders",
+        );
+        assert_eq!(
+            own.to_string(),
+            "the broker refused to create topic orders: \
+             Replication factor: 3 larger than available brokers: 1 (INVALID_REPLICATION_FACTOR)"
+        );
+        let general = Error::broker(36, Some(String::new()), "create", "topic orders");
+        assert_eq!(
+            general.to_string(),
+            "the broker refused to create topic orders: \
+             a topic of that name exists already (TOPIC_ALREADY_EXISTS)"
+        );
+    }
+}
