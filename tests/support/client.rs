@@ -1,0 +1,291 @@
+//! An independent client: librdkafka reads what is in a topic, record by record, and compares two topics.
+//!
+//! It shares nothing with the program under test but the brokers, and reads as a consumer of a user would:
+//! read_committed, with checksums verified.
+
+use std::fmt;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message, Timestamp};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+/// A record as a consumer sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub offset: i64,
+    pub stamp: Stamp,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// A record's time and who set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stamp {
+    None,
+    Create(i64),
+    Append(i64),
+}
+
+impl Stamp {
+    pub fn millis(self) -> Option<i64> {
+        match self {
+            Self::None => None,
+            Self::Create(ms) | Self::Append(ms) => Some(ms),
+        }
+    }
+}
+
+impl Record {
+    fn from_message(message: &BorrowedMessage<'_>) -> Self {
+        let headers = message.headers().map_or_else(Vec::new, |headers| {
+            headers
+                .iter()
+                .map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec)))
+                .collect()
+        });
+        Self {
+            offset: message.offset(),
+            stamp: match message.timestamp() {
+                Timestamp::NotAvailable => Stamp::None,
+                Timestamp::CreateTime(ms) => Stamp::Create(ms),
+                Timestamp::LogAppendTime(ms) => Stamp::Append(ms),
+            },
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers,
+        }
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "offset {}, {:?}, key {}",
+            self.offset,
+            self.stamp,
+            shown(self.key.as_deref())
+        )?;
+        write!(f, ", value {}", shown(self.value.as_deref()))?;
+        for (name, value) in &self.headers {
+            write!(f, ", header {name}={}", shown(value.as_deref()))?;
+        }
+        Ok(())
+    }
+}
+
+fn shown(bytes: Option<&[u8]>) -> String {
+    match bytes {
+        None => "null".to_owned(),
+        Some(bytes) if bytes.len() > 60 => {
+            format!(
+                "\"{}\"... ({} bytes)",
+                bytes[..60].escape_ascii(),
+                bytes.len()
+            )
+        }
+        Some(bytes) => format!("\"{}\"", bytes.escape_ascii()),
+    }
+}
+
+/// The records of one partition from its start to where it ends now.
+pub struct Reader {
+    consumer: BaseConsumer,
+    place: String,
+}
+
+impl Reader {
+    pub fn open(bootstrap: &str, topic: &str, partition: i32) -> Result<Self> {
+        let consumer: BaseConsumer = config(bootstrap)
+            .set("group.id", "kmirror-tests-reader")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .set("check.crcs", "true")
+            .set("auto.offset.reset", "error")
+            .set("fetch.wait.max.ms", "50")
+            .create()?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Beginning)?;
+        consumer.assign(&list)?;
+        Ok(Self {
+            consumer,
+            place: format!("{topic}/{partition} at {bootstrap}"),
+        })
+    }
+
+    /// The next record, or `None` at the end.
+    pub fn next(&mut self) -> Result<Option<Record>> {
+        let start = Instant::now();
+        loop {
+            match self.consumer.poll(Duration::from_millis(500)) {
+                Some(Ok(message)) => return Ok(Some(Record::from_message(&message))),
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
+                Some(Err(error)) if start.elapsed() > Duration::from_secs(30) => {
+                    return Err(anyhow!(error).context(format!("reading {}", self.place)));
+                }
+                None if start.elapsed() > Duration::from_secs(30) => {
+                    bail!("nothing from {} for 30 s", self.place)
+                }
+                Some(Err(_)) | None => {}
+            }
+        }
+    }
+}
+
+/// All records of one partition.
+pub fn read_partition(bootstrap: &str, topic: &str, partition: i32) -> Result<Vec<Record>> {
+    let mut reader = Reader::open(bootstrap, topic, partition)?;
+    let mut records = Vec::new();
+    while let Some(record) = reader.next()? {
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// One topic on one cluster.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub bootstrap: String,
+    pub topic: String,
+}
+
+impl Place {
+    pub fn new(bootstrap: impl Into<String>, topic: impl Into<String>) -> Self {
+        Self {
+            bootstrap: bootstrap.into(),
+            topic: topic.into(),
+        }
+    }
+}
+
+/// Whether offsets are compared too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offsets {
+    Equal,
+    Free,
+}
+
+/// Compares the read_committed views of two topics, partition by partition, in order; returns the record count.
+///
+/// Times must be equal as consumers see them, and the copy's must be create times.
+pub fn assert_same(source: &Place, copy: &Place, offsets: Offsets) -> Result<u64> {
+    let partitions = partition_count(source)?;
+    let copies = partition_count(copy)?;
+    if partitions != copies {
+        bail!(
+            "{} has {partitions} partitions, its copy {} has {copies}",
+            source.topic,
+            copy.topic
+        );
+    }
+    let mut total = 0;
+    for partition in 0..partitions {
+        total += same_partition(source, copy, partition, offsets).with_context(|| {
+            format!(
+                "{} and its copy {} differ in partition {partition}",
+                source.topic, copy.topic
+            )
+        })?;
+    }
+    Ok(total)
+}
+
+fn same_partition(source: &Place, copy: &Place, partition: i32, offsets: Offsets) -> Result<u64> {
+    let mut left = Reader::open(&source.bootstrap, &source.topic, partition)?;
+    let mut right = Reader::open(&copy.bootstrap, &copy.topic, partition)?;
+    let mut count = 0;
+    let mut before: Option<(Record, Record)> = None;
+    loop {
+        match (left.next()?, right.next()?) {
+            (None, None) => return Ok(count),
+            (Some(a), Some(b)) => {
+                if !same_record(&a, &b, offsets) {
+                    let context = before.map_or_else(String::new, |(a, b)| {
+                        format!("the last equal pair:\n  source {a}\n  copy   {b}\n")
+                    });
+                    bail!("{context}record number {count} differs:\n  source {a}\n  copy   {b}");
+                }
+                before = Some((a, b));
+                count += 1;
+            }
+            (Some(a), None) => bail!(
+                "the copy ends after {count} records; {} more at the source, the first: {a}",
+                1 + remaining(&mut left)?
+            ),
+            (None, Some(b)) => bail!(
+                "the source ends after {count} records; {} more in the copy, the first: {b}",
+                1 + remaining(&mut right)?
+            ),
+        }
+    }
+}
+
+fn same_record(source: &Record, copy: &Record, offsets: Offsets) -> bool {
+    (offsets == Offsets::Free || source.offset == copy.offset)
+        && source.stamp.millis() == copy.stamp.millis()
+        && !matches!(copy.stamp, Stamp::Append(_))
+        && source.key == copy.key
+        && source.value == copy.value
+        && source.headers == copy.headers
+}
+
+fn remaining(reader: &mut Reader) -> Result<u64> {
+    let mut count = 0;
+    while reader.next()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// How many partitions a topic has.
+pub fn partition_count(place: &Place) -> Result<i32> {
+    let consumer: BaseConsumer = config(&place.bootstrap).create()?;
+    let metadata = consumer.fetch_metadata(Some(&place.topic), Duration::from_secs(20))?;
+    let topic = metadata
+        .topics()
+        .first()
+        .context("the answer names no topic")?;
+    if let Some(error) = topic.error() {
+        bail!("topic {} at {}: {error:?}", place.topic, place.bootstrap);
+    }
+    Ok(i32::try_from(topic.partitions().len())?)
+}
+
+/// First and next offset of every partition, as read_committed consumers are told them.
+pub fn watermarks(place: &Place) -> Result<Vec<(i64, i64)>> {
+    let consumer: BaseConsumer = config(&place.bootstrap)
+        .set("isolation.level", "read_committed")
+        .create()?;
+    (0..partition_count(place)?)
+        .map(|p| Ok(consumer.fetch_watermarks(&place.topic, p, Duration::from_secs(20))?))
+        .collect()
+}
+
+/// How many brokers this one knows, if it answers.
+pub fn metadata_brokers(address: &str) -> Option<usize> {
+    // A refused connection is the usual answer while a broker starts; a client per attempt would be wasteful.
+    let socket = address.to_socket_addrs().ok()?.next()?;
+    TcpStream::connect_timeout(&socket, Duration::from_millis(500)).ok()?;
+    let consumer: BaseConsumer = config(address).create().ok()?;
+    let metadata = consumer.fetch_metadata(None, Duration::from_secs(2)).ok()?;
+    Some(metadata.brokers().len())
+}
+
+/// Client settings that every test client shares.
+pub fn config(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("broker.address.family", "v4")
+        .set("reconnect.backoff.ms", "20")
+        .set("reconnect.backoff.max.ms", "200")
+        .set("topic.metadata.refresh.fast.interval.ms", "50");
+    config
+}

@@ -1,0 +1,172 @@
+//! Kafka's own command line tools, and kcat.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::jars::{Distribution, Heap, Version};
+use super::process::{self, Output};
+
+/// The tools of one distribution, aimed at one cluster.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    distribution: Distribution,
+    bootstrap: String,
+}
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+impl Tools {
+    pub fn new(distribution: Distribution, bootstrap: String) -> Self {
+        Self {
+            distribution,
+            bootstrap,
+        }
+    }
+
+    /// Runs a tool by class name with `--bootstrap-server`; an exit code other than 0 is an error.
+    pub fn run(&self, class: &str, args: &[&str], input: Option<&[u8]>) -> Result<Output> {
+        let output = self.run_raw(class, args, input)?;
+        if !output.status.success() {
+            bail!("{class} {args:?} failed:\n{}", output.text());
+        }
+        Ok(output)
+    }
+
+    /// Like [`Tools::run`], but the caller judges the exit code.
+    pub fn run_raw(&self, class: &str, args: &[&str], input: Option<&[u8]>) -> Result<Output> {
+        let mut command = self.distribution.java(Heap::Small);
+        command
+            .args([class, "--bootstrap-server", &self.bootstrap])
+            .args(args);
+        process::run(&mut command, input, PATIENCE)
+    }
+
+    /// `kafka-topics`.
+    pub fn topics(&self, args: &[&str]) -> Result<String> {
+        Ok(self
+            .run("org.apache.kafka.tools.TopicCommand", args, None)?
+            .stdout)
+    }
+
+    pub fn create_topic(&self, topic: &str, partitions: u32, config: &[&str]) -> Result<()> {
+        let partitions = partitions.to_string();
+        let mut args = vec![
+            "--create",
+            "--topic",
+            topic,
+            "--partitions",
+            &partitions,
+            "--replication-factor",
+            "1",
+        ];
+        for pair in config {
+            args.extend(["--config", pair]);
+        }
+        self.topics(&args)?;
+        Ok(())
+    }
+
+    /// `kafka-console-producer`: one record per line.
+    pub fn console_producer(&self, topic: &str, lines: &str) -> Result<()> {
+        let class = match self.distribution.version {
+            Version::V3_9 => "kafka.tools.ConsoleProducer",
+            Version::V4_3 => "org.apache.kafka.tools.ConsoleProducer",
+        };
+        self.run(class, &["--topic", topic], Some(lines.as_bytes()))?;
+        Ok(())
+    }
+
+    /// `kafka-console-consumer --from-beginning` for so many records.
+    pub fn console_consumer(&self, topic: &str, records: usize) -> Result<String> {
+        let count = records.to_string();
+        let args = [
+            "--topic",
+            topic,
+            "--from-beginning",
+            "--max-messages",
+            &count,
+            "--timeout-ms",
+            "60000",
+        ];
+        Ok(self
+            .run(
+                "org.apache.kafka.tools.consumer.ConsoleConsumer",
+                &args,
+                None,
+            )?
+            .stdout)
+    }
+
+    /// `kafka-configs`.
+    pub fn configs(&self, args: &[&str]) -> Result<String> {
+        Ok(self.run("kafka.admin.ConfigCommand", args, None)?.stdout)
+    }
+
+    /// `kafka-get-offsets`: `topic:partition:offset` per line; `time` is -1 for the end, -2 for the start.
+    pub fn get_offsets(&self, topic: &str, time: i64) -> Result<String> {
+        let args = ["--topic", topic, "--time", &time.to_string()];
+        Ok(self
+            .run("org.apache.kafka.tools.GetOffsetShell", &args, None)?
+            .stdout)
+    }
+
+    /// `kafka-consumer-groups`.
+    pub fn groups(&self, args: &[&str]) -> Result<String> {
+        Ok(self
+            .run(
+                "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+                args,
+                None,
+            )?
+            .stdout)
+    }
+
+    /// `kafka-dump-log` on one segment file.
+    pub fn dump_log(&self, file: &std::path::Path) -> Result<String> {
+        let class = match self.distribution.version {
+            Version::V3_9 => "kafka.tools.DumpLogSegments",
+            Version::V4_3 => "org.apache.kafka.tools.DumpLogSegments",
+        };
+        let mut command = self.distribution.java(Heap::Small);
+        command.arg(class).arg("--files").arg(file);
+        let output = process::run(&mut command, None, PATIENCE)?;
+        if !output.status.success() {
+            bail!("dump log failed:\n{}", output.text());
+        }
+        Ok(output.stdout)
+    }
+
+    /// `kafka-delete-records` up to an offset.
+    pub fn delete_records(
+        &self,
+        topic: &str,
+        partition: i32,
+        before: i64,
+        scratch: &std::path::Path,
+    ) -> Result<()> {
+        let file = scratch.join("delete-records.json");
+        let text = format!(
+            r#"{{"version":1,"partitions":[{{"topic":"{topic}","partition":{partition},"offset":{before}}}]}}"#
+        );
+        std::fs::write(&file, text)?;
+        self.run(
+            "org.apache.kafka.tools.DeleteRecordsCommand",
+            &["--offset-json-file", &file.to_string_lossy()],
+            None,
+        )?;
+        Ok(())
+    }
+
+    /// kcat with `-b`; an exit code other than 0 is an error.
+    pub fn kcat(&self, args: &[&str], input: Option<&[u8]>) -> Result<String> {
+        let mut command = Command::new("kcat");
+        command.args(["-b", &self.bootstrap]).args(args);
+        let output = process::run(&mut command, input, PATIENCE)?;
+        if !output.status.success() {
+            bail!("kcat {args:?} failed:\n{}", output.text());
+        }
+        Ok(output.stdout)
+    }
+}

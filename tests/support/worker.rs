@@ -1,0 +1,73 @@
+//! The program under test.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::lab::Lab;
+use super::process::{self, Output, Process};
+
+/// The `kmirror` program with one topology file.
+#[derive(Debug)]
+pub struct Kmirror {
+    file: PathBuf,
+    log: PathBuf,
+}
+
+impl Kmirror {
+    /// Writes `topology` into the test's folder.
+    pub fn new(lab: &Lab, topology: &str) -> Result<Self> {
+        let file = lab.dir().join("topology.toml");
+        std::fs::write(&file, topology)?;
+        Ok(Self {
+            file,
+            log: lab.dir().join("kmirror.log"),
+        })
+    }
+
+    /// Uses a file as it is.
+    pub fn with_file(lab: &Lab, file: PathBuf) -> Self {
+        Self {
+            file,
+            log: lab.dir().join("kmirror.log"),
+        }
+    }
+
+    /// `kmirror COMMAND FILE ARGS...`, whatever its exit code.
+    pub fn command(&self, command: &str, args: &[&str]) -> Result<Output> {
+        let mut process = program();
+        process.arg(command).arg(&self.file).args(args);
+        process::run(&mut process, None, Duration::from_secs(300))
+    }
+
+    /// Like [`Kmirror::command`]; anything but exit code 0 is an error. Returns stdout.
+    pub fn ok(&self, command: &str, args: &[&str]) -> Result<String> {
+        let output = self.command(command, args)?;
+        if !output.status.success() {
+            bail!(
+                "kmirror {command} {args:?}: {}\n{}",
+                output.status,
+                output.text()
+            );
+        }
+        Ok(output.stdout)
+    }
+
+    /// Starts `kmirror run FILE ARGS...`; its output is appended to the test's `kmirror.log`.
+    pub fn start(&self, args: &[&str]) -> Result<Process> {
+        let mut process = program();
+        process.arg("run").arg(&self.file).args(args);
+        Process::spawn("kmirror run", &mut process, &self.log)
+    }
+}
+
+fn program() -> Command {
+    // KMIRROR_BIN: to test a program that was built elsewhere.
+    let built =
+        std::env::var_os("KMIRROR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_kmirror").into());
+    let mut command = Command::new(built);
+    command.env("NO_COLOR", "1").env("COLUMNS", "120");
+    command
+}
