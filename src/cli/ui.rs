@@ -4,10 +4,12 @@
 //! stderr without tearing each other apart: all text is written while the bars are suspended.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
-use super::CliError;
+use super::{CliError, ErrorKind};
+use crate::topology::{self, Diagnostics, Topology, render};
 
 /// Emphasis that never carries meaning of its own: the words say the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +129,33 @@ impl Ui {
         ));
     }
 
+    /// Mistakes in a topology file with the lines they are about, on stderr.
+    pub fn show_diagnostics(&self, diagnostics: &Diagnostics) {
+        if diagnostics.is_empty() {
+            return;
+        }
+        let width = console_width().unwrap_or(render::DEFAULT_WIDTH);
+        let text = render::text(diagnostics, self.colour_err, width);
+        self.write_err(text.as_bytes());
+    }
+
+    /// Reads a topology file, shows what is to be said about it, and fails if there are mistakes.
+    ///
+    /// # Errors
+    /// Mistakes in the file, shown already.
+    pub fn load_topology(&self, path: &Path) -> Result<Topology, CliError> {
+        match topology::load(path) {
+            Ok(loaded) => {
+                self.show_diagnostics(&loaded.warnings);
+                Ok(loaded.topology)
+            }
+            Err(diagnostics) => {
+                self.show_diagnostics(&diagnostics);
+                Err(CliError::silent(ErrorKind::Topology))
+            }
+        }
+    }
+
     /// Asks on stderr and reads a line from stdin, without its end; `None` when stdin is closed.
     ///
     /// # Errors
@@ -147,4 +176,10 @@ impl Ui {
             let _ = io::stderr().lock().write_all(bytes);
         });
     }
+}
+
+/// Columns of the terminal that stderr is, if it is one.
+fn console_width() -> Option<usize> {
+    let (_, columns) = console::Term::stderr().size_checked()?;
+    Some(usize::from(columns))
 }

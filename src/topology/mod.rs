@@ -1,4 +1,125 @@
 //! The topology file: text to spanned document to resolved [`model::Topology`].
+//!
+//! [`parse`] reads everything and judges everything in one run; what it finds is data
+//! ([`diagnostic`]) with stable [`codes`], turned into text by [`render`]. Nothing here knows a
+//! cluster: what depends on the topics that exist is [`resolve`]'s, given their names.
 
+use std::path::Path;
+
+mod check;
+pub mod codes;
+pub mod diagnostic;
 pub mod model;
+pub mod names;
+mod read;
+pub mod rename;
+pub mod render;
+pub mod resolve;
 pub mod selector;
+
+pub use codes::Code;
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use model::Topology;
+pub use read::FORMAT_VERSION;
+
+use diagnostic::{Places, SourceFile};
+
+/// A topology without mistakes, and what is nevertheless worth a look.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub topology: Topology,
+    /// With the text they point into, ready to be rendered.
+    pub warnings: Diagnostics,
+}
+
+/// Reads and checks a topology file.
+///
+/// # Errors
+/// Every mistake in it, warnings among them; or why it cannot be read.
+pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| Diagnostics::of_unreadable(path, unreadable(path, &error)))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(path, &text),
+        Err(error) => Err(not_utf8(path, &error)),
+    }
+}
+
+/// Checks the text of a topology file. `path` is only cited.
+///
+/// # Errors
+/// Every mistake in it, warnings among them.
+pub fn parse(path: &Path, text: &str) -> Result<Loaded, Diagnostics> {
+    // Editors on Windows put a byte order mark first. It stays in the text, so that offsets hold.
+    let (draft, mut found) = read::read(path, text);
+    let syntax_broken = found
+        .iter()
+        .any(|diagnostic| matches!(diagnostic.code, Code::Syntax | Code::DuplicateKey));
+    found.extend(
+        check::check(&draft).into_iter().filter(|diagnostic| {
+            !(syntax_broken && read::is_about_something_absent(diagnostic.code))
+        }),
+    );
+    let source = SourceFile {
+        path: path.to_owned(),
+        text: text.into(),
+    };
+    let diagnostics = Diagnostics::new(source, found);
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    let topology = Topology {
+        path: path.to_owned(),
+        clusters: draft.clusters,
+        links: draft
+            .links
+            .into_iter()
+            .map(|draft| (draft.link.name.clone(), draft.link))
+            .collect(),
+    };
+    Ok(Loaded {
+        topology,
+        warnings: diagnostics,
+    })
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
+    use std::io::ErrorKind;
+    let (problem, help) = match error.kind() {
+        ErrorKind::NotFound => (
+            "there is no such file".to_owned(),
+            Some("check the path; it is relative to the current directory"),
+        ),
+        ErrorKind::PermissionDenied => ("it may not be read".to_owned(), None),
+        ErrorKind::IsADirectory => (
+            "it is a directory".to_owned(),
+            Some("name the topology file in it"),
+        ),
+        _ => (error.to_string(), None),
+    };
+    let mut diagnostic = Diagnostic::error(Code::Unreadable, problem);
+    if path == Path::new("-") {
+        diagnostic = diagnostic.help("standard input is not read: name a file");
+    } else if let Some(help) = help {
+        diagnostic = diagnostic.help(help);
+    }
+    diagnostic
+}
+
+/// Shows the line with the first bad byte, with replacement characters.
+fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> Diagnostics {
+    let bytes = error.as_bytes();
+    let valid = error.utf8_error().valid_up_to();
+    let mut text = String::from_utf8_lossy(&bytes[..valid]).into_owned();
+    let at = text.len();
+    text.push_str(&String::from_utf8_lossy(&bytes[valid..]));
+    let span = Places::new(&text).span(at..at + '\u{fffd}'.len_utf8());
+    let diagnostic = Diagnostic::error(Code::NotUtf8, "the file is not UTF-8")
+        .at(span, format!("the byte 0x{:02x}", bytes[valid]))
+        .help("save the file as UTF-8");
+    let source = SourceFile {
+        path: path.to_owned(),
+        text: text.into(),
+    };
+    Diagnostics::new(source, vec![diagnostic])
+}

@@ -1,11 +1,16 @@
-//! Which topics a link takes and what they are called at the destination.
+//! Which topics a link takes.
 //!
-//! Both types have one serialised form, used in the control records: the way they are written in
-//! the file (a string for names and globs, `{ regex = … }` otherwise).
+//! A selector has one serialised form, used in the control records: the way it is written in the
+//! file (a string for names and globs, `{ regex = … }` otherwise).
+
+use std::fmt;
 
 use globset::{Glob, GlobMatcher};
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+pub use super::rename::{RenameByRegex, RenameError, RenameRule};
+use super::{names, rename};
 
 /// One entry of `topics` or `exclude`.
 #[derive(Clone, Debug)]
@@ -41,44 +46,53 @@ impl TopicSelector {
     /// # Errors
     /// The regex's own complaint.
     pub fn from_regex(pattern: &str) -> Result<Self, regex::Error> {
-        // Compiled alone first: `a)(b` must not become legal through the group around it.
-        Regex::new(pattern)?;
-        let regex = Regex::new(&format!("^(?:{pattern})$"))?;
         Ok(Self::Regex {
             pattern: pattern.to_owned(),
-            regex,
+            regex: rename::whole(pattern)?,
         })
     }
 
-    /// Whether this selector takes the topic.
+    /// Whether this is a literal name, the only way to take an internal topic.
+    pub fn as_name(&self) -> Option<&str> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Glob { .. } | Self::Regex { .. } => None,
+        }
+    }
+
+    /// Whether this selector takes the topic. An internal topic matches no pattern.
     pub fn matches(&self, topic: &str) -> bool {
         match self {
             Self::Name(name) => name == topic,
-            Self::Glob { matcher, .. } => matcher.is_match(topic),
-            Self::Regex { regex, .. } => regex.is_match(topic),
+            Self::Glob { matcher, .. } => !names::is_internal(topic) && matcher.is_match(topic),
+            Self::Regex { regex, .. } => !names::is_internal(topic) && regex.is_match(topic),
         }
     }
 }
 
-/// The link's rule for destination names.
-#[derive(Clone, Debug)]
-pub enum RenameRule {
-    /// Same name as at the source.
-    Keep,
-    /// `"${topic}.replica"`.
-    Template(String),
-    /// `{ prefix = "east." }`.
-    Prefix(String),
-    /// `[{ regex = "^prod-(.*)$", to = "dr-$1" }]`: the first that matches wins, none keeps the name.
-    Rules(Vec<RenameByRegex>),
+/// As it is written in the file: `orders-*` or `regex orders-.*`.
+impl fmt::Display for TopicSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(text) | Self::Glob { pattern: text, .. } => f.write_str(text),
+            Self::Regex { pattern, .. } => write!(f, "regex {pattern}"),
+        }
+    }
 }
 
-#[derive(Clone, Debug)]
-pub struct RenameByRegex {
-    pub regex: Regex,
-    /// With `${name}` or `${1}` for groups.
-    pub to: String,
+/// Two selectors are equal if they were written alike.
+impl PartialEq for TopicSelector {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name(one), Self::Name(two)) => one == two,
+            (Self::Glob { pattern: one, .. }, Self::Glob { pattern: two, .. })
+            | (Self::Regex { pattern: one, .. }, Self::Regex { pattern: two, .. }) => one == two,
+            _ => false,
+        }
+    }
 }
+
+impl Eq for TopicSelector {}
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
@@ -110,60 +124,56 @@ impl<'de> Deserialize<'de> for TopicSelector {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum RenameForm {
-    Keep(()),
-    Template(String),
-    Prefix { prefix: String },
-    Rules(Vec<RenameRuleForm>),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(Serialize, Deserialize)]
-struct RenameRuleForm {
-    regex: String,
-    to: String,
-}
-
-impl Serialize for RenameRule {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Keep => RenameForm::Keep(()),
-            Self::Template(template) => RenameForm::Template(template.clone()),
-            Self::Prefix(prefix) => RenameForm::Prefix {
-                prefix: prefix.clone(),
-            },
-            Self::Rules(rules) => RenameForm::Rules(
-                rules
-                    .iter()
-                    .map(|rule| RenameRuleForm {
-                        regex: rule.regex.as_str().to_owned(),
-                        to: rule.to.clone(),
-                    })
-                    .collect(),
-            ),
-        }
-        .serialize(serializer)
+    fn glob(text: &str) -> TopicSelector {
+        TopicSelector::from_text(text).expect("legal glob")
     }
-}
 
-impl<'de> Deserialize<'de> for RenameRule {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match RenameForm::deserialize(deserializer)? {
-            RenameForm::Keep(()) => Self::Keep,
-            RenameForm::Template(template) => Self::Template(template),
-            RenameForm::Prefix { prefix } => Self::Prefix(prefix),
-            RenameForm::Rules(rules) => Self::Rules(
-                rules
-                    .into_iter()
-                    .map(|rule| {
-                        Ok(RenameByRegex {
-                            regex: Regex::new(&rule.regex).map_err(D::Error::custom)?,
-                            to: rule.to,
-                        })
-                    })
-                    .collect::<Result<_, D::Error>>()?,
-            ),
-        })
+    fn regex(pattern: &str) -> TopicSelector {
+        TopicSelector::from_regex(pattern).expect("legal regex")
+    }
+
+    #[test]
+    fn patterns_take_whole_names() {
+        assert!(glob("orders-*").matches("orders-eu"));
+        assert!(!glob("orders-*").matches("my-orders-eu"));
+        assert!(glob("{a,b}[0-9]?").matches("b7x"));
+        assert!(glob("*").matches(".hidden"));
+        assert!(regex("eu-[a-z]+|us").matches("us"));
+        assert!(!regex("eu-[a-z]+|us").matches("us-east"));
+        assert!(!regex("orders").matches("orders\n"));
+        assert!(TopicSelector::from_regex("a)(b").is_err());
+    }
+
+    #[test]
+    fn internal_topics_match_no_pattern_but_their_own_name() {
+        for topic in [
+            "__consumer_offsets",
+            "_schemas",
+            "connect-offsets",
+            "_kmirror.links",
+        ] {
+            assert!(!glob("*").matches(topic));
+            assert!(!regex(".*").matches(topic));
+            assert!(!glob("[_c]*").matches(topic));
+            assert!(glob(topic).matches(topic));
+        }
+    }
+
+    #[test]
+    fn a_selector_survives_the_control_records() {
+        for selector in [glob("orders"), glob("orders-*"), regex("orders-.*")] {
+            let json = serde_json::to_string(&selector).expect("serialises");
+            let back: TopicSelector = serde_json::from_str(&json).expect("deserialises");
+            assert_eq!(back, selector);
+        }
+        assert_eq!(
+            serde_json::to_string(&regex("a+")).expect("serialises"),
+            r#"{"regex":"a+"}"#
+        );
+        assert!(serde_json::from_str::<TopicSelector>(r#"{"regex":"("}"#).is_err());
     }
 }

@@ -1,0 +1,379 @@
+//! Where topics end up when all links of the file are followed.
+//!
+//! Names that the file mentions are followed from cluster to cluster, and so are a few made-up
+//! names for each pattern. Whatever comes back to where it was, or comes back under ever longer
+//! names, is a loop; two ways into one topic are a conflict, and so is a way into a topic that the
+//! file owns. A conflict between patterns that depends on what the source happens to have is left
+//! to planning.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::examples;
+use crate::topology::codes::Code;
+use crate::topology::diagnostic::Diagnostic;
+use crate::topology::model::Span;
+use crate::topology::names;
+use crate::topology::read::{Draft, DraftLink};
+use crate::topology::rename::RenameError;
+use crate::topology::resolve::LinkRule;
+
+/// Topics followed before the search gives up. A file that multiplies its topics to more than
+/// this is judged by what was seen until then.
+const MOST_TOPICS: usize = 100_000;
+const LONGEST_PATH: usize = 100;
+/// A link taken this often on one path feeds itself under ever new names.
+const MOST_REPEATS: usize = 3;
+
+/// Follows every name and reports what is wrong.
+pub(super) fn check(draft: &Draft) -> Vec<Diagnostic> {
+    let mut flow = Flow::new(draft);
+    // Known names first: what is visited by a known name is not visited again by a made-up one.
+    for (cluster, topic) in flow.known_topics() {
+        flow.follow(&cluster, &topic, true, &mut Vec::new());
+    }
+    for (cluster, topic) in flow.example_topics() {
+        flow.follow(&cluster, &topic, false, &mut Vec::new());
+    }
+    flow.check_arrivals();
+    flow.found
+}
+
+struct Flow<'d> {
+    draft: &'d Draft,
+    links: Vec<(&'d DraftLink, LinkRule<'d>)>,
+    by_source: HashMap<&'d str, Vec<usize>>,
+    visited: HashSet<(String, String)>,
+    /// By destination cluster and collision key.
+    arrivals: BTreeMap<(String, String), Vec<Arrival>>,
+    /// Sets of links whose loop was reported.
+    loops: BTreeSet<Vec<usize>>,
+    found: Vec<Diagnostic>,
+}
+
+/// A topic that a link brings to its destination.
+#[derive(Clone, Debug)]
+struct Arrival {
+    link: usize,
+    source: String,
+    destination: String,
+    /// The place that asks for it.
+    span: Span,
+    /// Whether the source topic is mentioned in the file, not made up.
+    known: bool,
+}
+
+/// A step of a path: the link, and the topic before it.
+#[derive(Clone, Debug)]
+struct Step {
+    link: usize,
+    cluster: String,
+    topic: String,
+    span: Span,
+}
+
+impl<'d> Flow<'d> {
+    fn new(draft: &'d Draft) -> Self {
+        let links: Vec<_> = draft
+            .links
+            .iter()
+            .filter(|link| link.names_known && link.source.is_some() && link.destination.is_some())
+            .map(|link| (link, LinkRule::from(&link.link)))
+            .collect();
+        let mut by_source: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, (link, _)) in links.iter().enumerate() {
+            by_source.entry(&link.link.source).or_default().push(index);
+        }
+        Self {
+            draft,
+            links,
+            by_source,
+            visited: HashSet::new(),
+            arrivals: BTreeMap::new(),
+            loops: BTreeSet::new(),
+            found: Vec::new(),
+        }
+    }
+
+    fn known_topics(&self) -> BTreeSet<(String, String)> {
+        let named = self.links.iter().flat_map(|(link, rule)| {
+            rule.literals()
+                .map(|topic| (link.link.source.clone(), topic.to_owned()))
+        });
+        let owned = self.draft.clusters.values().flat_map(|cluster| {
+            cluster
+                .topics
+                .keys()
+                .map(|topic| (cluster.name.clone(), topic.clone()))
+        });
+        named.chain(owned).collect()
+    }
+
+    fn example_topics(&self) -> Vec<(String, String)> {
+        let mut examples = Vec::new();
+        for (link, _) in &self.links {
+            for selector in &link.link.topics {
+                let names = examples::of(&selector.value).into_iter();
+                examples.extend(names.map(|name| (link.link.source.clone(), name)));
+            }
+        }
+        examples
+    }
+
+    fn follow(&mut self, cluster: &str, topic: &str, known: bool, path: &mut Vec<Step>) {
+        let node = (cluster.to_owned(), topic.to_owned());
+        if path.len() > LONGEST_PATH
+            || self.visited.len() > MOST_TOPICS
+            || !self.visited.insert(node)
+        {
+            return;
+        }
+        for index in self.by_source.get(cluster).cloned().unwrap_or_default() {
+            let (link, rule) = &self.links[index];
+            let Some(reason) = rule.takes(topic) else {
+                continue;
+            };
+            let asked = reason.span.unwrap_or(link.link.span);
+            let destination = match rule.destination(topic) {
+                Ok(destination) => destination,
+                Err(error) => {
+                    if known && path.is_empty() {
+                        let diagnostic = illegal_destination(link, topic, asked, &error);
+                        self.found.push(diagnostic);
+                    }
+                    continue;
+                }
+            };
+            let renamed = link.link.mirrors.get(topic);
+            let renamed = renamed.and_then(|mirror| mirror.rename_to.as_ref());
+            let span = renamed.map_or(asked, |name| name.span);
+            let to = link.link.destination.clone();
+            path.push(Step {
+                link: index,
+                cluster: cluster.to_owned(),
+                topic: topic.to_owned(),
+                span,
+            });
+            if !self.closes_loop(path, &to, &destination, known) {
+                let key = (to.clone(), names::collision_key(&destination));
+                self.arrivals.entry(key).or_default().push(Arrival {
+                    link: index,
+                    source: topic.to_owned(),
+                    destination: destination.clone(),
+                    span,
+                    known,
+                });
+                self.follow(&to, &destination, known, path);
+            }
+            path.pop();
+        }
+    }
+
+    /// Whether the last step of the path leads back to an earlier one, which is then reported.
+    fn closes_loop(&mut self, path: &[Step], cluster: &str, topic: &str, known: bool) -> bool {
+        let same = path
+            .iter()
+            .position(|step| step.cluster == cluster && step.topic == topic);
+        let last = &path[path.len() - 1];
+        let (first, grows) = match same {
+            Some(first) => (first, false),
+            None => {
+                let times = path.iter().filter(|step| step.link == last.link).count();
+                if times < MOST_REPEATS {
+                    return false;
+                }
+                // From the step before the last use of the link to now: one turn of the screw.
+                let before = path[..path.len() - 1]
+                    .iter()
+                    .rposition(|step| step.link == last.link)
+                    .unwrap_or(0);
+                (before + 1, true)
+            }
+        };
+        let turn = &path[first..];
+        let mut links: Vec<_> = turn.iter().map(|step| step.link).collect();
+        links.sort_unstable();
+        links.dedup();
+        if self.loops.insert(links) {
+            let origin = if grows {
+                &path[0].topic
+            } else {
+                &turn[0].topic
+            };
+            let diagnostic = self.loop_diagnostic(turn, origin, known, grows);
+            self.found.push(diagnostic);
+        }
+        true
+    }
+
+    fn loop_diagnostic(&self, turn: &[Step], origin: &str, known: bool, grows: bool) -> Diagnostic {
+        let such = if known {
+            format!("`{origin}`")
+        } else {
+            format!("a topic such as `{origin}`")
+        };
+        let name = |step: &Step| format!("`{}`", self.links[step.link].0.link.name);
+        let last = &turn[turn.len() - 1];
+        let message = match (turn, grows) {
+            ([only], false) => format!("link {} copies {such} onto itself", name(only)),
+            ([only], true) => format!("link {} takes its own copies of {such} again", name(only)),
+            (_, false) => {
+                let cluster = &turn[0].cluster;
+                format!("{such} comes back to `{cluster}`, where it came from")
+            }
+            (_, true) => format!("copies of {such} go round and round under ever new names"),
+        };
+        let mut diagnostic = Diagnostic::error(Code::Loop, message);
+        let others = turn[..turn.len() - 1].iter();
+        for step in std::iter::once(last).chain(others) {
+            let (link, _) = &self.links[step.link];
+            diagnostic = diagnostic.at(
+                step.span,
+                format!(
+                    "from `{}` to `{}` by link {}",
+                    step.cluster,
+                    link.link.destination,
+                    name(step)
+                ),
+            );
+        }
+        diagnostic.help(match (turn.len(), grows) {
+            (1, false) => "source and destination are one cluster: give the link a `rename`",
+            (1, true) => "add the new names to the link's `exclude`",
+            (_, true) => "let each link `exclude` the names that arrive from the other side",
+            (_, false) => {
+                "take the topic out of one of the links; to mirror both ways, give each link a \
+                 prefix by `rename` and let the other `exclude` it"
+            }
+        })
+    }
+
+    fn check_arrivals(&mut self) {
+        let mut reported = HashSet::new();
+        for ((cluster, key), arrivals) in &self.arrivals {
+            self.found.extend(self.check_owned(cluster, key, arrivals));
+            let pair = arrivals.iter().enumerate().find_map(|(index, first)| {
+                let second = arrivals[index + 1..]
+                    .iter()
+                    .find(|second| self.conflict(first, second))?;
+                Some((first, second))
+            });
+            if let Some((first, second)) = pair
+                && reported.insert((first.span.start, second.span.start))
+            {
+                self.found
+                    .push(self.conflict_diagnostic(cluster, first, second));
+            }
+        }
+    }
+
+    /// Whether two arrivals at one topic are certain to be two mirrors.
+    fn conflict(&self, first: &Arrival, second: &Arrival) -> bool {
+        let source = |arrival: &Arrival| &self.links[arrival.link].0.link.source;
+        let same_source = first.source == second.source && source(first) == source(second);
+        if same_source {
+            // The same topic by the same link is the same mirror.
+            first.link != second.link
+        } else {
+            first.known && second.known
+        }
+    }
+
+    fn conflict_diagnostic(&self, cluster: &str, one: &Arrival, two: &Arrival) -> Diagnostic {
+        let (first, second) = if one.span.start <= two.span.start {
+            (one, two)
+        } else {
+            (two, one)
+        };
+        let describe = |arrival: &Arrival| {
+            let link = &self.links[arrival.link].0.link;
+            let such = if arrival.known { "" } else { "such as " };
+            format!(
+                "{such}`{}` of `{}` by link `{}`",
+                arrival.source, link.source, link.name
+            )
+        };
+        let message = if first.destination == second.destination {
+            format!(
+                "two mirrors end in topic `{}` of `{cluster}`",
+                first.destination
+            )
+        } else {
+            format!(
+                "the mirrors `{}` and `{}` collide on `{cluster}`",
+                first.destination, second.destination
+            )
+        };
+        let help = if first.destination != second.destination {
+            "to a broker `.` and `_` are the same in topic names; rename one of them"
+        } else if first.source == second.source && first.link != second.link {
+            "let one of the links `exclude` it, or rename one of the mirrors with `as`"
+        } else {
+            "give one of them another name with `as`, or its link a `rename`"
+        };
+        Diagnostic::error(Code::SameDestination, message)
+            .at(second.span, describe(second))
+            .at(first.span, describe(first))
+            .help(help)
+    }
+
+    fn check_owned(&self, cluster: &str, key: &str, arrivals: &[Arrival]) -> Option<Diagnostic> {
+        let owned = self.draft.clusters.get(cluster)?;
+        let topic = owned
+            .topics
+            .values()
+            .find(|topic| names::collision_key(&topic.name) == key)?;
+        let arrival = arrivals.iter().find(|arrival| arrival.known)?;
+        let link = &self.links[arrival.link].0.link;
+        let message = if arrival.destination == topic.name {
+            format!(
+                "topic `{}` of `{cluster}` is both owned and a mirror",
+                topic.name
+            )
+        } else {
+            format!(
+                "the mirror `{}` and the owned topic `{}` collide on `{cluster}`",
+                arrival.destination, topic.name
+            )
+        };
+        let text = format!(
+            "`{}` of `{}` is mirrored to it",
+            arrival.source, link.source
+        );
+        Some(
+            Diagnostic::error(Code::MirrorIsOwned, message)
+                .at(arrival.span, text)
+                .at(topic.span, "owned here")
+                .help(
+                    "a mirror gets its partitions and configs from its source: remove the owned \
+                     topic, or rename the mirror",
+                ),
+        )
+    }
+}
+
+fn illegal_destination(
+    link: &DraftLink,
+    topic: &str,
+    asked: Span,
+    error: &RenameError,
+) -> Diagnostic {
+    let mut diagnostic = Diagnostic::error(
+        Code::IllegalDestination,
+        format!("`{topic}` cannot be renamed: {error}"),
+    )
+    .at(asked, "taken here");
+    if let Some(span) = link.rename_span {
+        diagnostic = diagnostic.at(span, "renamed here");
+    }
+    diagnostic.help(format!(
+        "give it a name of its own: {} and below it as = \"NAME\"",
+        crate::topology::read::header(
+            &[
+                "links".to_owned(),
+                link.link.name.clone(),
+                "mirrors".to_owned()
+            ],
+            topic
+        )
+    ))
+}

@@ -1,0 +1,124 @@
+//! The stable codes of topology diagnostics.
+//!
+//! A code never changes its meaning and is never used again once it is retired; docs/errors.md has
+//! a section for each.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal,)+) => {
+        /// What kind of mistake a diagnostic is about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code {
+            $($(#[$doc])* $name = $number,)+
+        }
+
+        impl Code {
+            /// Every code there is, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+codes! {
+    // The file as such.
+    /// The file cannot be read.
+    Unreadable = 1,
+    /// The file is not UTF-8.
+    NotUtf8 = 2,
+    /// Not TOML.
+    Syntax = 3,
+    /// A key or a table is there twice.
+    DuplicateKey = 4,
+
+    // Keys and values.
+    /// A key that does not exist in this place.
+    UnknownKey = 10,
+    /// A required key is not there.
+    MissingKey = 11,
+    /// A value of another type.
+    WrongType = 12,
+    /// A word or number that is not among the allowed ones.
+    InvalidValue = 13,
+    /// The file's format version is absent or not this build's.
+    FormatVersion = 14,
+    /// A topic or other name with a dot, written without quotes in a table header.
+    UnquotedName = 15,
+    /// A cluster or link name that cannot be used as a label.
+    IllegalLabel = 16,
+    /// A topic config that is no plain value.
+    ConfigValue = 17,
+    /// A topic config that looks misspelt.
+    SuspiciousConfig = 18,
+
+    // Clusters.
+    /// A bootstrap server that is no `host:port`.
+    BadAddress = 20,
+    /// One bootstrap server in two places.
+    SharedAddress = 21,
+    /// A link's end that is no cluster of the file.
+    UnknownCluster = 22,
+    /// An address that can be listened on and not be connected to.
+    WildcardAddress = 23,
+
+    // Topics.
+    /// A name that brokers refuse.
+    IllegalTopicName = 30,
+    /// Not a regex.
+    BadRegex = 31,
+    /// Not a glob.
+    BadGlob = 32,
+    /// A glob that looks like a regex.
+    AmbiguousPattern = 33,
+    /// A link that takes no topic.
+    NoTopics = 34,
+    /// One selector twice.
+    RepeatedSelector = 35,
+    /// A topic that is both named and excluded.
+    NamedAndExcluded = 36,
+    /// A topic that only its own brokers can use.
+    NeverMirrored = 37,
+    /// Two owned topics whose names brokers hold to be the same.
+    CollidingTopics = 38,
+
+    // Renames.
+    /// A `$` that means nothing in a rename.
+    BadPlaceholder = 40,
+    /// A rename that cannot give a usable topic name.
+    IllegalDestination = 41,
+    /// A rename that gives every topic the same name.
+    ConstantRename = 42,
+
+    // What the links are together.
+    /// Two mirrors that write to one topic.
+    SameDestination = 50,
+    /// A mirror that writes to a topic which the file owns.
+    MirrorIsOwned = 51,
+    /// Links that feed a topic back to where it came from.
+    Loop = 52,
+    /// A former name that cannot be meant.
+    BadMove = 53,
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "K{:04}", *self as u16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_section_in_the_documentation() {
+        let page = include_str!("../../docs/errors.md");
+        let documented: Vec<_> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("## "))
+            .filter_map(|title| title.split_once(':').map(|(code, _)| code.to_owned()))
+            .collect();
+        let codes: Vec<_> = Code::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(documented, codes);
+    }
+}

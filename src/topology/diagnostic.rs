@@ -1,0 +1,209 @@
+//! A mistake in a topology file as data: code, message, places, help.
+//!
+//! Text is made in [`super::render`]; the same value serialises for machines.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::codes::Code;
+use super::model::Span;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+/// A place in the file and what is to be said about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    pub span: Span,
+    pub text: String,
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub code: Code,
+    pub severity: Severity,
+    /// One line, without a full stop.
+    pub message: String,
+    /// The first is the place of the mistake, the others are other parties to it.
+    pub labels: Vec<Label>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    pub fn error(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            labels: Vec::new(),
+            help: None,
+        }
+    }
+
+    pub fn warning(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, message)
+        }
+    }
+
+    #[must_use]
+    pub fn at(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.labels.push(Label {
+            span,
+            text: text.into(),
+        });
+        self
+    }
+
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Sorts by place; what concerns the whole file comes first.
+    fn order(&self) -> (Option<usize>, Code) {
+        (self.labels.first().map(|label| label.span.start), self.code)
+    }
+}
+
+/// A topology file's text, for pointing into it.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// As the user typed it.
+    pub path: PathBuf,
+    pub text: Arc<str>,
+}
+
+/// The mistakes of one file, in its order.
+#[derive(Clone, Debug)]
+pub struct Diagnostics {
+    pub source: SourceFile,
+    list: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    pub fn new(source: SourceFile, mut list: Vec<Diagnostic>) -> Self {
+        list.sort_by_key(Diagnostic::order);
+        list.dedup();
+        Self { source, list }
+    }
+
+    /// For a file whose text is not known.
+    pub fn of_unreadable(path: &Path, diagnostic: Diagnostic) -> Self {
+        let source = SourceFile {
+            path: path.to_owned(),
+            text: "".into(),
+        };
+        Self::new(source, vec![diagnostic])
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Diagnostic> {
+        self.list.iter()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub fn count(&self, severity: Severity) -> usize {
+        self.list
+            .iter()
+            .filter(|diagnostic| diagnostic.severity == severity)
+            .count()
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.count(Severity::Error) > 0
+    }
+}
+
+impl std::fmt::Display for Diagnostics {
+    /// One line each, as compilers write them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, diagnostic) in self.list.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}", self.source.path.display())?;
+            if let Some(label) = diagnostic.labels.first() {
+                write!(f, ":{}:{}", label.span.line, label.span.column)?;
+            }
+            write!(f, ": {}: {}", diagnostic.code, diagnostic.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// Turns byte offsets into lines and columns.
+#[derive(Debug)]
+pub(super) struct Places<'t> {
+    text: &'t str,
+    line_starts: Vec<usize>,
+}
+
+impl<'t> Places<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        let line_starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
+        Self { text, line_starts }
+    }
+
+    /// A range of bytes as a span; whatever is out of bounds is moved inside.
+    pub(super) fn span(&self, range: Range<usize>) -> Span {
+        let start = self.boundary(range.start);
+        let end = self.boundary(range.end).max(start);
+        let line = self.line_starts.partition_point(|&first| first <= start);
+        // The first line starts at 0, so at least one line starts at or before `start`.
+        let line_start = self.line_starts[line - 1];
+        let column = self.text[line_start..start].chars().count() + 1;
+        Span {
+            start,
+            end,
+            line: u32::try_from(line).unwrap_or(u32::MAX),
+            column: u32::try_from(column).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn boundary(&self, offset: usize) -> usize {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        offset
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_characters_and_survive_nonsense() {
+        let places = Places::new("ä = 1\n\nb");
+        let place = |range| {
+            let span = places.span(range);
+            (span.line, span.column)
+        };
+        assert_eq!(place(0..1), (1, 1));
+        assert_eq!(place(3..4), (1, 3));
+        assert_eq!(place(7..7), (2, 1));
+        assert_eq!(place(8..9), (3, 1));
+        assert_eq!(place(1..99), (1, 1));
+        assert_eq!(place(99..100), (3, 2));
+        assert_eq!(Places::new("").span(0..0).line, 1);
+    }
+}

@@ -1,0 +1,218 @@
+//! Which keys exist where, and what a misspelt one was probably meant to be.
+
+/// The kinds of table in a topology file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Root,
+    Cluster,
+    OwnedTopic,
+    Link,
+    Mirror,
+    Selector,
+    Rename,
+    RenameRule,
+}
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::Root,
+        Self::Cluster,
+        Self::OwnedTopic,
+        Self::Link,
+        Self::Mirror,
+        Self::Selector,
+        Self::Rename,
+        Self::RenameRule,
+    ];
+
+    pub(super) fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Root => &["kmirror", "clusters", "links"],
+            Self::Cluster => &["bootstrap_servers", "cluster_id", "topics"],
+            Self::OwnedTopic => &["partitions", "replication_factor", "config"],
+            Self::Link => &[
+                "source",
+                "destination",
+                "engine",
+                "topics",
+                "exclude",
+                "rename",
+                "auto_create",
+                "start",
+                "offsets",
+                "timestamps",
+                "replication_factor",
+                "state",
+                "moved",
+                "mirrors",
+            ],
+            Self::Mirror => &["as", "state", "replication_factor", "config"],
+            Self::Selector => &["regex"],
+            Self::Rename => &["prefix"],
+            Self::RenameRule => &["regex", "to"],
+        }
+    }
+
+    /// With an article, as in "no key of …".
+    pub(super) fn noun(self) -> &'static str {
+        match self {
+            Self::Root => "a topology file",
+            Self::Cluster => "a cluster",
+            Self::OwnedTopic => "an owned topic",
+            Self::Link => "a link",
+            Self::Mirror => "a mirror",
+            Self::Selector => "a topic pattern",
+            Self::Rename => "a rename",
+            Self::RenameRule => "a rename rule",
+        }
+    }
+
+    /// Where such a table stands.
+    fn place(self) -> &'static str {
+        match self {
+            Self::Root => "at the top of the file",
+            Self::Cluster => "[clusters.NAME]",
+            Self::OwnedTopic => "[clusters.NAME.topics.TOPIC]",
+            Self::Link => "[links.NAME]",
+            Self::Mirror => "[links.NAME.mirrors.TOPIC]",
+            Self::Selector => "topics = [{ regex = \"…\" }]",
+            Self::Rename => "rename = { prefix = \"…\" }",
+            Self::RenameRule => "rename = [{ regex = \"…\", to = \"…\" }]",
+        }
+    }
+
+    /// Whether a table of this kind has a name of the user's choice in its header.
+    pub(super) fn is_named(self) -> bool {
+        matches!(
+            self,
+            Self::Cluster | Self::OwnedTopic | Self::Link | Self::Mirror
+        )
+    }
+}
+
+/// What other tools and earlier habits call our keys.
+const ALIASES: &[(&str, &str)] = &[
+    ("bootstrap", "bootstrap_servers"),
+    ("brokers", "bootstrap_servers"),
+    ("servers", "bootstrap_servers"),
+    ("id", "cluster_id"),
+    ("from", "source"),
+    ("src", "source"),
+    ("to", "destination"),
+    ("dest", "destination"),
+    ("target", "destination"),
+    ("include", "topics"),
+    ("whitelist", "topics"),
+    ("blacklist", "exclude"),
+    ("name", "as"),
+    ("rename", "as"),
+    ("replicas", "replication_factor"),
+    ("configs", "config"),
+    ("version", "kmirror"),
+];
+
+/// The key of this kind of table that was most likely meant.
+pub(super) fn suggest(kind: Kind, written: &str) -> Option<&'static str> {
+    let written = normalise(written);
+    let keys = kind.keys();
+    if let Some(key) = keys.iter().find(|key| **key == written) {
+        return Some(key);
+    }
+    let nearest = nearest(&written, keys.iter().copied());
+    nearest.or_else(|| {
+        ALIASES
+            .iter()
+            .find(|(alias, key)| *alias == written && keys.contains(key))
+            .map(|(_, key)| *key)
+    })
+}
+
+/// Help for a key that is unknown in a table of this kind.
+pub(super) fn help(kind: Kind, written: &str) -> String {
+    if let Some(key) = suggest(kind, written) {
+        return format!("did you mean `{key}`?");
+    }
+    let normalised = normalise(written);
+    let elsewhere: Vec<_> = Kind::ALL
+        .into_iter()
+        .filter(|other| *other != kind && other.keys().contains(&normalised.as_str()))
+        .map(|other| format!("{}, {}", other.noun(), other.place()))
+        .collect();
+    if !elsewhere.is_empty() {
+        return format!("`{normalised}` is a key of {}", elsewhere.join("; of "));
+    }
+    let keys: Vec<_> = kind.keys().iter().map(|key| format!("`{key}`")).collect();
+    format!("the keys of {} are {}", kind.noun(), keys.join(", "))
+}
+
+/// The candidate within a small edit distance, if there is one.
+pub(in crate::topology) fn nearest<'c>(
+    written: &str,
+    candidates: impl Iterator<Item = &'c str>,
+) -> Option<&'c str> {
+    let allowed = match written.chars().count() {
+        0..=2 => 0,
+        3..=5 => 1,
+        6..=9 => 2,
+        _ => 3,
+    };
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(written, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// `bootstrap.servers`, `bootstrap-servers` and `bootstrapServers` are `bootstrap_servers`.
+fn normalise(key: &str) -> String {
+    let mut normalised = String::new();
+    for char in key.chars() {
+        if char.is_ascii_uppercase() {
+            if !normalised.is_empty() && !normalised.ends_with('_') {
+                normalised.push('_');
+            }
+            normalised.push(char.to_ascii_lowercase());
+        } else if char == '-' || char == '.' {
+            normalised.push('_');
+        } else {
+            normalised.push(char);
+        }
+    }
+    normalised
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_keys_get_their_neighbour() {
+        for (kind, written, meant) in [
+            (Kind::Link, "topcis", Some("topics")),
+            (Kind::Link, "auto-create", Some("auto_create")),
+            (Kind::Link, "autoCreate", Some("auto_create")),
+            (
+                Kind::Cluster,
+                "bootstrap.servers",
+                Some("bootstrap_servers"),
+            ),
+            (Kind::Cluster, "bootstrap_server", Some("bootstrap_servers")),
+            (Kind::Link, "from", Some("source")),
+            (Kind::Root, "link", Some("links")),
+            (Kind::Mirror, "rename", Some("as")),
+            (Kind::Link, "partitions", None),
+            (Kind::Mirror, "x", None),
+        ] {
+            assert_eq!(suggest(kind, written), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_table_is_shown_its_home() {
+        let text = help(Kind::Link, "partitions");
+        assert_eq!(
+            text,
+            "`partitions` is a key of an owned topic, [clusters.NAME.topics.TOPIC]"
+        );
+    }
+}

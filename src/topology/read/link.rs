@@ -1,0 +1,281 @@
+//! `[links.NAME]` and the settings of single mirrors.
+
+use indexmap::IndexMap;
+use toml::de::DeValue;
+
+use super::reader::{Node, Reader, Table};
+use super::{DraftLink, Kind, check_label, cluster, config, rename, selectors};
+use crate::topology::codes::Code;
+use crate::topology::diagnostic::Diagnostic;
+use crate::topology::model::{
+    Link, LinkState, Mirror, MirrorState, OffsetsPolicy, Spanned, Start, Timestamps,
+};
+use crate::topology::names;
+use crate::topology::selector::RenameRule;
+
+/// The engines there are.
+const ENGINES: &[&str] = &["kmirror"];
+
+/// Reads a link; `None` when the table is none.
+pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<DraftLink> {
+    if !table.finish(reader, &["source", "destination"]) {
+        return None;
+    }
+    check_label(table, reader);
+    let end = |key, reader: &mut Reader<'_>| {
+        table
+            .get(key)
+            .and_then(|node| reader.string(key, node))
+            .filter(|name| !name.value.is_empty())
+    };
+    let source = end("source", reader);
+    let destination = end("destination", reader);
+    if let Some(node) = table.get("engine") {
+        check_engine(reader, node);
+    }
+    let (topics, topics_known) = selectors::read(table, "topics", reader);
+    let (exclude, exclude_known) = selectors::read(table, "exclude", reader);
+    let rename_node = table.get("rename");
+    let rename = match rename_node {
+        Some(node) => rename::read(reader, node),
+        None => Some(RenameRule::Keep),
+    };
+    let (mirrors, mirrors_known) = read_mirrors(table, reader);
+    let names_known = topics_known && exclude_known && mirrors_known && rename.is_some();
+    if topics.is_empty() && mirrors.is_empty() && topics_known && mirrors_known {
+        report_no_topics(table, reader);
+    }
+    let link = Link {
+        name: table.name().to_owned(),
+        source: source
+            .as_ref()
+            .map(|end| end.value.clone())
+            .unwrap_or_default(),
+        destination: destination
+            .as_ref()
+            .map(|end| end.value.clone())
+            .unwrap_or_default(),
+        moved: table
+            .get("moved")
+            .and_then(|node| reader.string("moved", node)),
+        topics,
+        exclude,
+        rename: rename.unwrap_or(RenameRule::Keep),
+        auto_create: table
+            .get("auto_create")
+            .and_then(|node| reader.bool("auto_create", node))
+            .unwrap_or(true),
+        start: table
+            .get("start")
+            .and_then(|node| read_start(reader, node))
+            .unwrap_or(Start::Earliest),
+        offsets: table
+            .get("offsets")
+            .and_then(|node| read_offsets(reader, node))
+            .unwrap_or(OffsetsPolicy::Translate),
+        timestamps: table
+            .get("timestamps")
+            .and_then(|node| reader.word("timestamps", node, TIMESTAMPS))
+            .map_or(Timestamps::AsConsumed, |word| word.value),
+        replication_factor: cluster::replication_factor(table, reader),
+        state: table
+            .get("state")
+            .and_then(|node| reader.word("state", node, LINK_STATES))
+            .map_or(LinkState::Active, |word| word.value),
+        mirrors,
+        span: table.span,
+    };
+    Some(DraftLink {
+        link,
+        source,
+        destination,
+        rename_span: rename_node.map(|node| reader.span(node.span())),
+        names_known,
+    })
+}
+
+const TIMESTAMPS: &[(&str, Timestamps)] = &[
+    ("as-consumed", Timestamps::AsConsumed),
+    ("original", Timestamps::Original),
+];
+
+const LINK_STATES: &[(&str, LinkState)] =
+    &[("active", LinkState::Active), ("paused", LinkState::Paused)];
+
+const MIRROR_STATES: &[(&str, MirrorState)] = &[
+    ("active", MirrorState::Active),
+    ("paused", MirrorState::Paused),
+];
+
+fn check_engine(reader: &mut Reader<'_>, node: &Node<'_>) {
+    let Some(engine) = reader.string("engine", node) else {
+        return;
+    };
+    if !ENGINES.contains(&engine.value.as_str()) {
+        let engines: Vec<_> = ENGINES.iter().map(|name| format!("`{name}`")).collect();
+        reader.report(
+            Diagnostic::error(
+                Code::InvalidValue,
+                format!("there is no engine `{}`", engine.value),
+            )
+            .at(
+                engine.span,
+                format!("the engine there is: {}", engines.join(", ")),
+            )
+            .help("leave `engine` out"),
+        );
+    }
+}
+
+fn read_offsets(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<OffsetsPolicy> {
+    let text = reader.string("offsets", node)?;
+    match text.value.as_str() {
+        "translate" => Some(OffsetsPolicy::Translate),
+        "preserve" => {
+            reader.report(
+                Diagnostic::error(Code::InvalidValue, "offsets cannot be preserved")
+                    .at(text.span, "what there is now is `translate`")
+                    .help("`translate` keeps an exact map from source to destination offsets: write offsets = \"translate\" or leave it out"),
+            );
+            None
+        }
+        other => {
+            reader.report(
+                Diagnostic::error(
+                    Code::InvalidValue,
+                    format!("`{other}` is no value of `offsets`"),
+                )
+                .at(text.span, "has to be `translate`"),
+            );
+            None
+        }
+    }
+}
+
+fn read_start(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Start> {
+    let span = reader.span(node.span());
+    let text = match node.get_ref() {
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::String(text) => match text.as_ref() {
+            "earliest" => return Some(Start::Earliest),
+            "latest" => return Some(Start::Latest),
+            text => text.to_owned(),
+        },
+        _ => {
+            let help = "write start = \"earliest\"".to_owned();
+            reader.wrong_type("start", node, "a string or a time", Some(help));
+            return None;
+        }
+    };
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        if time.as_millisecond() >= 0 {
+            return Some(Start::Timestamp(time.as_millisecond()));
+        }
+        reader.report(
+            Diagnostic::error(Code::InvalidValue, "`start` is before 1970")
+                .at(span, "Kafka has no such timestamps")
+                .help("write start = \"earliest\""),
+        );
+        return None;
+    }
+    let without_zone = text.parse::<jiff::civil::DateTime>().is_ok();
+    let diagnostic = Diagnostic::error(
+        Code::InvalidValue,
+        format!("`{text}` is no value of `start`"),
+    );
+    reader.report(if without_zone {
+        diagnostic
+            .at(span, "the offset from UTC is missing")
+            .help("write an RFC 3339 time with `Z` or an offset: 2026-01-31T18:00:00Z")
+    } else {
+        diagnostic
+            .at(span, "has to be `earliest`, `latest` or an RFC 3339 time")
+            .help("a time looks like 2026-01-31T18:00:00Z")
+    });
+    None
+}
+
+fn read_mirrors(
+    table: &Table<'_, '_>,
+    reader: &mut Reader<'_>,
+) -> (IndexMap<String, Mirror>, bool) {
+    let before = reader.found.len();
+    let mut mirrors = IndexMap::new();
+    let mut understood = true;
+    for mirror in table.named(reader, "mirrors", Kind::Mirror) {
+        match read_mirror(&mirror, reader) {
+            Some(mirror) => {
+                mirrors.insert(mirror.source_topic.clone(), mirror);
+            }
+            None => understood = false,
+        }
+    }
+    // A value that is no table leaves no trace but its diagnostic.
+    if mirrors.is_empty() && reader.found.len() > before {
+        understood = false;
+    }
+    (mirrors, understood)
+}
+
+fn read_mirror(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Mirror> {
+    if !table.finish(reader, &[]) {
+        return None;
+    }
+    let topic = table.name();
+    let help = topic.contains(['*', '?', '[', '{']).then(|| {
+        "patterns belong into the link's `topics`; here is one topic by its name".to_owned()
+    });
+    let named = selectors::check_name("mirrors", reader, topic, table.span, help);
+    let rename_to = match table.get("as") {
+        Some(node) => Some(read_as(reader, node)?),
+        None => None,
+    };
+    let mirror = Mirror {
+        source_topic: topic.to_owned(),
+        rename_to,
+        state: table
+            .get("state")
+            .and_then(|node| reader.word("state", node, MIRROR_STATES)),
+        replication_factor: cluster::replication_factor(table, reader),
+        config: config::read(table, reader),
+        span: table.span,
+    };
+    named.then_some(mirror)
+}
+
+fn read_as(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Spanned<String>> {
+    let name = reader.string("as", node)?;
+    let problem = match names::validate_topic_name(&name.value) {
+        Err(why) => why,
+        Ok(()) if names::is_reserved_at_destination(&name.value) => {
+            "brokers and kmirror keep their own state there".to_owned()
+        }
+        Ok(()) => return Some(name),
+    };
+    let mut diagnostic = Diagnostic::error(
+        Code::IllegalDestination,
+        format!("`{}` cannot be a mirror's name", name.value),
+    )
+    .at(name.span, problem);
+    if name.value.contains("${") {
+        diagnostic =
+            diagnostic.help("`as` is the whole name; templates belong into the link's `rename`");
+    }
+    reader.report(diagnostic);
+    None
+}
+
+fn report_no_topics(table: &Table<'_, '_>, reader: &mut Reader<'_>) {
+    let span = match table.get("topics") {
+        Some(node) => reader.span(node.span()),
+        None => table.span,
+    };
+    reader.report(
+        Diagnostic::error(
+            Code::NoTopics,
+            format!("link `{}` takes no topic", table.name()),
+        )
+        .at(span, "nothing is named here")
+        .help("add topics = [\"orders\", \"payments-*\"], or topics = [\"*\"] for all"),
+    );
+}

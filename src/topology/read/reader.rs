@@ -1,0 +1,421 @@
+//! Typed access to the parsed document. A value of another type is reported where it stands and
+//! reading goes on, so that one run finds every mistake.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{self, Kind};
+use crate::topology::codes::Code;
+use crate::topology::diagnostic::{Diagnostic, Places};
+use crate::topology::model::{Span, Spanned};
+
+pub(super) type Node<'d> = toml::Spanned<DeValue<'d>>;
+
+/// Collects what is found while a document is read.
+#[derive(Debug)]
+pub(super) struct Reader<'t> {
+    text: &'t str,
+    places: Places<'t>,
+    pub(super) found: Vec<Diagnostic>,
+}
+
+impl<'t> Reader<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            places: Places::new(text),
+            found: Vec::new(),
+        }
+    }
+
+    pub(super) fn report(&mut self, diagnostic: Diagnostic) {
+        self.found.push(diagnostic);
+    }
+
+    pub(super) fn span(&self, range: Range<usize>) -> Span {
+        self.places.span(range)
+    }
+
+    /// What is written there; nothing where that is outside.
+    pub(super) fn text_at(&self, range: Range<usize>) -> &'t str {
+        let end = range.end.min(self.text.len());
+        self.text.get(range.start..end).unwrap_or_default()
+    }
+
+    /// The place of some bytes of a string's value, or of the whole string where escapes make
+    /// that unknowable.
+    pub(super) fn inside(&self, node: &Node<'_>, range: Range<usize>) -> Span {
+        let whole = node.span();
+        let written = self.text_at(whole.clone());
+        let value = node.get_ref().as_str().unwrap_or_default();
+        for quote in ["\"\"\"", "'''", "\"", "'"] {
+            let body = written
+                .strip_prefix(quote)
+                .and_then(|rest| rest.strip_suffix(quote));
+            if body == Some(value) {
+                let first = whole.start + quote.len();
+                return self.span(first + range.start..first + range.end);
+            }
+        }
+        self.span(whole)
+    }
+
+    pub(super) fn wrong_type(
+        &mut self,
+        key: &str,
+        node: &Node<'_>,
+        expected: &str,
+        help: Option<String>,
+    ) {
+        let found = with_article(node.get_ref().type_str());
+        let mut diagnostic =
+            Diagnostic::error(Code::WrongType, format!("`{key}` has to be {expected}"))
+                .at(self.span(node.span()), format!("this is {found}"));
+        diagnostic.help = help;
+        self.report(diagnostic);
+    }
+
+    pub(super) fn string(&mut self, key: &str, node: &Node<'_>) -> Option<Spanned<String>> {
+        if let Some(text) = node.get_ref().as_str() {
+            return Some(Spanned {
+                value: text.to_owned(),
+                span: self.span(node.span()),
+            });
+        }
+        let help = match node.get_ref() {
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) => {
+                let written = self.text_at(node.span());
+                Some(format!("write it in quotes: {key} = \"{written}\""))
+            }
+            _ => None,
+        };
+        self.wrong_type(key, node, "a string", help);
+        None
+    }
+
+    pub(super) fn bool(&mut self, key: &str, node: &Node<'_>) -> Option<bool> {
+        let value = node.get_ref().as_bool();
+        if value.is_none() {
+            let help = match node.get_ref().as_str() {
+                Some(text @ ("true" | "false")) => {
+                    Some(format!("write it without quotes: {key} = {text}"))
+                }
+                _ => None,
+            };
+            self.wrong_type(key, node, "true or false", help);
+        }
+        value
+    }
+
+    /// A whole number from 1 to `most`.
+    pub(super) fn count(&mut self, key: &str, node: &Node<'_>, most: i64) -> Option<Spanned<i64>> {
+        let span = self.span(node.span());
+        let Some(integer) = node.get_ref().as_integer() else {
+            let help = node
+                .get_ref()
+                .as_str()
+                .filter(|text| text.parse::<i64>().is_ok())
+                .map(|text| format!("write it without quotes: {key} = {text}"));
+            self.wrong_type(key, node, "a whole number", help);
+            return None;
+        };
+        match i64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(value) if (1..=most).contains(&value) => Some(Spanned { value, span }),
+            _ => {
+                self.report(
+                    Diagnostic::error(Code::InvalidValue, format!("`{key}` is out of range"))
+                        .at(span, format!("has to be from 1 to {most}"))
+                        .help(format!("leave `{key}` out for the default")),
+                );
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        key: &str,
+        node: &Node<'_>,
+        words: &[(&str, T)],
+    ) -> Option<Spanned<T>> {
+        let text = self.string(key, node)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
+            return Some(Spanned {
+                value: *value,
+                span: text.span,
+            });
+        }
+        let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        let nearest = keys::nearest(&text.value, words.iter().map(|(word, _)| *word));
+        self.report(
+            Diagnostic::error(
+                Code::InvalidValue,
+                format!("`{}` is no value of `{key}`", text.value),
+            )
+            .at(text.span, format!("has to be {}", known.join(" or ")))
+            .help(match nearest {
+                Some(word) => format!("did you mean `{word}`?"),
+                None => format!("write {key} = {}", known.join(" or ").replace('`', "\"")),
+            }),
+        );
+        None
+    }
+
+    pub(super) fn array<'n, 'd>(
+        &mut self,
+        key: &str,
+        node: &'n Node<'d>,
+        of: &str,
+    ) -> Option<&'n [Node<'d>]> {
+        let array = node.get_ref().as_array();
+        if array.is_none() {
+            let help = node
+                .get_ref()
+                .as_str()
+                .map(|text| format!("write it in brackets: {key} = [\"{text}\"]"));
+            self.wrong_type(key, node, &format!("an array of {of}"), help);
+        }
+        array.map(|array| &array[..])
+    }
+}
+
+pub(super) fn with_article(type_name: &str) -> String {
+    let article = if type_name.starts_with(['a', 'i']) {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {type_name}")
+}
+
+/// A table together with what it is and where it stands.
+#[derive(Debug)]
+pub(super) struct Table<'n, 'd> {
+    pub(super) kind: Kind,
+    /// From the root: `["links", "east-to-west", "mirrors", "orders"]`.
+    pub(super) path: Vec<String>,
+    /// Of the name in the header, or of the whole of an inline table.
+    pub(super) span: Span,
+    entries: &'n DeTable<'d>,
+}
+
+impl<'n, 'd> Table<'n, 'd> {
+    pub(super) fn new(kind: Kind, path: Vec<String>, span: Span, entries: &'n DeTable<'d>) -> Self {
+        Self {
+            kind,
+            path,
+            span,
+            entries,
+        }
+    }
+
+    /// Its own name, for tables that have one.
+    pub(super) fn name(&self) -> &str {
+        self.path.last().map_or("", String::as_str)
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&'n Node<'d>> {
+        debug_assert!(self.kind.keys().contains(&key), "{key} is not in the list");
+        self.entries.get(key)
+    }
+
+    /// The tables inside the table at `key`, each with its name and the name's place.
+    pub(super) fn named(
+        &self,
+        reader: &mut Reader<'_>,
+        key: &str,
+        kind: Kind,
+    ) -> Vec<Table<'n, 'd>> {
+        let Some(node) = self.get(key) else {
+            return Vec::new();
+        };
+        let mut path = self.path.clone();
+        path.push(key.to_owned());
+        let Some(entries) = node.get_ref().as_table() else {
+            let help = format!("write {}", header(&path, kind_placeholder(kind)));
+            reader.wrong_type(key, node, "a table of tables", Some(help));
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for (name, value) in entries {
+            let span = reader.span(name.span());
+            let Some(inner) = value.get_ref().as_table() else {
+                let help = format!("write {} and its keys below", header(&path, name.get_ref()));
+                reader.wrong_type(name.get_ref(), value, "a table", Some(help));
+                continue;
+            };
+            let mut path = path.clone();
+            path.push(name.get_ref().to_string());
+            tables.push(Table::new(kind, path, span, inner));
+        }
+        tables
+    }
+
+    /// Reports keys that do not exist here, then required ones that are absent. False when the
+    /// table is only there because a name with a dot was written without quotes.
+    pub(super) fn finish(&self, reader: &mut Reader<'_>, required: &[&str]) -> bool {
+        let mut meant = Vec::new();
+        let mut unquoted = false;
+        for (key, value) in self.entries {
+            if self.kind.keys().contains(&key.get_ref().as_ref()) {
+                continue;
+            }
+            let written = self.flattened(key.get_ref(), value);
+            let suggestion = keys::suggest(self.kind, &written);
+            let nested = value.get_ref().as_table();
+            match nested.filter(|_| suggestion.is_none() && self.kind.is_named()) {
+                Some(nested) => {
+                    unquoted = true;
+                    self.report_unquoted(reader, key, nested);
+                }
+                None => {
+                    meant.extend(suggestion);
+                    self.report_unknown(reader, key, &written);
+                }
+            }
+        }
+        let phantom = unquoted
+            && !self
+                .entries
+                .keys()
+                .any(|key| self.kind.keys().contains(&key.get_ref().as_ref()));
+        if !phantom {
+            for key in required {
+                if !self.entries.contains_key(*key) && !meant.contains(key) {
+                    self.report_missing(reader, key);
+                }
+            }
+        }
+        !phantom
+    }
+
+    /// `bootstrap.servers = …` is a table `bootstrap`: what was written is the dotted key.
+    fn flattened(&self, key: &str, value: &Node<'_>) -> String {
+        let dotted = value
+            .get_ref()
+            .as_table()
+            .filter(|table| table.len() == 1)
+            .and_then(|table| table.keys().next())
+            .map(|inner| format!("{key}.{}", inner.get_ref()));
+        match dotted {
+            Some(dotted) if keys::suggest(self.kind, &dotted).is_some() => dotted,
+            _ => key.to_owned(),
+        }
+    }
+
+    fn report_unknown(
+        &self,
+        reader: &mut Reader<'_>,
+        key: &toml::Spanned<toml::de::DeString<'_>>,
+        written: &str,
+    ) {
+        let place = match self.kind {
+            Kind::Root => String::new(),
+            _ if self.kind.is_named() => {
+                format!(" in {} `{}`", bare(self.kind.noun()), self.name())
+            }
+            _ => format!(" in {}", self.kind.noun()),
+        };
+        let span = reader.span(key.span());
+        reader.report(
+            Diagnostic::error(Code::UnknownKey, format!("unknown key `{written}`{place}"))
+                .at(span, format!("no key of {}", self.kind.noun()))
+                .help(keys::help(self.kind, written)),
+        );
+    }
+
+    fn report_unquoted(
+        &self,
+        reader: &mut Reader<'_>,
+        key: &toml::Spanned<toml::de::DeString<'_>>,
+        mut nested: &DeTable<'_>,
+    ) {
+        let mut name = format!("{}.{}", self.name(), key.get_ref());
+        // A name with several dots is a table in a table in a table.
+        while let [(inner, value)] = nested.iter().collect::<Vec<_>>()[..] {
+            let Some(deeper) = value.get_ref().as_table() else {
+                break;
+            };
+            if self.kind.keys().contains(&inner.get_ref().as_ref()) {
+                break;
+            }
+            name = format!("{name}.{}", inner.get_ref());
+            nested = deeper;
+        }
+        let parent = &self.path[..self.path.len().saturating_sub(1)];
+        let noun = bare(self.kind.noun());
+        let help = match self.kind {
+            Kind::Cluster | Kind::Link => format!(
+                "a {noun} name has no dots: {}; or, if `{}` was meant as a key: {}",
+                header(parent, &name.replace('.', "-")),
+                key.get_ref(),
+                keys::help(self.kind, key.get_ref()),
+            ),
+            _ => format!("quote the name: {}", header(parent, &name)),
+        };
+        let span = reader.span(key.span());
+        reader.report(
+            Diagnostic::error(
+                Code::UnquotedName,
+                format!(
+                    "`{}` is read as a table inside {noun} `{}`",
+                    key.get_ref(),
+                    self.name()
+                ),
+            )
+            .at(span, "a dot without quotes starts a new table")
+            .help(help),
+        );
+    }
+
+    fn report_missing(&self, reader: &mut Reader<'_>, key: &str) {
+        let place = if self.kind.is_named() {
+            format!("{} `{}`", bare(self.kind.noun()), self.name())
+        } else {
+            bare(self.kind.noun()).to_owned()
+        };
+        let help = match key {
+            "bootstrap_servers" => "add bootstrap_servers = \"HOST:9092\"".to_owned(),
+            "source" | "destination" => {
+                format!("add {key} = \"NAME\" with the NAME of a [clusters.NAME]")
+            }
+            _ => format!("add {key} = \"…\""),
+        };
+        reader.report(
+            Diagnostic::error(Code::MissingKey, format!("{place} has no `{key}`"))
+                .at(self.span, format!("`{key}` is required"))
+                .help(help),
+        );
+    }
+}
+
+fn bare(noun: &str) -> &str {
+    noun.split_once(' ').map_or(noun, |(_, noun)| noun)
+}
+
+fn kind_placeholder(kind: Kind) -> &'static str {
+    match kind {
+        Kind::OwnedTopic | Kind::Mirror => "TOPIC",
+        _ => "NAME",
+    }
+}
+
+/// A table header as it has to be written, with quotes where they are needed.
+pub(in crate::topology) fn header(path: &[String], name: &str) -> String {
+    let parts: Vec<_> = path
+        .iter()
+        .map(String::as_str)
+        .chain([name])
+        .map(|part| {
+            let is_bare = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-');
+            if !part.is_empty() && part.chars().all(is_bare) {
+                part.to_owned()
+            } else {
+                format!("{part:?}")
+            }
+        })
+        .collect();
+    format!("[{}]", parts.join("."))
+}
