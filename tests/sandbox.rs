@@ -1,0 +1,9 @@
+//! The embedded broker against an independent client (librdkafka) and, version by version, against
+//! Kafka's own message definitions. Needs no Java and no network beyond loopback.
+
+#[path = "sandbox/clients.rs"]
+mod clients;
+#[path = "sandbox/records.rs"]
+mod records;
+#[path = "sandbox/versions.rs"]
+mod versions;
