@@ -4,17 +4,22 @@
 //! `kafka_protocol`; [`admin`] gives the calls that change or describe a cluster, with one result per
 //! item and retries inside a deadline. [`fetch`] and [`produce`] move whole record batches as bytes.
 
+pub mod admin;
 pub mod backoff;
 pub mod client;
 pub mod code;
 pub mod connection;
 pub mod error;
+pub mod fetch;
 pub mod metadata;
+pub mod produce;
 pub mod versions;
 
+pub use admin::Admin;
 pub use backoff::Backoff;
 pub use client::{Client, ClientConfig, CoordinatorKind, Target, Topics};
 pub use code::{ErrorClass, ErrorCode};
 pub use connection::{Connection, ConnectionOptions};
 pub use error::{Attempt, Error};
+pub use fetch::Isolation;
 pub use metadata::{Broker, ClusterMetadata, PartitionMetadata, TopicMetadata};

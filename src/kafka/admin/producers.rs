@@ -1,0 +1,149 @@
+//! Producer ids: allocating them, and what leaders remember of them.
+
+use std::collections::HashMap;
+
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
+use kafka_protocol::messages::{DescribeProducersRequest, InitProducerIdRequest, TransactionalId};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{
+    Admin, Error, ErrorCode, Outcomes, Target, TopicPartition, by_topic, in_order, partition_label,
+};
+use crate::kafka::client::{CoordinatorKind, topic_name};
+
+const PARTITIONS_A_REQUEST: usize = 2_000;
+
+/// A producer id with its epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProducerIdentity {
+    pub id: i64,
+    pub epoch: i16,
+}
+
+/// What a leader remembers of a producer on one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerState {
+    pub producer_id: i64,
+    pub producer_epoch: i32,
+    /// -1: none since the last marker.
+    pub last_sequence: i32,
+    pub last_timestamp: i64,
+    pub coordinator_epoch: i32,
+    /// -1: no transaction is open.
+    pub current_txn_start_offset: i64,
+}
+
+impl Admin {
+    /// A producer id: a fresh one, or that of a transactional id with its epoch raised, which fences
+    /// whoever used it before. `transaction_timeout_ms` counts only with a transactional id.
+    ///
+    /// # Errors
+    /// The broker's own; `CONCURRENT_TRANSACTIONS` is waited for until the deadline.
+    pub async fn init_producer_id(
+        &self,
+        transactional_id: Option<&str>,
+        transaction_timeout_ms: i32,
+    ) -> Result<ProducerIdentity, Error> {
+        let mut results = self
+            .each(
+                vec![()],
+                1,
+                |()| transactional_id.map_or(Target::Any, coordinator),
+                |connection, _| async move {
+                    let request = InitProducerIdRequest::default()
+                        .with_transactional_id(transactional_id.map(transactional))
+                        .with_transaction_timeout_ms(transaction_timeout_ms);
+                    let response = connection.send(&request).await?;
+                    ErrorCode(response.error_code).ok().map_err(|code| {
+                        let resource = match transactional_id {
+                            Some(id) => format!("for transactional id {id}"),
+                            None => "without transactional id".to_owned(),
+                        };
+                        Error::broker(code, None, "give a producer id", resource)
+                    })?;
+                    Ok(vec![Ok(ProducerIdentity {
+                        id: response.producer_id.0,
+                        epoch: response.producer_epoch,
+                    })])
+                },
+            )
+            .await;
+        results.pop().expect("one item has one result")
+    }
+
+    /// The producers that the leaders of partitions remember. Wants brokers from 2.8 on.
+    pub async fn describe_producers(
+        &self,
+        topic: &str,
+        partitions: Vec<i32>,
+    ) -> Outcomes<TopicPartition, Vec<ProducerState>> {
+        let keys: Vec<TopicPartition> = partitions
+            .into_iter()
+            .map(|partition| (topic.to_owned(), partition))
+            .collect();
+        let results = self
+            .each(
+                keys.clone(),
+                PARTITIONS_A_REQUEST,
+                |(topic, partition)| Target::Leader {
+                    topic: topic.clone(),
+                    partition: *partition,
+                },
+                |connection, items| async move {
+                    let partitions = items.iter().map(|item| item.value.clone());
+                    let topics = by_topic(partitions).into_iter().map(|(topic, partitions)| {
+                        TopicRequest::default()
+                            .with_name(topic_name(&topic))
+                            .with_partition_indexes(partitions)
+                    });
+                    let request = DescribeProducersRequest::default().with_topics(topics.collect());
+                    let response = connection.send(&request).await?;
+                    let mut answers = HashMap::new();
+                    for topic in response.topics {
+                        let name = topic.name.0.to_string();
+                        for partition in topic.partitions {
+                            answers.insert((name.clone(), partition.partition_index), partition);
+                        }
+                    }
+                    let wanted = items.iter().map(|item| item.value.clone());
+                    Ok(in_order(
+                        &connection,
+                        "DescribeProducers",
+                        wanted,
+                        answers,
+                        |(topic, partition), answer| {
+                            ErrorCode(answer.error_code).ok().map_err(|code| {
+                                let message = answer.error_message.map(|text| text.to_string());
+                                let label = partition_label(topic, *partition);
+                                Error::broker(code, message, "list the producers of", label)
+                            })?;
+                            let states = answer.active_producers.into_iter();
+                            Ok(states
+                                .map(|state| ProducerState {
+                                    producer_id: state.producer_id.0,
+                                    producer_epoch: state.producer_epoch,
+                                    last_sequence: state.last_sequence,
+                                    last_timestamp: state.last_timestamp,
+                                    coordinator_epoch: state.coordinator_epoch,
+                                    current_txn_start_offset: state.current_txn_start_offset,
+                                })
+                                .collect())
+                        },
+                    ))
+                },
+            )
+            .await;
+        keys.into_iter().zip(results).collect()
+    }
+}
+
+pub(crate) fn coordinator(transactional_id: &str) -> Target {
+    Target::Coordinator {
+        kind: CoordinatorKind::Transaction,
+        key: transactional_id.to_owned(),
+    }
+}
+
+pub(crate) fn transactional(id: &str) -> TransactionalId {
+    TransactionalId(StrBytes::from_string(id.to_owned()))
+}

@@ -1,0 +1,305 @@
+//! Creating, deleting and growing topics.
+
+use std::time::Duration;
+
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest};
+use kafka_protocol::protocol::StrBytes;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Admin, Backoff, Error, ErrorCode, Item, Outcomes, Target, Topics, in_order};
+use crate::kafka::client::topic_name;
+
+/// Topics in one request: some hundred are a second's work for a controller.
+const TOPICS_A_REQUEST: usize = 100;
+
+/// The broker's own limit for one request; above it answers that the time is up.
+const TIMEOUT_MS: i32 = 20_000;
+
+/// A topic to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    pub name: String,
+    /// `None`: the broker's default.
+    pub partitions: Option<i32>,
+    /// `None`: the broker's default.
+    pub replication_factor: Option<i16>,
+    pub configs: Vec<(String, String)>,
+}
+
+/// What a broker says of a topic that it has created, or would create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatedTopic {
+    /// Nil where brokers know no ids (before 2.8) and for a rehearsal.
+    pub id: Uuid,
+    /// `None` where the broker does not say.
+    pub partitions: Option<i32>,
+    /// `None` where the broker does not say.
+    pub replication_factor: Option<i16>,
+}
+
+impl Admin {
+    /// Creates topics, or only asks whether they could be created. Under KRaft a topic is there for its
+    /// controller first; this returns once a broker shows those created, leaders and all.
+    pub async fn create_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    ) -> Outcomes<String, CreatedTopic> {
+        let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+        let results = self
+            .each(
+                topics,
+                TOPICS_A_REQUEST,
+                |_| Target::Controller,
+                |connection, items| async move {
+                    let request = CreateTopicsRequest::default()
+                        .with_topics(items.iter().map(|item| creatable(&item.value)).collect())
+                        .with_timeout_ms(TIMEOUT_MS)
+                        .with_validate_only(validate_only);
+                    let response = connection.send(&request).await?;
+                    let answers = response
+                        .topics
+                        .into_iter()
+                        .map(|topic| (topic.name.0.to_string(), topic))
+                        .collect();
+                    let wanted = items.iter().map(|item| item.value.name.clone());
+                    let mut results = in_order(
+                        &connection,
+                        "CreateTopics",
+                        wanted,
+                        answers,
+                        |name, answer| {
+                            let message = answer.error_message.map(|text| text.to_string());
+                            checked(answer.error_code, message, "create", name)?;
+                            Ok(CreatedTopic {
+                                id: answer.topic_id,
+                                partitions: Some(answer.num_partitions).filter(|n| *n >= 0),
+                                replication_factor: Some(answer.replication_factor)
+                                    .filter(|n| *n >= 0),
+                            })
+                        },
+                    );
+                    for (item, result) in items.iter().zip(&mut results) {
+                        self.mend_lost_creation(item, result).await;
+                    }
+                    Ok(results)
+                },
+            )
+            .await;
+        let outcomes: Outcomes<_, CreatedTopic> = names.into_iter().zip(results).collect();
+        if !validate_only {
+            let created = outcomes.iter().filter(|(_, outcome)| outcome.is_ok());
+            self.wait_until_shown(created.map(|(name, _)| (name.clone(), 1)).collect())
+                .await;
+        }
+        outcomes
+    }
+
+    /// Waits until a broker shows each topic with so many partitions and all their leaders. It only
+    /// waits: what has been done is done, whether or not it shows before the deadline.
+    async fn wait_until_shown(&self, mut topics: Vec<(String, usize)>) {
+        let started = Instant::now();
+        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
+        while !topics.is_empty() && started.elapsed() < self.deadline {
+            let names: Vec<String> = topics.iter().map(|(name, _)| name.clone()).collect();
+            if let Ok(metadata) = self.client.metadata(Topics::Named(&names)).await {
+                topics.retain(|(name, partitions)| {
+                    !metadata.topic(name).is_some_and(|topic| {
+                        topic.error.is_ok()
+                            && topic.partitions.len() >= *partitions
+                            && topic.partitions.iter().all(|p| p.leader >= 0)
+                    })
+                });
+            }
+            if !topics.is_empty() {
+                backoff.sleep().await;
+            }
+        }
+    }
+
+    /// A topic "exists already" when the answer to its creation got lost: then it is ours.
+    async fn mend_lost_creation(
+        &self,
+        item: &Item<NewTopic>,
+        result: &mut Result<CreatedTopic, Error>,
+    ) {
+        let exists = result
+            .as_ref()
+            .is_err_and(|error| error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS));
+        if !item.lost || !exists {
+            return;
+        }
+        let name = &item.value.name;
+        if let Ok(metadata) = self
+            .client
+            .metadata(Topics::Named(std::slice::from_ref(name)))
+            .await
+            && let Some(topic) = metadata.topic(name).filter(|topic| topic.error.is_ok())
+        {
+            *result = Ok(CreatedTopic {
+                id: topic.id,
+                partitions: i32::try_from(topic.partitions.len()).ok(),
+                replication_factor: topic
+                    .partitions
+                    .first()
+                    .and_then(|partition| i16::try_from(partition.replicas.len()).ok()),
+            });
+        }
+    }
+
+    /// Deletes topics.
+    pub async fn delete_topics(&self, names: Vec<String>) -> Outcomes<String, ()> {
+        let results = self
+            .each(
+                names.clone(),
+                TOPICS_A_REQUEST,
+                |_| Target::Controller,
+                |connection, items| async move {
+                    let names = items.iter().map(|item| topic_name(&item.value));
+                    let request = DeleteTopicsRequest::default().with_timeout_ms(TIMEOUT_MS);
+                    let request = if connection.version::<DeleteTopicsRequest>()? >= 6 {
+                        let states =
+                            names.map(|name| DeleteTopicState::default().with_name(Some(name)));
+                        request.with_topics(states.collect())
+                    } else {
+                        request.with_topic_names(names.collect())
+                    };
+                    let response = connection.send(&request).await?;
+                    let answers = response
+                        .responses
+                        .into_iter()
+                        .filter_map(|topic| Some((topic.name.as_ref()?.0.to_string(), topic)))
+                        .collect();
+                    let wanted = items.iter().map(|item| item.value.clone());
+                    let mut results = in_order(
+                        &connection,
+                        "DeleteTopics",
+                        wanted,
+                        answers,
+                        |name, answer| {
+                            let message = answer.error_message.map(|text| text.to_string());
+                            checked(answer.error_code, message, "delete", name)
+                        },
+                    );
+                    for (item, result) in items.iter().zip(&mut results) {
+                        let gone = result.as_ref().is_err_and(|error| {
+                            error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+                        });
+                        // The first request, whose answer got lost, has done it.
+                        if item.lost && gone {
+                            *result = Ok(());
+                        }
+                    }
+                    Ok(results)
+                },
+            )
+            .await;
+        for name in &names {
+            self.client.forget_leaders(name);
+        }
+        names.into_iter().zip(results).collect()
+    }
+
+    /// Grows topics to a total number of partitions, or only asks whether they could be. Returns once a
+    /// broker shows the new ones.
+    pub async fn create_partitions(
+        &self,
+        totals: Vec<(String, i32)>,
+        validate_only: bool,
+    ) -> Outcomes<String, ()> {
+        let results = self
+            .each(
+                totals.clone(),
+                TOPICS_A_REQUEST,
+                |_| Target::Controller,
+                |connection, items| async move {
+                    let topics = items.iter().map(|item| {
+                        CreatePartitionsTopic::default()
+                            .with_name(topic_name(&item.value.0))
+                            .with_count(item.value.1)
+                            .with_assignments(None)
+                    });
+                    let request = CreatePartitionsRequest::default()
+                        .with_topics(topics.collect())
+                        .with_timeout_ms(TIMEOUT_MS)
+                        .with_validate_only(validate_only);
+                    let response = connection.send(&request).await?;
+                    let answers = response
+                        .results
+                        .into_iter()
+                        .map(|topic| (topic.name.0.to_string(), topic))
+                        .collect();
+                    let wanted = items.iter().map(|item| item.value.0.clone());
+                    let mut results = in_order(
+                        &connection,
+                        "CreatePartitions",
+                        wanted,
+                        answers,
+                        |name, answer| {
+                            let message = answer.error_message.map(|text| text.to_string());
+                            checked(answer.error_code, message, "add partitions to", name)
+                        },
+                    );
+                    for (item, result) in items.iter().zip(&mut results) {
+                        self.mend_lost_growth(item, result).await;
+                    }
+                    Ok(results)
+                },
+            )
+            .await;
+        if !validate_only {
+            let grown = totals.iter().zip(&results);
+            let grown = grown.filter(|(_, result)| result.is_ok());
+            let grown = grown.filter_map(|((name, total), _)| {
+                Some((name.clone(), usize::try_from(*total).ok()?))
+            });
+            self.wait_until_shown(grown.collect()).await;
+        }
+        let names = totals.into_iter().map(|(name, _)| name);
+        names.zip(results).collect()
+    }
+
+    /// A topic that "has that many already" after a lost answer has been grown by the first request.
+    async fn mend_lost_growth(&self, item: &Item<(String, i32)>, result: &mut Result<(), Error>) {
+        const INVALID_PARTITIONS: ErrorCode = ErrorCode(37);
+        let refused = result
+            .as_ref()
+            .is_err_and(|error| error.code() == Some(INVALID_PARTITIONS));
+        if !item.lost || !refused {
+            return;
+        }
+        let (name, total) = &item.value;
+        if let Ok(metadata) = self
+            .client
+            .metadata(Topics::Named(std::slice::from_ref(name)))
+            .await
+            && let Some(topic) = metadata.topic(name)
+            && i32::try_from(topic.partitions.len()) == Ok(*total)
+        {
+            *result = Ok(());
+        }
+    }
+}
+
+fn creatable(topic: &NewTopic) -> CreatableTopic {
+    let configs = topic.configs.iter().map(|(name, value)| {
+        CreatableTopicConfig::default()
+            .with_name(StrBytes::from_string(name.clone()))
+            .with_value(Some(StrBytes::from_string(value.clone())))
+    });
+    CreatableTopic::default()
+        .with_name(topic_name(&topic.name))
+        .with_num_partitions(topic.partitions.unwrap_or(-1))
+        .with_replication_factor(topic.replication_factor.unwrap_or(-1))
+        .with_configs(configs.collect())
+}
+
+fn checked(code: i16, message: Option<String>, operation: &str, topic: &str) -> Result<(), Error> {
+    let code = ErrorCode(code);
+    code.ok()
+        .map_err(|code| Error::broker(code, message, operation, format!("topic {topic}")))
+}
