@@ -1,1 +1,291 @@
-//! The pure core: a topology and what was observed become a plan. No I/O.
+//! The difference between a file and the live clusters: a pure function of both.
+//!
+//! [`plan`] reads nothing and writes nothing. It is called with what [`crate::observe`] saw, and its
+//! result ([`model::Plan`]) is what `report` shows and what `apply` does. [`interest`] tells the
+//! observer which topics have to be described beyond their names.
+//!
+//! The order of planning is the order of doing: clusters, then the topics that the file owns, then
+//! links with their mirrors, chains from their start. Each step sees what the former ones will have
+//! done ([`world::World`]), so that a file applies to empty clusters at once and a second plan finds
+//! nothing to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::model::{
+    Action, Address, Change, Counts, Entry, Operation, Origin, PLAN_VERSION, Plan, PlannedCluster,
+    Rehearsal, Side, Value,
+};
+use self::reason::{Blocker, Note};
+use self::world::World;
+use crate::control::records::{LINKS_TOPIC, OFFSETS_TOPIC, Owner, WORK_TOPIC};
+use crate::observe::model::Observed;
+use crate::topology::model::Topology;
+use crate::topology::resolve::LinkRule;
+
+mod diff;
+mod links;
+mod mirrors;
+pub mod model;
+pub mod reason;
+mod routes;
+pub mod sync;
+mod topics;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+/// Replicas of the internal topics, where there are as many brokers.
+const CONTROL_REPLICAS: usize = 3;
+
+/// What would have to be done for the clusters to be as the file says.
+///
+/// Every cluster of the file has to be in `observed`, with the topics of [`interest`] described.
+pub fn plan(topology: &Topology, observed: &Observed) -> Plan {
+    let mut world = World::new(topology, observed);
+    let mut plan = Plan {
+        version: PLAN_VERSION,
+        file: world.file.clone(),
+        clusters: clusters(topology, observed),
+        entries: check_pins(&mut world),
+        notes: notes(&world),
+        counts: Counts::default(),
+    };
+    for cluster in topology.clusters.values() {
+        if world.blocked.contains_key(&cluster.name) {
+            continue;
+        }
+        for owned in cluster.topics.values() {
+            plan.entries
+                .push(topics::plan_owned(&mut world, &cluster.name, owned));
+        }
+    }
+    let routes = routes::resolve(&world);
+    plan.notes.extend(routes.notes.iter().cloned());
+    plan_links(&mut world, &routes.routes, &mut plan);
+    plan.settle();
+    plan
+}
+
+/// Topics of one cluster that the plan has to know more about than their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    pub configs: BTreeSet<String>,
+    pub contents: BTreeSet<String>,
+}
+
+/// What [`plan`] will ask about single topics, by cluster. Needs metadata and control records only.
+pub fn interest(topology: &Topology, observed: &Observed) -> BTreeMap<String, Interest> {
+    let mut world = World::new(topology, observed);
+    check_pins(&mut world);
+    let mut interest: BTreeMap<String, Interest> = BTreeMap::new();
+    for cluster in topology.clusters.values() {
+        if world.blocked.contains_key(&cluster.name) {
+            continue;
+        }
+        let live = &world.cluster(&cluster.name).topics;
+        let configs = &mut interest.entry(cluster.name.clone()).or_default().configs;
+        configs.extend(cluster.topics.keys().filter(|topic| live.contains_key(*topic)).cloned());
+    }
+    for route in routes::resolve(&world).routes {
+        if !route.blocked.is_empty() {
+            continue;
+        }
+        let link = &topology.links[&route.link];
+        if world.cluster(&link.source).topics.contains_key(&route.source_topic) {
+            let source = interest.entry(link.source.clone()).or_default();
+            source.configs.insert(route.source_topic);
+        }
+        let seen = world.cluster(&link.destination);
+        if seen.topics.contains_key(&route.destination_topic) {
+            let destination = interest.entry(link.destination.clone()).or_default();
+            let recorded = seen
+                .control
+                .iter()
+                .flat_map(|control| &control.mirrors)
+                .any(|record| record.destination_topic == route.destination_topic);
+            if !recorded {
+                destination.contents.insert(route.destination_topic.clone());
+            }
+            destination.configs.insert(route.destination_topic);
+        }
+    }
+    interest
+}
+
+fn clusters(topology: &Topology, observed: &Observed) -> Vec<PlannedCluster> {
+    let mut clusters: Vec<_> = topology
+        .clusters
+        .keys()
+        .filter_map(|name| {
+            let seen = observed.clusters.get(name)?;
+            Some(PlannedCluster {
+                name: name.clone(),
+                cluster_id: seen.cluster_id.clone(),
+                brokers: seen.live_brokers.len(),
+            })
+        })
+        .collect();
+    clusters.sort_by(|a, b| a.name.cmp(&b.name));
+    clusters
+}
+
+/// Nothing is planned on a cluster that is not the one the file means.
+fn check_pins(world: &mut World<'_>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for cluster in world.topology.clusters.values() {
+        let found = &world.cluster(&cluster.name).cluster_id;
+        let Some(pin) = cluster.cluster_id.as_ref().filter(|pin| pin.value != *found) else {
+            continue;
+        };
+        let blocker = Blocker::ClusterIdMismatch {
+            cluster: cluster.name.clone(),
+            pinned: pin.value.clone(),
+            found: found.clone(),
+        };
+        let mut entry = Entry::new(Address::Cluster(cluster.name.clone()), &cluster.name);
+        entry.asked_by = world.place(pin.span);
+        entry.block(blocker.clone());
+        entries.push(entry);
+        world.blocked.insert(cluster.name.clone(), blocker);
+    }
+    entries
+}
+
+fn plan_links(world: &mut World<'_>, routes: &[routes::Route], plan: &mut Plan) {
+    let topology = world.topology;
+    let planned: BTreeMap<&str, links::PlannedLink<'_>> = topology
+        .links
+        .values()
+        .map(|link| (link.name.as_str(), links::plan_link(world, link)))
+        .collect();
+    plan.entries.extend(plan_control(world, &planned));
+    for route in routes {
+        let link = &planned[route.link.as_str()];
+        // A blocked link says so once, not once a mirror.
+        if link.entry.blocked.is_empty() {
+            plan.entries.push(mirrors::plan_mirror(world, link, route));
+        }
+    }
+    for (name, link) in planned {
+        if link.entry.blocked.is_empty() {
+            let is_routed = |topic: &str| {
+                routes
+                    .iter()
+                    .any(|route| route.link == name && route.source_topic == topic)
+            };
+            plan.entries.extend(mirrors::plan_unselected(
+                world,
+                &topology.links[name],
+                &link,
+                is_routed,
+            ));
+            plan.notes
+                .extend(gone_sources(world, &topology.links[name], &link));
+        }
+        plan.entries.push(link.entry);
+    }
+}
+
+/// The internal topics, on each destination that has not got them all.
+fn plan_control(
+    world: &World<'_>,
+    planned: &BTreeMap<&str, links::PlannedLink<'_>>,
+) -> Vec<Entry> {
+    let destinations: BTreeSet<&str> = planned
+        .values()
+        .filter(|link| link.entry.blocked.is_empty())
+        .map(|link| link.entry.cluster.as_str())
+        .collect();
+    let mut entries = Vec::new();
+    for cluster in destinations {
+        let seen = world.cluster(cluster);
+        let mut entry = Entry::new(Address::Control(cluster.to_owned()), cluster);
+        let missing: Vec<String> = [LINKS_TOPIC, OFFSETS_TOPIC, WORK_TOPIC]
+            .into_iter()
+            .filter(|topic| !seen.topics.contains_key(*topic))
+            .map(str::to_owned)
+            .collect();
+        if !missing.is_empty() {
+            let replicas = CONTROL_REPLICAS.min(seen.live_brokers.len());
+            entry.changes = vec![
+                Change {
+                    attribute: "topics".to_owned(),
+                    old: None,
+                    new: Some(Side::new(Value::List(missing), Origin::Builtin)),
+                    asked_by: None,
+                },
+                Change {
+                    attribute: "replication_factor".to_owned(),
+                    old: None,
+                    new: Some(Side::new(
+                        Value::Int(i64::try_from(replicas).unwrap_or(1)),
+                        Origin::Builtin,
+                    )),
+                    asked_by: None,
+                },
+            ];
+            entry.rehearsal = Rehearsal::Pending;
+            entry.act(Action::Create, Operation::ControlTopics);
+        }
+        entries.push(entry);
+    }
+    entries
+}
+
+/// Mirrors that a pattern still takes and whose source topic is gone.
+fn gone_sources(
+    world: &World<'_>,
+    link: &crate::topology::model::Link,
+    planned: &links::PlannedLink<'_>,
+) -> Vec<Note> {
+    let (Some(applied), Some(control)) =
+        (planned.applied, &world.cluster(&link.destination).control)
+    else {
+        return Vec::new();
+    };
+    let rule = LinkRule::from(link);
+    control
+        .mirrors
+        .iter()
+        .filter(|record| record.id.link == applied.id)
+        .filter(|record| world.topic(&link.source, &record.source_topic).is_none())
+        .filter(|record| {
+            rule.takes(&record.source_topic)
+                .is_some_and(|reason| !reason.literal)
+        })
+        .map(|record| Note::SourceGone {
+            link: link.name.clone(),
+            cluster: link.source.clone(),
+            source_topic: record.source_topic.clone(),
+            destination_topic: record.destination_topic.clone(),
+        })
+        .collect()
+}
+
+fn notes(world: &World<'_>) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for (name, seen) in &world.observed.clusters {
+        let Some(control) = &seen.control else {
+            continue;
+        };
+        for link in &control.links {
+            if link.destination_cluster_id == seen.cluster_id && !routes::in_file(world, link) {
+                notes.push(Note::LinkNotInFile {
+                    cluster: name.clone(),
+                    link: link.name.clone(),
+                    rest: link.owner == Owner::Rest,
+                });
+            }
+        }
+        if let Some(lock) = &control.lock {
+            notes.push(Note::Locked {
+                cluster: name.clone(),
+                holder: lock.holder.clone(),
+                command: lock.command.clone(),
+                since_ms: lock.since_ms,
+            });
+        }
+    }
+    notes
+}

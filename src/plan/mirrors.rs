@@ -1,0 +1,678 @@
+//! Mirrors: the topic at the destination and the record of the incarnation that writes to it.
+//!
+//! A destination topic is written only where its history is known: made by this plan, recorded as
+//! this link's by the ids of both topics, or never written by anybody. Everything else is blocked,
+//! because a copy on top of something else can't be told from that later.
+
+use super::diff::{self, ConfigDiff, Others};
+use super::links::{self, PlannedLink};
+use super::model::{
+    Action, Address, Change, Entry, MirrorOperation, MirrorRecordChange, MirrorTopic, Operation,
+    Origin, Place, Rehearsal, Route as ShownRoute, Side, TopicChanges, same_topic,
+};
+use super::reason::{Blocker, Reason, Unread};
+use super::routes::Route;
+use super::sync::{self, DesiredTopic, MirrorWishes, SourceTopic};
+use super::world::{TopicView, World};
+use crate::control::records::{DesiredState, IncarnationId, MirrorRecord};
+use crate::observe::model::{Configs, Described, ObservedTopic};
+use crate::topology::model::{Link, Mirror, MirrorState};
+
+/// Plans one mirror and lets the world know what its topic will be.
+pub(super) fn plan_mirror(world: &mut World<'_>, planned: &PlannedLink<'_>, route: &Route) -> Entry {
+    let topology = world.topology;
+    let link = &topology.links[&route.link];
+    let mut entry = new_entry(world, link, route);
+    if !route.blocked.is_empty() {
+        for blocker in &route.blocked {
+            entry.block(blocker.clone());
+        }
+        return entry;
+    }
+    let source = world
+        .topic(&link.source, &route.source_topic)
+        .expect("only topics that exist or will exist are resolved");
+    depend(world, link, planned, &source, &mut entry);
+    let Some((partitions, configs)) = readable_source(link, route, &source, &mut entry) else {
+        return entry;
+    };
+    let mut mirror = MirrorPlanner {
+        link,
+        route,
+        settings: link.mirrors.get(&route.source_topic),
+        source: &source,
+        partitions,
+        configs,
+        entry,
+    };
+    match world.cluster(&link.destination).topics.get(&route.destination_topic) {
+        None => mirror.create(world, planned),
+        Some(live) => mirror.update(world, planned, live),
+    }
+    mirror.entry
+}
+
+/// Mirrors of the link that the file selects no more: they are paused, and keep what they have.
+pub(super) fn plan_unselected(
+    world: &World<'_>,
+    link: &Link,
+    planned: &PlannedLink<'_>,
+    is_routed: impl Fn(&str) -> bool,
+) -> Vec<Entry> {
+    let (Some(applied), Some(control)) =
+        (planned.applied, &world.cluster(&link.destination).control)
+    else {
+        return Vec::new();
+    };
+    let mut entries = Vec::new();
+    for record in &control.mirrors {
+        let gone = world.topic(&link.source, &record.source_topic).is_none();
+        if record.id.link != applied.id
+            || record.state == DesiredState::Paused
+            || gone
+            || is_routed(&record.source_topic)
+        {
+            continue;
+        }
+        let mut entry = Entry::new(
+            Address::Mirror {
+                link: link.name.clone(),
+                source_topic: record.source_topic.clone(),
+            },
+            &link.destination,
+        );
+        entry.route = Some(shown_route(
+            link,
+            &record.source_topic,
+            &record.destination_topic,
+        ));
+        entry.reasons.push(Reason::NoLongerSelected);
+        entry.asked_by = world.place(link.span);
+        entry.changes.push(Change {
+            attribute: "state".to_owned(),
+            old: Some(Side::new(links::state(record.state), Origin::Applied)),
+            new: Some(Side::new("paused", Origin::Builtin)),
+            asked_by: None,
+        });
+        entry.act(
+            Action::Pause,
+            Operation::Mirror(MirrorOperation {
+                link: link.name.clone(),
+                source_cluster: link.source.clone(),
+                source_topic: record.source_topic.clone(),
+                destination_topic: record.destination_topic.clone(),
+                topic: MirrorTopic::Alter(TopicChanges::default()),
+                record: MirrorRecordChange::State {
+                    id: record.id,
+                    state: DesiredState::Paused,
+                    generation: record.generation,
+                },
+            }),
+        );
+        entries.push(entry);
+    }
+    entries
+}
+
+fn new_entry(world: &World<'_>, link: &Link, route: &Route) -> Entry {
+    let mut entry = Entry::new(
+        Address::Mirror {
+            link: link.name.clone(),
+            source_topic: route.source_topic.clone(),
+        },
+        &link.destination,
+    );
+    entry.asked_by = route.asked_by.and_then(|span| world.place(span));
+    if !route.destination_topic.is_empty() {
+        entry.route = Some(shown_route(
+            link,
+            &route.source_topic,
+            &route.destination_topic,
+        ));
+    }
+    entry
+}
+
+fn shown_route(link: &Link, source: &str, destination: &str) -> ShownRoute {
+    ShownRoute {
+        source_cluster: link.source.clone(),
+        source_topic: source.to_owned(),
+        destination_cluster: link.destination.clone(),
+        destination_topic: destination.to_owned(),
+    }
+}
+
+fn depend(
+    world: &World<'_>,
+    link: &Link,
+    planned: &PlannedLink<'_>,
+    source: &TopicView,
+    entry: &mut Entry,
+) {
+    if planned.applied.is_none() {
+        entry.depends_on.push(planned.entry.address.clone());
+    }
+    if world.cluster(&link.destination).control.is_none() {
+        entry
+            .depends_on
+            .push(Address::Control(link.destination.clone()));
+    }
+    entry.depends_on.extend(source.made_by.clone());
+}
+
+/// Partitions and configs of the source, or the reason why they are not known.
+fn readable_source(
+    link: &Link,
+    route: &Route,
+    source: &TopicView,
+    entry: &mut Entry,
+) -> Option<(i32, Configs)> {
+    let Some(partitions) = source.partitions else {
+        entry.block(Blocker::PartitionsUnknown {
+            cluster: link.source.clone(),
+            topic: route.source_topic.clone(),
+        });
+        return None;
+    };
+    match known(&source.configs) {
+        Ok(configs) => Some((partitions, configs.clone())),
+        Err(broker_says) => {
+            entry.block(Blocker::NotReadable {
+                cluster: link.source.clone(),
+                topic: route.source_topic.clone(),
+                what: Unread::Configs,
+                broker_says,
+            });
+            None
+        }
+    }
+}
+
+fn known<T>(described: &Described<T>) -> Result<&T, String> {
+    match described {
+        Described::Known(value) => Ok(value),
+        Described::Refused(words) => Err(words.clone()),
+        Described::NotAsked => Err("it was not asked".to_owned()),
+    }
+}
+
+/// One mirror while it is planned.
+struct MirrorPlanner<'p> {
+    link: &'p Link,
+    route: &'p Route,
+    settings: Option<&'p Mirror>,
+    source: &'p TopicView,
+    partitions: i32,
+    configs: Configs,
+    entry: Entry,
+}
+
+impl MirrorPlanner<'_> {
+    fn create(&mut self, world: &mut World<'_>, planned: &PlannedLink<'_>) {
+        let replaces = self.replaced(world, planned);
+        let desired = self.desired(world, self.source.replication_factor, self.asked_factor());
+        for blocker in desired.blocked.clone() {
+            self.entry.block(blocker);
+        }
+        self.entry.reasons.extend(desired.reasons.clone());
+        self.show_creation(world, &desired);
+        let state = self.wanted_state();
+        self.entry.rehearsal = Rehearsal::Pending;
+        let operation = self.operation(
+            MirrorTopic::Create(desired.spec()),
+            MirrorRecordChange::New {
+                state,
+                initial_partitions: desired.partitions,
+                replaces,
+            },
+        );
+        self.entry.act(Action::Create, operation);
+        if !self.entry.blocked.is_empty() {
+            self.entry.rehearsal = Rehearsal::NotNeeded;
+        }
+        let configs = desired
+            .configs
+            .iter()
+            .map(|(key, config)| (key.clone(), Some(config.value.clone())))
+            .collect::<Vec<_>>();
+        let mut after = world.cluster(&self.link.destination).topic_defaults.clone();
+        diff::alter(&mut after, &configs);
+        self.let_know(world, None, desired.partitions, desired.replication_factor, after);
+    }
+
+    fn update(
+        &mut self,
+        world: &mut World<'_>,
+        planned: &PlannedLink<'_>,
+        live: &ObservedTopic,
+    ) {
+        let record = self.find_record(world, planned, live);
+        if !self.entry.blocked.is_empty() {
+            return;
+        }
+        if record.is_none() {
+            self.check_empty(live);
+        }
+        if let Some(asked) = self.asked_factor()
+            && asked != live.replication_factor
+        {
+            self.entry.block(Blocker::ReplicationFactorFixed {
+                cluster: self.link.destination.clone(),
+                topic: self.route.destination_topic.clone(),
+                has: live.replication_factor,
+                wanted: asked,
+            });
+        }
+        // The topic has its factor: what follows from the factor follows from that one.
+        let desired = self.desired(world, Some(live.replication_factor), None);
+        for blocker in &desired.blocked {
+            if !matches!(blocker, Blocker::TooFewBrokers { .. }) {
+                self.entry.block(blocker.clone());
+            }
+        }
+        let changes = self.topic_changes(world, live, &desired);
+        let mut configs = live.configs.known().cloned().unwrap_or_default();
+        diff::alter(&mut configs, &changes.configs);
+        self.finish_update(live, record, changes, desired);
+        let partitions = live.partitions.max(self.partitions);
+        self.let_know(
+            world,
+            Some(live.id),
+            partitions,
+            Some(live.replication_factor),
+            configs,
+        );
+    }
+
+    fn finish_update(
+        &mut self,
+        live: &ObservedTopic,
+        record: Option<&MirrorRecord>,
+        changes: TopicChanges,
+        desired: DesiredTopic,
+    ) {
+        let state = self.wanted_state();
+        let topic_changes = !changes.is_empty();
+        if topic_changes {
+            self.entry.rehearsal = Rehearsal::Pending;
+        }
+        let (action, change) = match record {
+            None => {
+                self.entry.reasons.push(Reason::AdoptsEmptyTopic);
+                self.entry.reasons.extend(desired.reasons);
+                self.show_state(None, state);
+                let change = MirrorRecordChange::New {
+                    state,
+                    initial_partitions: live.partitions.max(desired.partitions),
+                    replaces: Vec::new(),
+                };
+                (Action::Create, change)
+            }
+            Some(record) if record.state != state => {
+                self.show_state(Some(record.state), state);
+                let change = MirrorRecordChange::State {
+                    id: record.id,
+                    state,
+                    generation: record.generation,
+                };
+                let action = match state {
+                    _ if topic_changes => Action::Update,
+                    DesiredState::Paused => Action::Pause,
+                    DesiredState::Active => Action::Resume,
+                };
+                (action, change)
+            }
+            Some(_) if topic_changes => (Action::Update, MirrorRecordChange::Keep),
+            Some(_) => {
+                self.entry.depends_on.clear();
+                return;
+            }
+        };
+        let operation = self.operation(MirrorTopic::Alter(changes), change);
+        self.entry.act(action, operation);
+        if !self.entry.blocked.is_empty() {
+            self.entry.rehearsal = Rehearsal::NotNeeded;
+        }
+    }
+
+    /// The record of this link for these two topics, both as they are now.
+    fn find_record<'w>(
+        &mut self,
+        world: &World<'w>,
+        planned: &PlannedLink<'_>,
+        live: &ObservedTopic,
+    ) -> Option<&'w MirrorRecord> {
+        let control = world.cluster(&self.link.destination).control.as_ref()?;
+        let link_id = planned.applied.map(|applied| applied.id);
+        let into_live = |record: &&MirrorRecord| {
+            record.destination_topic == self.route.destination_topic
+                && same_topic(record.id.destination_topic, live.id)
+        };
+        let mut found = None;
+        let mut blockers = Vec::new();
+        for record in control.mirrors.iter().filter(into_live) {
+            let ours = Some(record.id.link) == link_id;
+            if ours && record.source_topic == self.route.source_topic {
+                match self.source.id {
+                    Some(id) if same_topic(record.id.source_topic, id) => found = Some(record),
+                    id => blockers.push(Blocker::SourceRecreated {
+                        cluster: self.link.source.clone(),
+                        topic: self.route.source_topic.clone(),
+                        recorded: record.id.source_topic,
+                        found: id.unwrap_or_default(),
+                        destination_cluster: self.link.destination.clone(),
+                        destination_topic: self.route.destination_topic.clone(),
+                    }),
+                }
+            } else {
+                let link = control.links.iter().find(|link| link.id == record.id.link);
+                let name = link.map_or_else(|| record.id.link.to_string(), |link| link.name.clone());
+                blockers.push(Blocker::DestinationTaken {
+                    cluster: self.link.destination.clone(),
+                    topic: self.route.destination_topic.clone(),
+                    by: Address::Mirror {
+                        link: name,
+                        source_topic: record.source_topic.clone(),
+                    }
+                    .to_string(),
+                });
+            }
+        }
+        if found.is_some() {
+            return found;
+        }
+        if blockers.is_empty() {
+            blockers.extend(self.recreated_or_renamed(world, planned, live));
+        }
+        for blocker in blockers {
+            self.entry.block(blocker);
+        }
+        None
+    }
+
+    /// The link has a record for one of the topics, but not for this pair.
+    fn recreated_or_renamed(
+        &self,
+        world: &World<'_>,
+        planned: &PlannedLink<'_>,
+        live: &ObservedTopic,
+    ) -> Option<Blocker> {
+        let recreated = own_records(world, self.link, planned).find(|record| {
+            record.destination_topic == self.route.destination_topic
+                && record.source_topic == self.route.source_topic
+        });
+        if let Some(record) = recreated {
+            return Some(Blocker::DestinationRecreated {
+                cluster: self.link.destination.clone(),
+                topic: self.route.destination_topic.clone(),
+                recorded: record.id.destination_topic,
+                found: live.id,
+            });
+        }
+        self.renamed(world, planned)
+    }
+
+    /// The source topic has a mirror under another name, and that is still there.
+    fn renamed(&self, world: &World<'_>, planned: &PlannedLink<'_>) -> Option<Blocker> {
+        let topics = &world.cluster(&self.link.destination).topics;
+        own_records(world, self.link, planned)
+            .find(|record| {
+                record.source_topic == self.route.source_topic
+                    && record.destination_topic != self.route.destination_topic
+                    && topics
+                        .get(&record.destination_topic)
+                        .is_some_and(|topic| same_topic(topic.id, record.id.destination_topic))
+            })
+            .map(|record| Blocker::MirrorRenamed {
+                cluster: self.link.destination.clone(),
+                from: record.destination_topic.clone(),
+                to: self.route.destination_topic.clone(),
+            })
+    }
+
+    /// Records whose destination topic is gone, and whose place the new mirror takes.
+    fn replaced(&mut self, world: &World<'_>, planned: &PlannedLink<'_>) -> Vec<IncarnationId> {
+        if let Some(blocker) = self.renamed(world, planned) {
+            self.entry.block(blocker);
+            return Vec::new();
+        }
+        let mut replaced = Vec::new();
+        for record in own_records(world, self.link, planned) {
+            if record.source_topic == self.route.source_topic
+                || record.destination_topic == self.route.destination_topic
+            {
+                replaced.push(record.id);
+                self.entry.reasons.push(Reason::DestinationGone {
+                    recorded_id: record.id.destination_topic,
+                });
+            }
+        }
+        replaced.sort();
+        replaced
+    }
+
+    fn check_empty(&mut self, live: &ObservedTopic) {
+        let cluster = self.link.destination.clone();
+        let topic = self.route.destination_topic.clone();
+        match known(&live.contents) {
+            Ok(contents) if contents.written == 0 => {}
+            Ok(contents) => self.entry.block(Blocker::DestinationHoldsData {
+                cluster,
+                topic,
+                offsets: contents.offsets,
+                written: contents.written,
+            }),
+            Err(broker_says) => self.entry.block(Blocker::NotReadable {
+                cluster,
+                topic,
+                what: Unread::Contents,
+                broker_says,
+            }),
+        }
+    }
+
+    fn topic_changes(
+        &mut self,
+        world: &World<'_>,
+        live: &ObservedTopic,
+        desired: &DesiredTopic,
+    ) -> TopicChanges {
+        let mut changes = TopicChanges {
+            name: desired.name.clone(),
+            ..TopicChanges::default()
+        };
+        if live.partitions > desired.partitions {
+            self.entry.block(Blocker::MorePartitionsThanSource {
+                cluster: self.link.destination.clone(),
+                topic: desired.name.clone(),
+                source: desired.partitions,
+                destination: live.partitions,
+            });
+        } else if live.partitions < desired.partitions {
+            changes.partitions = Some(desired.partitions);
+            self.entry.reasons.push(Reason::SourceGrew {
+                from: live.partitions,
+                to: desired.partitions,
+            });
+            self.entry.changes.push(Change {
+                attribute: "partitions".to_owned(),
+                old: Some(Side::new(live.partitions, Origin::Topic)),
+                new: Some(Side::new(desired.partitions, Origin::Source)),
+                asked_by: None,
+            });
+        }
+        match known(&live.configs) {
+            Ok(configs) => {
+                let ConfigDiff {
+                    changes: shown,
+                    alterations,
+                } = diff::config_diff(configs, &desired.configs, Others::Reset, |key| {
+                    self.config_place(world, key)
+                });
+                self.entry.changes.extend(shown);
+                changes.configs = alterations;
+            }
+            Err(broker_says) => self.entry.block(Blocker::NotReadable {
+                cluster: self.link.destination.clone(),
+                topic: desired.name.clone(),
+                what: Unread::Configs,
+                broker_says,
+            }),
+        }
+        changes
+    }
+
+    fn desired(
+        &self,
+        world: &World<'_>,
+        source_factor: Option<i16>,
+        asked_factor: Option<i16>,
+    ) -> DesiredTopic {
+        let destination = world.cluster(&self.link.destination);
+        let wishes = MirrorWishes {
+            destination_topic: self.route.destination_topic.clone(),
+            replication_factor: asked_factor,
+            config: self
+                .settings
+                .into_iter()
+                .flat_map(|settings| &settings.config)
+                .map(|(key, value)| (key.clone(), value.value.clone()))
+                .collect(),
+        };
+        sync::desired_topic(
+            SourceTopic {
+                partitions: self.partitions,
+                replication_factor: source_factor,
+                configs: &self.configs,
+            },
+            sync::Destination {
+                cluster: &self.link.destination,
+                live_brokers: destination.live_brokers.len(),
+                topic_defaults: &destination.topic_defaults,
+            },
+            &wishes,
+        )
+    }
+
+    fn show_creation(&mut self, world: &World<'_>, desired: &DesiredTopic) {
+        let factor_place = self
+            .settings
+            .and_then(|settings| settings.replication_factor.as_ref())
+            .or(self.link.replication_factor.as_ref())
+            .filter(|_| desired.factor_origin == Origin::File)
+            .and_then(|factor| world.place(factor.span));
+        let factor = desired.replication_factor.map_or_else(
+            || Side::new("the broker's default", Origin::Inherited),
+            |factor| Side::new(factor, desired.factor_origin),
+        );
+        let mut changes = vec![
+            created("partitions", Side::new(desired.partitions, Origin::Source), None),
+            created("replication_factor", factor, factor_place),
+        ];
+        for (key, config) in &desired.configs {
+            changes.push(created(
+                &diff::attribute(key),
+                Side::new(config.value.clone(), config.origin),
+                self.config_place(world, key),
+            ));
+        }
+        self.entry.changes.extend(changes);
+        self.show_state(None, self.wanted_state());
+    }
+
+    /// A new mirror's state is worth a line only where it is not simply active.
+    fn show_state(&mut self, old: Option<DesiredState>, new: DesiredState) {
+        if self.link.state == crate::topology::model::LinkState::Paused && old.is_none() {
+            self.entry.reasons.push(Reason::LinkPaused);
+        }
+        if old.is_none() && new == DesiredState::Active {
+            return;
+        }
+        let origin = match self.settings.and_then(|settings| settings.state.as_ref()) {
+            Some(_) => Origin::File,
+            None => Origin::Builtin,
+        };
+        self.entry.changes.push(Change {
+            attribute: "state".to_owned(),
+            old: old.map(|old| Side::new(links::state(old), Origin::Applied)),
+            new: Some(Side::new(links::state(new), origin)),
+            asked_by: None,
+        });
+    }
+
+    fn config_place(&self, world: &World<'_>, key: &str) -> Option<Place> {
+        world.place(self.settings?.config.get(key)?.span)
+    }
+
+    fn asked_factor(&self) -> Option<i16> {
+        let own = self
+            .settings
+            .and_then(|settings| settings.replication_factor.as_ref());
+        own.or(self.link.replication_factor.as_ref())
+            .map(|factor| factor.value)
+    }
+
+    fn wanted_state(&self) -> DesiredState {
+        match self.settings.and_then(|settings| settings.state.as_ref()) {
+            Some(state) if state.value == MirrorState::Paused => DesiredState::Paused,
+            Some(_) | None => DesiredState::Active,
+        }
+    }
+
+    fn operation(&self, topic: MirrorTopic, record: MirrorRecordChange) -> Operation {
+        Operation::Mirror(MirrorOperation {
+            link: self.link.name.clone(),
+            source_cluster: self.link.source.clone(),
+            source_topic: self.route.source_topic.clone(),
+            destination_topic: self.route.destination_topic.clone(),
+            topic,
+            record,
+        })
+    }
+
+    fn let_know(
+        &self,
+        world: &mut World<'_>,
+        id: Option<uuid::Uuid>,
+        partitions: i32,
+        replication_factor: Option<i16>,
+        configs: Configs,
+    ) {
+        let changes = self.entry.action != Action::Unchanged;
+        world.set(
+            &self.link.destination,
+            &self.route.destination_topic,
+            TopicView {
+                id,
+                partitions: Some(partitions),
+                replication_factor,
+                configs: Described::Known(configs),
+                made_by: changes.then(|| self.entry.address.clone()),
+            },
+        );
+    }
+}
+
+fn created(attribute: &str, side: Side, asked_by: Option<Place>) -> Change {
+    Change {
+        attribute: attribute.to_owned(),
+        old: None,
+        new: Some(side),
+        asked_by,
+    }
+}
+
+/// The records of the link as it was applied.
+fn own_records<'w>(
+    world: &World<'w>,
+    link: &Link,
+    planned: &PlannedLink<'_>,
+) -> impl Iterator<Item = &'w MirrorRecord> + use<'w> {
+    let id = planned.applied.map(|applied| applied.id);
+    world
+        .cluster(&link.destination)
+        .control
+        .iter()
+        .flat_map(|control| &control.mirrors)
+        .filter(move |record| Some(record.id.link) == id)
+}

@@ -1,0 +1,211 @@
+//! Why an entry is as it is, and what stands in its way: data, of which `report` makes sentences.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+/// Why something is planned, or what is worth knowing about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// The destination topic exists, holds nothing and was never written.
+    AdoptsEmptyTopic,
+    /// The topic of the recorded mirror is gone; a new one is filled from the start.
+    DestinationGone { recorded_id: Uuid },
+    /// The source has more partitions than the mirror.
+    SourceGrew { from: i32, to: i32 },
+    /// The file does not select the topic any more. Topic and position are kept.
+    NoLongerSelected,
+    /// A source config that the mirror does not take over.
+    NotSynced {
+        key: String,
+        value: String,
+        why: NotSynced,
+    },
+    /// The override lets through less than the source holds.
+    SmallerMessages { source: i64, mirror: i64 },
+    /// `start` changed: it applies only to mirrors that have not begun.
+    StartOnlyForNew,
+    /// The link is paused: the mirror is made ready, nothing is copied.
+    LinkPaused,
+    /// `replication_factor` was not given and the source's is taken.
+    FactorFromSource { factor: i16 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotSynced {
+    /// More in-sync replicas than the mirror has replicas.
+    MoreThanReplicas,
+    /// Belongs to a reassignment under way at the source.
+    Throttle,
+    /// Belongs to the source's storage tiers.
+    TieredStorage,
+    /// A setting of the source's distribution.
+    Vendor,
+    /// Old record format settings that newer brokers refuse.
+    RecordFormat,
+    /// Bounds that are meant for the moment of the first append.
+    TimestampBounds,
+    /// The broker hides the value.
+    Hidden,
+}
+
+/// Why an entry cannot be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "blocker", rename_all = "snake_case")]
+pub enum Blocker {
+    ClusterIdMismatch {
+        cluster: String,
+        pinned: String,
+        found: String,
+    },
+    /// Something on a blocked cluster.
+    ClusterBlocked { cluster: String },
+    /// The link itself is blocked.
+    LinkBlocked { link: String },
+    SourceTopicAbsent { cluster: String, topic: String },
+    /// Neither `partitions` nor the broker's default is known.
+    PartitionsUnknown { cluster: String, topic: String },
+    DestinationHoldsData {
+        cluster: String,
+        topic: String,
+        offsets: u64,
+        written: u64,
+    },
+    /// The broker did not let us look.
+    NotReadable {
+        cluster: String,
+        topic: String,
+        what: Unread,
+        broker_says: String,
+    },
+    MorePartitionsThanSource {
+        cluster: String,
+        topic: String,
+        source: i32,
+        destination: i32,
+    },
+    PartitionsShrink {
+        cluster: String,
+        topic: String,
+        has: i32,
+        wanted: i32,
+    },
+    ReplicationFactorFixed {
+        cluster: String,
+        topic: String,
+        has: i16,
+        wanted: i16,
+    },
+    TooFewBrokers {
+        cluster: String,
+        wanted: i16,
+        live: usize,
+        /// Whether the factor is the source topic's own.
+        from_source: bool,
+    },
+    SourceRecreated {
+        cluster: String,
+        topic: String,
+        recorded: Uuid,
+        found: Uuid,
+        destination_cluster: String,
+        destination_topic: String,
+    },
+    DestinationRecreated {
+        cluster: String,
+        topic: String,
+        recorded: Uuid,
+        found: Uuid,
+    },
+    MirrorRenamed {
+        cluster: String,
+        from: String,
+        to: String,
+    },
+    /// Another mirror has this destination topic.
+    DestinationTaken {
+        cluster: String,
+        topic: String,
+        by: String,
+    },
+    /// The file owns the topic.
+    DestinationOwned { cluster: String, topic: String },
+    TwoIntoOne {
+        cluster: String,
+        topic: String,
+        sources: Vec<String>,
+    },
+    RenameFails {
+        topic: String,
+        problem: String,
+    },
+    SameTopic {
+        cluster_id: String,
+        topic: String,
+    },
+    /// Data would come back to the cluster that it came from.
+    Loop { path: Vec<String> },
+    LinkBoundElsewhere {
+        end: End,
+        cluster: String,
+        recorded: String,
+        found: String,
+    },
+    LinkOwnedByRest,
+    MovedLinkExists { from: String, to: String },
+    /// An override that would break the mirror.
+    RequiredConfig {
+        key: String,
+        wanted: String,
+        required: String,
+    },
+    /// The broker refused the rehearsal.
+    Refused {
+        cluster: String,
+        error: String,
+        broker_says: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    Source,
+    Destination,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unread {
+    Configs,
+    Contents,
+}
+
+/// Something to know that changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "note", rename_all = "snake_case")]
+pub enum Note {
+    /// A link in the control records that the file does not mention: left alone.
+    LinkNotInFile {
+        cluster: String,
+        link: String,
+        rest: bool,
+    },
+    /// A mirror whose source topic is gone. Its topic keeps what it has.
+    SourceGone {
+        link: String,
+        cluster: String,
+        source_topic: String,
+        destination_topic: String,
+    },
+    /// A pattern that takes no topic at present.
+    NothingMatches { link: String, selectors: Vec<String> },
+    /// Somebody is at work on the cluster.
+    Locked {
+        cluster: String,
+        holder: String,
+        command: String,
+        since_ms: i64,
+    },
+}

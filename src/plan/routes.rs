@@ -1,0 +1,340 @@
+//! Which topics go where, over all links of the file.
+//!
+//! Links are resolved together, not one by one: a link may take what another one brings, so the
+//! topics that exist are what was observed, what the file creates and what the links' own mirrors
+//! will be. That is repeated until nothing is added, and it ends because data never comes back to a
+//! cluster that it came from: such a route is a loop and leads nowhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::reason::{Blocker, Note};
+use super::world::World;
+use crate::control::records::LinkRecord;
+use crate::topology::model::{Link, Span};
+use crate::topology::names;
+use crate::topology::resolve::{Conflict, LinkRule, Resolution, resolve_link};
+
+/// One topic that a link takes.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub link: String,
+    pub source_topic: String,
+    pub destination_topic: String,
+    pub asked_by: Option<Span>,
+    pub blocked: Vec<Blocker>,
+    /// How many mirrors have to be made before this one.
+    pub depth: usize,
+}
+
+/// All routes, those that others depend on first.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    pub routes: Vec<Route>,
+    pub notes: Vec<Note>,
+}
+
+/// A topic on a cluster, by the id that the cluster gives itself: two names in the file may mean one.
+type Node = (String, String);
+
+#[derive(Clone, Debug)]
+struct Edge {
+    from: Node,
+    to: Node,
+    /// As people know them: the clusters' names in the file.
+    from_name: String,
+}
+
+/// Resolves all links that are not blocked.
+pub(super) fn resolve(world: &World<'_>) -> Routes {
+    let links: Vec<&Link> = world
+        .topology
+        .links
+        .values()
+        .filter(|link| {
+            [&link.source, &link.destination]
+                .iter()
+                .all(|cluster| !world.blocked.contains_key(*cluster))
+        })
+        .collect();
+    let recorded = recorded_edges(world);
+    let mut brought: BTreeSet<Node> = BTreeSet::new();
+    // Each round lets chains grow by one link; no chain visits a cluster twice.
+    for _ in 0..=world.topology.clusters.len() {
+        let (routes, now) = resolve_round(world, &links, &recorded, &brought);
+        if now == brought {
+            return routes;
+        }
+        brought = now;
+    }
+    resolve_round(world, &links, &recorded, &brought).0
+}
+
+fn resolve_round(
+    world: &World<'_>,
+    links: &[&Link],
+    recorded: &[Edge],
+    brought: &BTreeSet<Node>,
+) -> (Routes, BTreeSet<Node>) {
+    let mut result = Routes::default();
+    for link in links {
+        let topics = topics_of(world, &link.source, brought);
+        let resolution = resolve_link(
+            &LinkRule::from(*link),
+            topics.iter().map(String::as_str),
+        );
+        if resolution == Resolution::default() {
+            result.notes.push(Note::NothingMatches {
+                link: link.name.clone(),
+                selectors: link
+                    .topics
+                    .iter()
+                    .map(|selector| super::links::selector_text(&selector.value))
+                    .collect(),
+            });
+        }
+        add_routes(link, resolution, &mut result.routes);
+    }
+    let edges: Vec<Option<Edge>> = result
+        .routes
+        .iter()
+        .map(|route| edge(world, route))
+        .collect();
+    let mut known: Vec<Edge> = edges.iter().flatten().cloned().collect();
+    known.extend(recorded.iter().cloned());
+    let into = incoming(&known);
+    for (route, edge) in result.routes.iter_mut().zip(&edges) {
+        let Some(edge) = edge else { continue };
+        match walk_back(edge, &into, world, route) {
+            Ok(depth) => route.depth = depth,
+            Err(blocker) => route.blocked.push(blocker),
+        }
+    }
+    block_two_into_one(world, &mut result.routes);
+    block_owned(world, &mut result.routes);
+    let now = result
+        .routes
+        .iter()
+        .zip(&edges)
+        .filter(|(route, _)| route.blocked.is_empty())
+        .filter_map(|(_, edge)| Some(edge.as_ref()?.to.clone()))
+        .collect();
+    result
+        .routes
+        .sort_by(|a, b| (a.depth, &a.link, &a.source_topic).cmp(&(b.depth, &b.link, &b.source_topic)));
+    (result, now)
+}
+
+fn topics_of(world: &World<'_>, cluster: &str, brought: &BTreeSet<Node>) -> BTreeSet<String> {
+    let seen = world.cluster(cluster);
+    let owned = world.topology.clusters[cluster].topics.keys();
+    let brought = brought
+        .iter()
+        .filter(|(id, _)| *id == seen.cluster_id)
+        .map(|(_, topic)| topic);
+    seen.topics.keys().chain(owned).chain(brought).cloned().collect()
+}
+
+fn add_routes(link: &Link, resolution: Resolution, routes: &mut Vec<Route>) {
+    let mut add = |source: String, destination: String, asked_by, blocked| {
+        routes.push(Route {
+            link: link.name.clone(),
+            source_topic: source,
+            destination_topic: destination,
+            asked_by,
+            blocked,
+            depth: 0,
+        });
+    };
+    for mirror in resolution.mirrors {
+        add(mirror.source, mirror.destination, mirror.asked_by, vec![]);
+    }
+    for absent in resolution.absent_literals {
+        let blocker = Blocker::SourceTopicAbsent {
+            cluster: link.source.clone(),
+            topic: absent.topic.clone(),
+        };
+        add(absent.topic, String::new(), absent.asked_by, vec![blocker]);
+    }
+    for conflict in resolution.conflicts {
+        match conflict {
+            Conflict::SameDestination { mirrors } => {
+                let sources: Vec<_> = mirrors
+                    .iter()
+                    .map(|mirror| format!("{}/{}", link.source, mirror.source))
+                    .collect();
+                for mirror in mirrors {
+                    let blocker = Blocker::TwoIntoOne {
+                        cluster: link.destination.clone(),
+                        topic: mirror.destination.clone(),
+                        sources: sources.clone(),
+                    };
+                    add(
+                        mirror.source,
+                        mirror.destination,
+                        mirror.asked_by,
+                        vec![blocker],
+                    );
+                }
+            }
+            Conflict::Unnameable {
+                topic,
+                asked_by,
+                error,
+            } => {
+                let blocker = Blocker::RenameFails {
+                    topic: topic.clone(),
+                    problem: error.to_string(),
+                };
+                add(topic, String::new(), asked_by, vec![blocker]);
+            }
+        }
+    }
+}
+
+fn edge(world: &World<'_>, route: &Route) -> Option<Edge> {
+    if !route.blocked.is_empty() {
+        return None;
+    }
+    let link = &world.topology.links[&route.link];
+    let id = |cluster: &str| world.cluster(cluster).cluster_id.clone();
+    Some(Edge {
+        from: (id(&link.source), route.source_topic.clone()),
+        to: (id(&link.destination), route.destination_topic.clone()),
+        from_name: link.source.clone(),
+    })
+}
+
+/// Mirrors that links outside this file have, as far as they were applied to its clusters.
+fn recorded_edges(world: &World<'_>) -> Vec<Edge> {
+    let mut edges = Vec::new();
+    for seen in world.observed.clusters.values() {
+        let Some(control) = &seen.control else {
+            continue;
+        };
+        for mirror in &control.mirrors {
+            let Some(link) = control.links.iter().find(|link| link.id == mirror.id.link) else {
+                continue;
+            };
+            if in_file(world, link) {
+                continue;
+            }
+            edges.push(Edge {
+                from: (link.source_cluster_id.clone(), mirror.source_topic.clone()),
+                to: (seen.cluster_id.clone(), mirror.destination_topic.clone()),
+                from_name: name_of(world, &link.source_cluster_id),
+            });
+        }
+    }
+    edges
+}
+
+/// Whether the file speaks of this link, by its name or by the former one.
+pub(super) fn in_file(world: &World<'_>, record: &LinkRecord) -> bool {
+    world.topology.links.values().any(|link| {
+        let destination = &world.cluster(&link.destination).cluster_id;
+        let former = link.moved.as_ref().map(|moved| moved.value.as_str());
+        *destination == record.destination_cluster_id
+            && (link.name == record.name || former == Some(record.name.as_str()))
+    })
+}
+
+fn name_of(world: &World<'_>, cluster_id: &str) -> String {
+    world
+        .observed
+        .clusters
+        .iter()
+        .find(|(_, seen)| seen.cluster_id == cluster_id)
+        .map_or_else(|| cluster_id.to_owned(), |(name, _)| name.clone())
+}
+
+fn incoming(edges: &[Edge]) -> BTreeMap<&Node, Vec<&Edge>> {
+    let mut into: BTreeMap<&Node, Vec<&Edge>> = BTreeMap::new();
+    for edge in edges {
+        into.entry(&edge.to).or_default().push(edge);
+    }
+    into
+}
+
+/// Follows the data back to where it comes from: how far that is, or the loop that it runs in.
+fn walk_back(
+    edge: &Edge,
+    into: &BTreeMap<&Node, Vec<&Edge>>,
+    world: &World<'_>,
+    route: &Route,
+) -> Result<usize, Blocker> {
+    if edge.from == edge.to {
+        return Err(Blocker::SameTopic {
+            cluster_id: edge.to.0.clone(),
+            topic: edge.to.1.clone(),
+        });
+    }
+    let link = &world.topology.links[&route.link];
+    let start = vec![
+        format!("{}/{}", link.destination, edge.to.1),
+        format!("{}/{}", link.source, edge.from.1),
+    ];
+    let mut depth = 0;
+    let mut seen = BTreeSet::from([&edge.from]);
+    let mut stack = vec![(&edge.from, start)];
+    while let Some((node, path)) = stack.pop() {
+        depth = depth.max(path.len() - 2);
+        for before in into.get(node).into_iter().flatten() {
+            let mut path = path.clone();
+            path.push(format!("{}/{}", before.from_name, before.from.1));
+            if before.from.0 == edge.to.0 {
+                path.reverse();
+                return Err(Blocker::Loop { path });
+            }
+            if seen.insert(&before.from) {
+                stack.push((&before.from, path));
+            }
+        }
+    }
+    Ok(depth)
+}
+
+/// Two links that would write to one topic; within one link the resolution has seen to it.
+fn block_two_into_one(world: &World<'_>, routes: &mut [Route]) {
+    let mut by_destination: BTreeMap<Node, Vec<usize>> = BTreeMap::new();
+    for (index, route) in routes.iter().enumerate() {
+        if route.blocked.is_empty() {
+            let link = &world.topology.links[&route.link];
+            let id = world.cluster(&link.destination).cluster_id.clone();
+            by_destination
+                .entry((id, names::collision_key(&route.destination_topic)))
+                .or_default()
+                .push(index);
+        }
+    }
+    for indices in by_destination.into_values().filter(|all| all.len() > 1) {
+        let mut sources: Vec<_> = indices
+            .iter()
+            .map(|&index| {
+                let link = &world.topology.links[&routes[index].link];
+                format!("{}/{}", link.source, routes[index].source_topic)
+            })
+            .collect();
+        sources.sort();
+        for index in indices {
+            let route = &mut routes[index];
+            route.blocked.push(Blocker::TwoIntoOne {
+                cluster: world.topology.links[&route.link].destination.clone(),
+                topic: route.destination_topic.clone(),
+                sources: sources.clone(),
+            });
+        }
+    }
+}
+
+fn block_owned(world: &World<'_>, routes: &mut [Route]) {
+    for route in routes {
+        let cluster = &world.topology.links[&route.link].destination;
+        let owned = &world.topology.clusters[cluster].topics;
+        if route.blocked.is_empty() && owned.contains_key(&route.destination_topic) {
+            route.blocked.push(Blocker::DestinationOwned {
+                cluster: cluster.clone(),
+                topic: route.destination_topic.clone(),
+            });
+        }
+    }
+}

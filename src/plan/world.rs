@@ -1,0 +1,89 @@
+//! The clusters as they will be while the plan is being carried out.
+//!
+//! A link may take a topic that the same file creates, on the source cluster or as another link's
+//! mirror. So planning looks at topics through [`World`]: what was observed, overlaid with what the
+//! entries planned so far will have made of it.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::model::{Address, Place};
+use super::reason::Blocker;
+use crate::observe::model::{Configs, Described, Observed, ObservedCluster};
+use crate::topology::model::{Span, Topology};
+
+/// A topic as a link finds it.
+#[derive(Clone, Debug)]
+pub(super) struct TopicView {
+    /// `None` for a topic that does not exist yet.
+    pub id: Option<Uuid>,
+    /// `None` where it will be the broker's default and that is not known.
+    pub partitions: Option<i32>,
+    pub replication_factor: Option<i16>,
+    pub configs: Described<Configs>,
+    /// The entry that has to be done first.
+    pub made_by: Option<Address>,
+}
+
+#[derive(Debug)]
+pub(super) struct World<'a> {
+    pub topology: &'a Topology,
+    pub observed: &'a Observed,
+    /// The file as the user named it.
+    pub file: String,
+    /// Clusters on which nothing is planned.
+    pub blocked: BTreeMap<String, Blocker>,
+    overlay: BTreeMap<(String, String), TopicView>,
+}
+
+impl<'a> World<'a> {
+    pub fn new(topology: &'a Topology, observed: &'a Observed) -> Self {
+        Self {
+            topology,
+            observed,
+            file: topology.path.display().to_string(),
+            blocked: BTreeMap::new(),
+            overlay: BTreeMap::new(),
+        }
+    }
+
+    /// The cluster as it was seen.
+    pub fn cluster(&self, name: &str) -> &'a ObservedCluster {
+        self.observed
+            .clusters
+            .get(name)
+            .expect("every cluster of the file was observed")
+    }
+
+    /// The topic as it will be, if there is going to be one.
+    pub fn topic(&self, cluster: &str, topic: &str) -> Option<TopicView> {
+        let key = (cluster.to_owned(), topic.to_owned());
+        if let Some(view) = self.overlay.get(&key) {
+            return Some(view.clone());
+        }
+        let seen = self.cluster(cluster).topics.get(topic)?;
+        Some(TopicView {
+            id: Some(seen.id),
+            partitions: Some(seen.partitions),
+            replication_factor: Some(seen.replication_factor),
+            configs: seen.configs.clone(),
+            made_by: None,
+        })
+    }
+
+    /// From now on the topic counts as this.
+    pub fn set(&mut self, cluster: &str, topic: &str, view: TopicView) {
+        self.overlay
+            .insert((cluster.to_owned(), topic.to_owned()), view);
+    }
+
+    /// A place in the file; none for what no line asks for.
+    pub fn place(&self, span: Span) -> Option<Place> {
+        (span.line > 0).then(|| Place {
+            file: self.file.clone(),
+            line: span.line,
+            column: span.column,
+        })
+    }
+}
