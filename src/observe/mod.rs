@@ -1,5 +1,3 @@
-//! Live clusters, read in batched calls into one plain value.
-//!
-//! [`model`] is that value, all that `plan` ever sees of a cluster.
+//! Live clusters as one plain value: all that `plan` ever sees of them.
 
 pub mod model;

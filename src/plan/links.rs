@@ -250,12 +250,31 @@ fn changes(
         }
         changes.push(Change {
             asked_by: place_of(world, link, &attribute),
-            attribute,
             old: before.map(|value| Side::new(value, Origin::Applied)),
-            new: after.map(|value| Side::new(value, Origin::File)),
+            new: after.map(|value| {
+                let origin = if is_default(&attribute, &value) {
+                    Origin::Builtin
+                } else {
+                    Origin::File
+                };
+                Side::new(value, origin)
+            }),
+            attribute,
         });
     }
     changes
+}
+
+/// What a link has without a word in the file.
+fn is_default(attribute: &str, value: &Value) -> bool {
+    let default: Value = match attribute {
+        "auto_create" => true.into(),
+        "start" => "earliest".into(),
+        "timestamps" => "as-consumed".into(),
+        "state" => "active".into(),
+        _ => return false,
+    };
+    *value == default
 }
 
 fn place_of(world: &World<'_>, link: &Link, attribute: &str) -> Option<super::model::Place> {
@@ -297,7 +316,7 @@ fn rename(rule: &RenameRule) -> Option<Value> {
         RenameRule::Rules(rules) => Value::List(
             rules
                 .iter()
-                .map(|rule| format!("regex {} to {}", rule.regex.as_str(), rule.to))
+                .map(|rule| format!("regex {} to {}", rule.pattern(), rule.to()))
                 .collect(),
         ),
     })

@@ -496,7 +496,7 @@ impl MirrorPlanner<'_> {
             });
             self.entry.changes.push(Change {
                 attribute: "partitions".to_owned(),
-                old: Some(Side::new(live.partitions, Origin::Topic)),
+                old: Some(Side::new(live.partitions, Origin::Live)),
                 new: Some(Side::new(desired.partitions, Origin::Source)),
                 asked_by: None,
             });

@@ -363,6 +363,8 @@ pub enum Origin {
     File,
     /// Set on the live topic.
     Topic,
+    /// What the live topic has, where that is nothing one sets.
+    Live,
     /// kmirror's own record of what was applied.
     Applied,
     /// kmirror's default.

@@ -27,8 +27,6 @@ pub enum Reason {
     StartOnlyForNew,
     /// The link is paused: the mirror is made ready, nothing is copied.
     LinkPaused,
-    /// `replication_factor` was not given and the source's is taken.
-    FactorFromSource { factor: i16 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -61,8 +59,6 @@ pub enum Blocker {
     },
     /// Something on a blocked cluster.
     ClusterBlocked { cluster: String },
-    /// The link itself is blocked.
-    LinkBlocked { link: String },
     SourceTopicAbsent { cluster: String, topic: String },
     /// Neither `partitions` nor the broker's default is known.
     PartitionsUnknown { cluster: String, topic: String },

@@ -127,7 +127,7 @@ fn update(world: &mut World<'_>, entry: &mut Entry, owned: &OwnedTopic, live: &O
             changes.partitions = Some(wanted.value);
             entry.changes.push(Change {
                 attribute: "partitions".to_owned(),
-                old: Some(Side::new(live.partitions, Origin::Topic)),
+                old: Some(Side::new(live.partitions, Origin::Live)),
                 new: Some(Side::new(wanted.value, Origin::File)),
                 asked_by: world.place(wanted.span),
             });

@@ -1,0 +1,352 @@
+//! Sentences for reasons, blockers and notes. What comes from clusters or files is cleaned here.
+
+use super::{clean, grouped};
+use crate::plan::model::{Change, Origin, Value};
+use crate::plan::reason::{Blocker, End, Note, NotSynced, Reason, Unread};
+
+/// Where a value comes from.
+pub fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Default => "Kafka's default",
+        Origin::ClusterDefault => "cluster-wide default",
+        Origin::Broker => "set on the broker",
+        Origin::StaticBroker => "the broker's properties",
+        Origin::Inherited => "inherited",
+        Origin::Source => "from the source",
+        Origin::Required => "every mirror needs it",
+        Origin::File => "in the file",
+        Origin::Topic => "set on the topic",
+        Origin::Live => "as it is",
+        Origin::Applied => "as applied",
+        Origin::Builtin => "kmirror's default",
+    }
+}
+
+/// A value, with a humane form of durations and sizes beside the raw one.
+pub fn value(attribute: &str, value: &Value) -> String {
+    match value {
+        Value::Int(number) => grouped(*number),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Text(text) if text.is_empty() => "\"\"".to_owned(),
+        Value::Text(text) => match humane(attribute, text) {
+            Some(humane) => format!("{} ({humane})", clean(text)),
+            None => clean(text),
+        },
+        Value::List(items) => items
+            .iter()
+            .map(|item| clean(item))
+            .collect::<Vec<_>>()
+            .join(", "),
+        Value::Hidden(_) => "(hidden by the broker)".to_owned(),
+    }
+}
+
+fn humane(attribute: &str, text: &str) -> Option<String> {
+    let number: i64 = text.parse().ok()?;
+    if attribute.ends_with(".ms") {
+        super::duration(number)
+    } else if attribute.ends_with(".bytes") {
+        super::bytes(number)
+    } else {
+        None
+    }
+}
+
+/// What a changed attribute means beyond its value.
+pub fn remark(change: &Change) -> Option<&'static str> {
+    match (change.attribute.as_str(), &change.new.as_ref()?.value) {
+        ("auto_create", Value::Bool(true)) => {
+            Some("running workers may create topics that match later")
+        }
+        ("auto_create", Value::Bool(false)) => Some("topics that match later wait for an apply"),
+        _ => None,
+    }
+}
+
+pub fn reason(reason: &Reason) -> String {
+    match reason {
+        Reason::AdoptsEmptyTopic => {
+            "the topic exists, was never written, and is taken over as it is".to_owned()
+        }
+        Reason::DestinationGone { recorded_id } => format!(
+            "the topic of the mirror as it was applied (id {recorded_id}) is gone; a new one is filled from the start"
+        ),
+        Reason::SourceGrew { from, to } => {
+            format!("the source has {to} partitions, the mirror {from}")
+        }
+        Reason::NoLongerSelected => {
+            "the file does not select this topic any more; the mirror keeps its data and its place".to_owned()
+        }
+        Reason::NotSynced { key, value, why } => {
+            let why = match why {
+                NotSynced::MoreThanReplicas => "asks for more in-sync replicas than the mirror has",
+                NotSynced::Throttle => "belongs to a reassignment at the source",
+                NotSynced::TieredStorage => "belongs to the source's storage tiers",
+                NotSynced::Vendor => "is a setting of the source's distribution",
+                NotSynced::RecordFormat => "is an old record format setting that newer brokers refuse",
+                NotSynced::TimestampBounds => {
+                    "is meant for the moment of the first append, and the mirror's comes later"
+                }
+                NotSynced::Hidden => "is hidden by the source's broker",
+            };
+            format!("not synced: {} = {} {why}", clean(key), clean(value))
+        }
+        Reason::SmallerMessages { source, mirror } => format!(
+            "max.message.bytes = {} is less than the source's {}: a larger batch would stop the mirror",
+            grouped(*mirror),
+            grouped(*source)
+        ),
+        Reason::StartOnlyForNew => {
+            "`start` applies to mirrors that have not begun; the others go on where they are".to_owned()
+        }
+        Reason::LinkPaused => "the link is paused: nothing is copied until it is resumed".to_owned(),
+    }
+}
+
+/// What stands in the way, and what can be done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    pub cause: String,
+    pub remedy: String,
+}
+
+fn obstacle(cause: impl Into<String>, remedy: impl Into<String>) -> Obstacle {
+    Obstacle {
+        cause: cause.into(),
+        remedy: remedy.into(),
+    }
+}
+
+pub fn blocker(blocker: &Blocker) -> Obstacle {
+    match blocker {
+        Blocker::ClusterIdMismatch { cluster, pinned, found } => obstacle(
+            format!(
+                "The brokers of `{cluster}` belong to cluster {}, the file pins {}.",
+                clean(found),
+                clean(pinned)
+            ),
+            "Check bootstrap_servers; if the cluster was replaced on purpose, change cluster_id.",
+        ),
+        Blocker::ClusterBlocked { cluster } => obstacle(
+            format!("Nothing is planned on `{cluster}`, see cluster.{cluster}."),
+            "Solve that first.",
+        ),
+        Blocker::SourceTopicAbsent { cluster, topic } => obstacle(
+            format!("`{cluster}` has no topic `{}`.", clean(topic)),
+            format!(
+                "Create it there, let this file create it (`[clusters.{cluster}.topics.\"{}\"]`), or take the name out of the link.",
+                clean(topic)
+            ),
+        ),
+        Blocker::PartitionsUnknown { cluster, topic } => obstacle(
+            format!(
+                "`{}` is going to be created on `{cluster}` with the broker's default number of partitions, which the broker did not tell.",
+                clean(topic)
+            ),
+            "Give `partitions` in the file.",
+        ),
+        Blocker::DestinationHoldsData { .. }
+        | Blocker::NotReadable { .. }
+        | Blocker::MorePartitionsThanSource { .. }
+        | Blocker::PartitionsShrink { .. }
+        | Blocker::ReplicationFactorFixed { .. }
+        | Blocker::TooFewBrokers { .. }
+        | Blocker::RequiredConfig { .. } => topic_blocker(blocker),
+        Blocker::SourceRecreated { .. }
+        | Blocker::DestinationRecreated { .. }
+        | Blocker::MirrorRenamed { .. }
+        | Blocker::DestinationTaken { .. }
+        | Blocker::DestinationOwned { .. } => identity_blocker(blocker),
+        Blocker::TwoIntoOne { cluster, topic, sources } => obstacle(
+            format!(
+                "{} would all be written to {cluster}/{}.",
+                sources.iter().map(|source| clean(source)).collect::<Vec<_>>().join(" and "),
+                clean(topic)
+            ),
+            "Give one of them another name with `as` or `rename`, or exclude it.",
+        ),
+        Blocker::RenameFails { topic, problem } => obstacle(
+            format!("`{}` can't be named at the destination: {}.", clean(topic), clean(problem)),
+            "Change `rename`, or give the mirror a name with `as`.",
+        ),
+        Blocker::SameTopic { cluster_id, topic } => obstacle(
+            format!(
+                "Source and destination are the same topic `{}` of the same cluster {}.",
+                clean(topic),
+                clean(cluster_id)
+            ),
+            "Check the bootstrap_servers of both clusters, or rename the mirror.",
+        ),
+        Blocker::Loop { path } => obstacle(
+            format!(
+                "The data would come back to the cluster that it came from: {}.",
+                path.iter().map(|step| clean(step)).collect::<Vec<_>>().join(" -> ")
+            ),
+            "Exclude the topic from one of the links.",
+        ),
+        Blocker::LinkBoundElsewhere { end, cluster, recorded, found } => obstacle(
+            format!(
+                "The link was applied with cluster {} as its {}; `{cluster}` is cluster {}.",
+                clean(recorded),
+                match end {
+                    End::Source => "source",
+                    End::Destination => "destination",
+                },
+                clean(found)
+            ),
+            "Check bootstrap_servers. For another cluster, make a link with another name.",
+        ),
+        Blocker::LinkOwnedByRest => obstacle(
+            "The link was made through the REST interface and belongs to it.",
+            "Give the link in the file another name.",
+        ),
+        Blocker::MovedLinkExists { from, to } => obstacle(
+            format!("There are links `{}` and `{}`, so neither can be the other's new name.", clean(from), clean(to)),
+            "Remove `moved`.",
+        ),
+        Blocker::Refused { cluster, error, broker_says } => obstacle(
+            format!("The broker of `{cluster}` refuses it ({error}): {}", clean(broker_says)),
+            "Change what it objects to, in the file or on the cluster.",
+        ),
+    }
+}
+
+fn topic_blocker(blocker: &Blocker) -> Obstacle {
+    match blocker {
+        Blocker::DestinationHoldsData { cluster, topic, offsets, written } => {
+            let topic = clean(topic);
+            let cause = if *offsets > 0 {
+                format!("{cluster}/{topic} holds {} records that this link did not write.", grouped(*offsets))
+            } else {
+                format!(
+                    "{cluster}/{topic} is empty now, but {} records were written to it that were not this link's.",
+                    grouped(*written)
+                )
+            };
+            obstacle(
+                cause,
+                "Give the mirror another name with `as`; or, if nobody needs the topic, delete it with Kafka's tools and plan again.",
+            )
+        }
+        Blocker::NotReadable { cluster, topic, what, broker_says } => {
+            let (what, right) = match what {
+                Unread::Configs => ("The configs", "DescribeConfigs"),
+                Unread::Contents => ("The log ends", "Describe"),
+            };
+            obstacle(
+                format!("{what} of {cluster}/{} can't be read: {}", clean(topic), clean(broker_says)),
+                format!("Allow {right} on the topic."),
+            )
+        }
+        Blocker::MorePartitionsThanSource { cluster, topic, source, destination } => obstacle(
+            format!(
+                "{cluster}/{} has {destination} partitions, its source only {source}; partitions can't be taken away.",
+                clean(topic)
+            ),
+            "Grow the source, or mirror into a topic of another name (`as`).",
+        ),
+        Blocker::PartitionsShrink { cluster, topic, has, wanted } => obstacle(
+            format!(
+                "{cluster}/{} has {has} partitions, the file asks for {wanted}; partitions can't be taken away.",
+                clean(topic)
+            ),
+            format!("Set partitions = {has} or more."),
+        ),
+        Blocker::ReplicationFactorFixed { cluster, topic, has, wanted } => obstacle(
+            format!(
+                "{cluster}/{} has replication factor {has}, the file asks for {wanted}; kmirror moves no replicas.",
+                clean(topic)
+            ),
+            format!(
+                "Set replication_factor = {has}, or change the replicas with kafka-reassign-partitions first."
+            ),
+        ),
+        Blocker::TooFewBrokers { cluster, wanted, live, from_source } => obstacle(
+            format!(
+                "Replication factor {wanted}{} needs {wanted} brokers; `{cluster}` has {live}.",
+                if *from_source { ", the source topic's," } else { "" }
+            ),
+            format!("Set replication_factor = {live}."),
+        ),
+        Blocker::RequiredConfig { key, wanted, required } => obstacle(
+            format!("A mirror can't work with {} = {}; it needs {required}.", clean(key), clean(wanted)),
+            "Take the key out of the mirror's config.",
+        ),
+        other => unreachable!("told elsewhere: {other:?}"),
+    }
+}
+
+fn identity_blocker(blocker: &Blocker) -> Obstacle {
+    match blocker {
+        Blocker::SourceRecreated {
+            cluster,
+            topic,
+            recorded,
+            found,
+            destination_cluster,
+            destination_topic,
+        } => obstacle(
+            if found.is_nil() {
+                format!("{cluster}/{} (id {recorded}), which this mirror copied, is gone, and the file would make a new topic of that name.", clean(topic))
+            } else {
+                format!("{cluster}/{} was recreated: the mirror copied the topic with id {recorded}, now it has id {found}.", clean(topic))
+            },
+            format!(
+                "To copy the new topic, delete {destination_cluster}/{} with Kafka's tools and plan again, or mirror it under another name (`as`) to keep the old copy.",
+                clean(destination_topic)
+            ),
+        ),
+        Blocker::DestinationRecreated { cluster, topic, recorded, found } => obstacle(
+            format!(
+                "{cluster}/{} was recreated: the mirror wrote to the topic with id {recorded}, now it has id {found}.",
+                clean(topic)
+            ),
+            "Delete it with Kafka's tools and plan again: the mirror is then made anew and filled from the start.",
+        ),
+        Blocker::MirrorRenamed { cluster, from, to } => obstacle(
+            format!("The mirror is {cluster}/{}; a topic can't be renamed to {}.", clean(from), clean(to)),
+            format!(
+                "Keep the name (as = \"{}\"); or delete {cluster}/{} with Kafka's tools, then the new one is filled from the start.",
+                clean(from),
+                clean(from)
+            ),
+        ),
+        Blocker::DestinationTaken { cluster, topic, by } => obstacle(
+            format!("{cluster}/{} is written by {}.", clean(topic), clean(by)),
+            "Give this mirror another name with `as` or `rename`.",
+        ),
+        Blocker::DestinationOwned { cluster, topic } => obstacle(
+            format!("{cluster}/{} is a topic that this file owns.", clean(topic)),
+            "Give the mirror another name, exclude the topic, or take it out of the cluster's topics.",
+        ),
+        other => unreachable!("told elsewhere: {other:?}"),
+    }
+}
+
+pub fn note(note: &Note, now_ms: i64) -> String {
+    match note {
+        Note::LinkNotInFile { cluster, link, rest } => format!(
+            "link `{}` on `{cluster}` is not in this file{} and is left alone",
+            clean(link),
+            if *rest { " (it belongs to the REST interface)" } else { "" }
+        ),
+        Note::SourceGone { link, cluster, source_topic, destination_topic } => format!(
+            "mirror.{link}/{}: the topic is gone from `{cluster}`; {} keeps what it has",
+            clean(source_topic),
+            clean(destination_topic)
+        ),
+        Note::NothingMatches { link, selectors } => format!(
+            "link.{link}: no topic matches {} at present",
+            selectors.iter().map(|selector| format!("`{}`", clean(selector))).collect::<Vec<_>>().join(", ")
+        ),
+        Note::Locked { cluster, holder, command, since_ms } => format!(
+            "`{cluster}` is locked by {} (`{}`){}",
+            clean(holder),
+            clean(command),
+            match super::duration(now_ms.saturating_sub(*since_ms)) {
+                Some(age) => format!(", for {age}"),
+                None => String::new(),
+            }
+        ),
+    }
+}
