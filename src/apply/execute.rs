@@ -176,8 +176,7 @@ impl Execution<'_> {
         else {
             return true;
         };
-        self.progress
-            .event(Event::Skipped(&entry.address, because));
+        self.progress.event(Event::Skipped(&entry.address, because));
         self.outcome
             .skipped
             .push((entry.address.clone(), because.clone()));
@@ -520,7 +519,11 @@ async fn create<'p>(
         .filter_map(|item| Some((&item.entry.address, item.create?.clone())))
         .unzip();
     if !specs.is_empty() {
-        collect(addresses, effects.create_topics(cluster, &specs).await, failures);
+        collect(
+            addresses,
+            effects.create_topics(cluster, &specs).await,
+            failures,
+        );
     }
 }
 

@@ -279,10 +279,13 @@ impl Effects for Model {
         topics
             .iter()
             .map(|topic| {
-                known.get(topic).map(|topic| topic.id).ok_or_else(|| Failure {
-                    error: "UNKNOWN_TOPIC_OR_PARTITION".to_owned(),
-                    message: topic.clone(),
-                })
+                known
+                    .get(topic)
+                    .map(|topic| topic.id)
+                    .ok_or_else(|| Failure {
+                        error: "UNKNOWN_TOPIC_OR_PARTITION".to_owned(),
+                        message: topic.clone(),
+                    })
             })
             .collect()
     }

@@ -199,10 +199,7 @@ mod tests {
                 asked_by: None,
             }]
         );
-        assert_eq!(
-            diff(&pinned, &want, Others::Leave),
-            ConfigDiff::default()
-        );
+        assert_eq!(diff(&pinned, &want, Others::Leave), ConfigDiff::default());
     }
 
     #[test]

@@ -44,7 +44,8 @@ pub(super) fn plan_link<'a>(world: &World<'a>, link: &Link) -> PlannedLink<'a> {
     let wanted = wanted_record(world, link, applied);
     match applied {
         None => {
-            entry.depends_on
+            entry
+                .depends_on
                 .push(Address::Control(link.destination.clone()));
             entry.changes = changes(world, link, None, &wanted);
             entry.act(
@@ -55,7 +56,11 @@ pub(super) fn plan_link<'a>(world: &World<'a>, link: &Link) -> PlannedLink<'a> {
         Some(applied) => {
             check_binding(link, applied, &wanted, &mut entry);
             entry.changes = changes(world, link, Some(applied), &wanted);
-            if entry.changes.iter().any(|change| change.attribute == "start") {
+            if entry
+                .changes
+                .iter()
+                .any(|change| change.attribute == "start")
+            {
                 entry.reasons.push(Reason::StartOnlyForNew);
             }
             let action = match entry.changes.as_slice() {
@@ -206,10 +211,7 @@ fn attributes(record: &LinkRecord) -> Vec<(String, Option<Value>)> {
     mirrors.sort_by_key(|(topic, _)| topic.as_str());
     for (topic, settings) in mirrors {
         let at = |what: &str| format!("mirrors.{topic}.{what}");
-        list.push((
-            at("as"),
-            settings.rename_to.as_deref().map(Value::from),
-        ));
+        list.push((at("as"), settings.rename_to.as_deref().map(Value::from)));
         list.push((at("state"), settings.state.map(state)));
         list.push((
             at("replication_factor"),
@@ -232,7 +234,11 @@ fn changes(
     applied: Option<&LinkRecord>,
     wanted: &LinkRecord,
 ) -> Vec<Change> {
-    let old: IndexMap<_, _> = applied.map(attributes).unwrap_or_default().into_iter().collect();
+    let old: IndexMap<_, _> = applied
+        .map(attributes)
+        .unwrap_or_default()
+        .into_iter()
+        .collect();
     let new: IndexMap<_, _> = attributes(wanted).into_iter().collect();
     let gone = old
         .keys()

@@ -19,7 +19,11 @@ use crate::observe::model::{Configs, Described, ObservedTopic};
 use crate::topology::model::{Link, Mirror, MirrorState};
 
 /// Plans one mirror and lets the world know what its topic will be.
-pub(super) fn plan_mirror(world: &mut World<'_>, planned: &PlannedLink<'_>, route: &Route) -> Entry {
+pub(super) fn plan_mirror(
+    world: &mut World<'_>,
+    planned: &PlannedLink<'_>,
+    route: &Route,
+) -> Entry {
     let topology = world.topology;
     let link = &topology.links[&route.link];
     let mut entry = new_entry(world, link, route);
@@ -45,7 +49,11 @@ pub(super) fn plan_mirror(world: &mut World<'_>, planned: &PlannedLink<'_>, rout
         configs,
         entry,
     };
-    match world.cluster(&link.destination).topics.get(&route.destination_topic) {
+    match world
+        .cluster(&link.destination)
+        .topics
+        .get(&route.destination_topic)
+    {
         None => mirror.create(world, planned),
         Some(live) => mirror.update(world, planned, live),
     }
@@ -237,15 +245,16 @@ impl MirrorPlanner<'_> {
             .collect::<Vec<_>>();
         let mut after = world.cluster(&self.link.destination).topic_defaults.clone();
         diff::alter(&mut after, &configs);
-        self.let_know(world, None, desired.partitions, desired.replication_factor, after);
+        self.let_know(
+            world,
+            None,
+            desired.partitions,
+            desired.replication_factor,
+            after,
+        );
     }
 
-    fn update(
-        &mut self,
-        world: &mut World<'_>,
-        planned: &PlannedLink<'_>,
-        live: &ObservedTopic,
-    ) {
+    fn update(&mut self, world: &mut World<'_>, planned: &PlannedLink<'_>, live: &ObservedTopic) {
         let record = self.find_record(world, planned, live);
         if !self.entry.blocked.is_empty() {
             return;
@@ -366,7 +375,8 @@ impl MirrorPlanner<'_> {
                 }
             } else {
                 let link = control.links.iter().find(|link| link.id == record.id.link);
-                let name = link.map_or_else(|| record.id.link.to_string(), |link| link.name.clone());
+                let name =
+                    link.map_or_else(|| record.id.link.to_string(), |link| link.name.clone());
                 blockers.push(Blocker::DestinationTaken {
                     cluster: self.link.destination.clone(),
                     topic: self.route.destination_topic.clone(),
@@ -566,7 +576,11 @@ impl MirrorPlanner<'_> {
             |factor| Side::new(factor, desired.factor_origin),
         );
         let mut changes = vec![
-            created("partitions", Side::new(desired.partitions, Origin::Source), None),
+            created(
+                "partitions",
+                Side::new(desired.partitions, Origin::Source),
+                None,
+            ),
             created("replication_factor", factor, factor_place),
         ];
         for (key, config) in &desired.configs {

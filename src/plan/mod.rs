@@ -85,14 +85,24 @@ pub fn interest(topology: &Topology, observed: &Observed) -> BTreeMap<String, In
         }
         let live = &world.cluster(&cluster.name).topics;
         let configs = &mut interest.entry(cluster.name.clone()).or_default().configs;
-        configs.extend(cluster.topics.keys().filter(|topic| live.contains_key(*topic)).cloned());
+        configs.extend(
+            cluster
+                .topics
+                .keys()
+                .filter(|topic| live.contains_key(*topic))
+                .cloned(),
+        );
     }
     for route in routes::resolve(&world).routes {
         if !route.blocked.is_empty() {
             continue;
         }
         let link = &topology.links[&route.link];
-        if world.cluster(&link.source).topics.contains_key(&route.source_topic) {
+        if world
+            .cluster(&link.source)
+            .topics
+            .contains_key(&route.source_topic)
+        {
             let source = interest.entry(link.source.clone()).or_default();
             source.configs.insert(route.source_topic);
         }
@@ -135,7 +145,11 @@ fn check_pins(world: &mut World<'_>) -> Vec<Entry> {
     let mut entries = Vec::new();
     for cluster in world.topology.clusters.values() {
         let found = &world.cluster(&cluster.name).cluster_id;
-        let Some(pin) = cluster.cluster_id.as_ref().filter(|pin| pin.value != *found) else {
+        let Some(pin) = cluster
+            .cluster_id
+            .as_ref()
+            .filter(|pin| pin.value != *found)
+        else {
             continue;
         };
         let blocker = Blocker::ClusterIdMismatch {
@@ -188,10 +202,7 @@ fn plan_links(world: &mut World<'_>, routes: &[routes::Route], plan: &mut Plan) 
 }
 
 /// The internal topics, on each destination that has not got them all.
-fn plan_control(
-    world: &World<'_>,
-    planned: &BTreeMap<&str, links::PlannedLink<'_>>,
-) -> Vec<Entry> {
+fn plan_control(world: &World<'_>, planned: &BTreeMap<&str, links::PlannedLink<'_>>) -> Vec<Entry> {
     let destinations: BTreeSet<&str> = planned
         .values()
         .filter(|link| link.entry.blocked.is_empty())

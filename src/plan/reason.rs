@@ -58,10 +58,18 @@ pub enum Blocker {
         found: String,
     },
     /// Something on a blocked cluster.
-    ClusterBlocked { cluster: String },
-    SourceTopicAbsent { cluster: String, topic: String },
+    ClusterBlocked {
+        cluster: String,
+    },
+    SourceTopicAbsent {
+        cluster: String,
+        topic: String,
+    },
     /// Neither `partitions` nor the broker's default is known.
-    PartitionsUnknown { cluster: String, topic: String },
+    PartitionsUnknown {
+        cluster: String,
+        topic: String,
+    },
     DestinationHoldsData {
         cluster: String,
         topic: String,
@@ -126,7 +134,10 @@ pub enum Blocker {
         by: String,
     },
     /// The file owns the topic.
-    DestinationOwned { cluster: String, topic: String },
+    DestinationOwned {
+        cluster: String,
+        topic: String,
+    },
     TwoIntoOne {
         cluster: String,
         topic: String,
@@ -141,7 +152,9 @@ pub enum Blocker {
         topic: String,
     },
     /// Data would come back to the cluster that it came from.
-    Loop { path: Vec<String> },
+    Loop {
+        path: Vec<String>,
+    },
     LinkBoundElsewhere {
         end: End,
         cluster: String,
@@ -149,7 +162,10 @@ pub enum Blocker {
         found: String,
     },
     LinkOwnedByRest,
-    MovedLinkExists { from: String, to: String },
+    MovedLinkExists {
+        from: String,
+        to: String,
+    },
     /// An override that would break the mirror.
     RequiredConfig {
         key: String,
@@ -196,7 +212,10 @@ pub enum Note {
         destination_topic: String,
     },
     /// A pattern that takes no topic at present.
-    NothingMatches { link: String, selectors: Vec<String> },
+    NothingMatches {
+        link: String,
+        selectors: Vec<String>,
+    },
     /// Somebody is at work on the cluster.
     Locked {
         cluster: String,

@@ -78,10 +78,7 @@ fn resolve_round(
     let mut result = Routes::default();
     for link in links {
         let topics = topics_of(world, &link.source, brought);
-        let resolution = resolve_link(
-            &LinkRule::from(*link),
-            topics.iter().map(String::as_str),
-        );
+        let resolution = resolve_link(&LinkRule::from(*link), topics.iter().map(String::as_str));
         if resolution == Resolution::default() {
             result.notes.push(Note::NothingMatches {
                 link: link.name.clone(),
@@ -106,7 +103,7 @@ fn resolve_round(
         let Some(edge) = edge else { continue };
         match walk_back(edge, &into, world, route) {
             Ok(depth) => route.depth = depth,
-            Err(blocker) => route.blocked.push(blocker),
+            Err(blocker) => route.blocked.push(*blocker),
         }
     }
     block_two_into_one(world, &mut result.routes);
@@ -118,9 +115,9 @@ fn resolve_round(
         .filter(|(route, _)| route.blocked.is_empty())
         .filter_map(|(_, edge)| Some(edge.as_ref()?.to.clone()))
         .collect();
-    result
-        .routes
-        .sort_by(|a, b| (a.depth, &a.link, &a.source_topic).cmp(&(b.depth, &b.link, &b.source_topic)));
+    result.routes.sort_by(|a, b| {
+        (a.depth, &a.link, &a.source_topic).cmp(&(b.depth, &b.link, &b.source_topic))
+    });
     (result, now)
 }
 
@@ -131,7 +128,12 @@ fn topics_of(world: &World<'_>, cluster: &str, brought: &BTreeSet<Node>) -> BTre
         .iter()
         .filter(|(id, _)| *id == seen.cluster_id)
         .map(|(_, topic)| topic);
-    seen.topics.keys().chain(owned).chain(brought).cloned().collect()
+    seen.topics
+        .keys()
+        .chain(owned)
+        .chain(brought)
+        .cloned()
+        .collect()
 }
 
 fn add_routes(link: &Link, resolution: Resolution, routes: &mut Vec<Route>) {
@@ -261,12 +263,12 @@ fn walk_back(
     into: &BTreeMap<&Node, Vec<&Edge>>,
     world: &World<'_>,
     route: &Route,
-) -> Result<usize, Blocker> {
+) -> Result<usize, Box<Blocker>> {
     if edge.from == edge.to {
-        return Err(Blocker::SameTopic {
+        return Err(Box::new(Blocker::SameTopic {
             cluster_id: edge.to.0.clone(),
             topic: edge.to.1.clone(),
-        });
+        }));
     }
     let link = &world.topology.links[&route.link];
     let start = vec![
@@ -283,7 +285,7 @@ fn walk_back(
             path.push(format!("{}/{}", before.from_name, before.from.1));
             if before.from.0 == edge.to.0 {
                 path.reverse();
-                return Err(Blocker::Loop { path });
+                return Err(Box::new(Blocker::Loop { path }));
             }
             if seen.insert(&before.from) {
                 stack.push((&before.from, path));

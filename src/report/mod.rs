@@ -34,6 +34,9 @@ mod tests {
     #[test]
     fn characters_that_steer_a_terminal_are_spelt_out() {
         assert_eq!(clean("orders.été-1"), "orders.été-1");
-        assert_eq!(clean("a\x1b[2Jb\u{9b}c\u{202e}d\n"), "a\\u{1b}[2Jb\\u{9b}c\\u{202e}d\\u{a}");
+        assert_eq!(
+            clean("a\x1b[2Jb\u{9b}c\u{202e}d\n"),
+            "a\\u{1b}[2Jb\\u{9b}c\\u{202e}d\\u{a}"
+        );
     }
 }

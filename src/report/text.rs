@@ -128,7 +128,10 @@ impl Text<'_> {
 
     /// A sentence below `indent` columns, wrapped.
     fn wrapped(&mut self, indent: usize, text: &str, emphasis: Option<Emphasis>) {
-        for line in wrap(text, self.options.width.map(|width| width.saturating_sub(indent))) {
+        for line in wrap(
+            text,
+            self.options.width.map(|width| width.saturating_sub(indent)),
+        ) {
             let line = match emphasis {
                 Some(emphasis) => self.paint(emphasis, &line),
                 None => line,
@@ -142,7 +145,11 @@ impl Text<'_> {
         self.line("");
         let names = plan.clusters.iter().map(|cluster| cluster.name.len()).max();
         for cluster in &plan.clusters {
-            let brokers = if cluster.brokers == 1 { "broker" } else { "brokers" };
+            let brokers = if cluster.brokers == 1 {
+                "broker"
+            } else {
+                "brokers"
+            };
             let line = format!(
                 "  {:name$}  cluster id {}, {} {brokers}",
                 cluster.name,
@@ -224,7 +231,10 @@ impl Text<'_> {
         };
         let address = self.paint(Emphasis::Strong, &clean(&entry.address.to_string()));
         let place = self.place(entry.asked_by.as_ref(), plan);
-        self.line(&format!("  {} {address} {verb}{place}", self.symbol(entry.action)));
+        self.line(&format!(
+            "  {} {address} {verb}{place}",
+            self.symbol(entry.action)
+        ));
         self.route(entry);
         self.changes(entry, plan);
         for reason in &entry.reasons {
@@ -249,7 +259,10 @@ impl Text<'_> {
     }
 
     fn changes(&mut self, entry: &Entry, plan: &Plan) {
-        let names = entry.changes.iter().map(|it| clean(&it.attribute).chars().count());
+        let names = entry
+            .changes
+            .iter()
+            .map(|it| clean(&it.attribute).chars().count());
         let name_width = names.max().unwrap_or(0);
         let values: Vec<String> = entry.changes.iter().map(old_to_new).collect();
         // One very long value must not push all the others' origins away.
@@ -268,7 +281,10 @@ impl Text<'_> {
                 .as_ref()
                 .filter(|place| Some(place.line) != entry.asked_by.as_ref().map(|own| own.line));
             let place = self.place(asked_by, plan);
-            let room = self.options.width.map(|width| width.saturating_sub(8 + name_width));
+            let room = self
+                .options
+                .width
+                .map(|width| width.saturating_sub(8 + name_width));
             let mut lines = wrap(value, room).into_iter();
             let first = lines.next().unwrap_or_default();
             self.line(&format!(
@@ -374,7 +390,11 @@ fn is_config(attribute: &str) -> bool {
 fn origins(change: &Change) -> String {
     let mut text = match (&change.old, &change.new) {
         (Some(old), Some(new)) if old.origin != new.origin => {
-            format!("{} -> {}", words::origin(old.origin), words::origin(new.origin))
+            format!(
+                "{} -> {}",
+                words::origin(old.origin),
+                words::origin(new.origin)
+            )
         }
         (_, Some(new)) => words::origin(new.origin).to_owned(),
         (Some(old), None) => words::origin(old.origin).to_owned(),

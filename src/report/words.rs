@@ -2,7 +2,7 @@
 
 use super::{clean, grouped};
 use crate::plan::model::{Change, Origin, Value};
-use crate::plan::reason::{Blocker, End, Note, NotSynced, Reason, Unread};
+use crate::plan::reason::{Blocker, End, NotSynced, Note, Reason, Unread};
 
 /// Where a value comes from.
 pub fn origin(origin: Origin) -> &'static str {
@@ -75,7 +75,8 @@ pub fn reason(reason: &Reason) -> String {
             format!("the source has {to} partitions, the mirror {from}")
         }
         Reason::NoLongerSelected => {
-            "the file does not select this topic any more; the mirror keeps its data and its place".to_owned()
+            "the file does not select this topic any more; the mirror keeps its data and its place"
+                .to_owned()
         }
         Reason::NotSynced { key, value, why } => {
             let why = match why {
@@ -83,7 +84,9 @@ pub fn reason(reason: &Reason) -> String {
                 NotSynced::Throttle => "belongs to a reassignment at the source",
                 NotSynced::TieredStorage => "belongs to the source's storage tiers",
                 NotSynced::Vendor => "is a setting of the source's distribution",
-                NotSynced::RecordFormat => "is an old record format setting that newer brokers refuse",
+                NotSynced::RecordFormat => {
+                    "is an old record format setting that newer brokers refuse"
+                }
                 NotSynced::TimestampBounds => {
                     "is meant for the moment of the first append, and the mirror's comes later"
                 }
@@ -97,9 +100,12 @@ pub fn reason(reason: &Reason) -> String {
             grouped(*source)
         ),
         Reason::StartOnlyForNew => {
-            "`start` applies to mirrors that have not begun; the others go on where they are".to_owned()
+            "`start` applies to mirrors that have not begun; the others go on where they are"
+                .to_owned()
         }
-        Reason::LinkPaused => "the link is paused: nothing is copied until it is resumed".to_owned(),
+        Reason::LinkPaused => {
+            "the link is paused: nothing is copied until it is resumed".to_owned()
+        }
     }
 }
 
@@ -119,7 +125,11 @@ fn obstacle(cause: impl Into<String>, remedy: impl Into<String>) -> Obstacle {
 
 pub fn blocker(blocker: &Blocker) -> Obstacle {
     match blocker {
-        Blocker::ClusterIdMismatch { cluster, pinned, found } => obstacle(
+        Blocker::ClusterIdMismatch {
+            cluster,
+            pinned,
+            found,
+        } => obstacle(
             format!(
                 "The brokers of `{cluster}` belong to cluster {}, the file pins {}.",
                 clean(found),
@@ -157,16 +167,28 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
         | Blocker::MirrorRenamed { .. }
         | Blocker::DestinationTaken { .. }
         | Blocker::DestinationOwned { .. } => identity_blocker(blocker),
-        Blocker::TwoIntoOne { cluster, topic, sources } => obstacle(
+        Blocker::TwoIntoOne {
+            cluster,
+            topic,
+            sources,
+        } => obstacle(
             format!(
                 "{} would all be written to {cluster}/{}.",
-                sources.iter().map(|source| clean(source)).collect::<Vec<_>>().join(" and "),
+                sources
+                    .iter()
+                    .map(|source| clean(source))
+                    .collect::<Vec<_>>()
+                    .join(" and "),
                 clean(topic)
             ),
             "Give one of them another name with `as` or `rename`, or exclude it.",
         ),
         Blocker::RenameFails { topic, problem } => obstacle(
-            format!("`{}` can't be named at the destination: {}.", clean(topic), clean(problem)),
+            format!(
+                "`{}` can't be named at the destination: {}.",
+                clean(topic),
+                clean(problem)
+            ),
             "Change `rename`, or give the mirror a name with `as`.",
         ),
         Blocker::SameTopic { cluster_id, topic } => obstacle(
@@ -180,11 +202,19 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
         Blocker::Loop { path } => obstacle(
             format!(
                 "The data would come back to the cluster that it came from: {}.",
-                path.iter().map(|step| clean(step)).collect::<Vec<_>>().join(" -> ")
+                path.iter()
+                    .map(|step| clean(step))
+                    .collect::<Vec<_>>()
+                    .join(" -> ")
             ),
             "Exclude the topic from one of the links.",
         ),
-        Blocker::LinkBoundElsewhere { end, cluster, recorded, found } => obstacle(
+        Blocker::LinkBoundElsewhere {
+            end,
+            cluster,
+            recorded,
+            found,
+        } => obstacle(
             format!(
                 "The link was applied with cluster {} as its {}; `{cluster}` is cluster {}.",
                 clean(recorded),
@@ -201,11 +231,22 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
             "Give the link in the file another name.",
         ),
         Blocker::MovedLinkExists { from, to } => obstacle(
-            format!("There are links `{}` and `{}`, so neither can be the other's new name.", clean(from), clean(to)),
+            format!(
+                "There are links `{}` and `{}`, so neither can be the other's new name.",
+                clean(from),
+                clean(to)
+            ),
             "Remove `moved`.",
         ),
-        Blocker::Refused { cluster, error, broker_says } => obstacle(
-            format!("The broker of `{cluster}` refuses it ({error}): {}", clean(broker_says)),
+        Blocker::Refused {
+            cluster,
+            error,
+            broker_says,
+        } => obstacle(
+            format!(
+                "The broker of `{cluster}` refuses it ({error}): {}",
+                clean(broker_says)
+            ),
             "Change what it objects to, in the file or on the cluster.",
         ),
     }
@@ -213,10 +254,18 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
 
 fn topic_blocker(blocker: &Blocker) -> Obstacle {
     match blocker {
-        Blocker::DestinationHoldsData { cluster, topic, offsets, written } => {
+        Blocker::DestinationHoldsData {
+            cluster,
+            topic,
+            offsets,
+            written,
+        } => {
             let topic = clean(topic);
             let cause = if *offsets > 0 {
-                format!("{cluster}/{topic} holds {} records that this link did not write.", grouped(*offsets))
+                format!(
+                    "{cluster}/{topic} holds {} records that this link did not write.",
+                    grouped(*offsets)
+                )
             } else {
                 format!(
                     "{cluster}/{topic} is empty now, but {} records were written to it that were not this link's.",
@@ -228,31 +277,55 @@ fn topic_blocker(blocker: &Blocker) -> Obstacle {
                 "Give the mirror another name with `as`; or, if nobody needs the topic, delete it with Kafka's tools and plan again.",
             )
         }
-        Blocker::NotReadable { cluster, topic, what, broker_says } => {
+        Blocker::NotReadable {
+            cluster,
+            topic,
+            what,
+            broker_says,
+        } => {
             let (what, right) = match what {
                 Unread::Configs => ("The configs", "DescribeConfigs"),
                 Unread::Contents => ("The log ends", "Describe"),
             };
             obstacle(
-                format!("{what} of {cluster}/{} can't be read: {}", clean(topic), clean(broker_says)),
+                format!(
+                    "{what} of {cluster}/{} can't be read: {}",
+                    clean(topic),
+                    clean(broker_says)
+                ),
                 format!("Allow {right} on the topic."),
             )
         }
-        Blocker::MorePartitionsThanSource { cluster, topic, source, destination } => obstacle(
+        Blocker::MorePartitionsThanSource {
+            cluster,
+            topic,
+            source,
+            destination,
+        } => obstacle(
             format!(
                 "{cluster}/{} has {destination} partitions, its source only {source}; partitions can't be taken away.",
                 clean(topic)
             ),
             "Grow the source, or mirror into a topic of another name (`as`).",
         ),
-        Blocker::PartitionsShrink { cluster, topic, has, wanted } => obstacle(
+        Blocker::PartitionsShrink {
+            cluster,
+            topic,
+            has,
+            wanted,
+        } => obstacle(
             format!(
                 "{cluster}/{} has {has} partitions, the file asks for {wanted}; partitions can't be taken away.",
                 clean(topic)
             ),
             format!("Set partitions = {has} or more."),
         ),
-        Blocker::ReplicationFactorFixed { cluster, topic, has, wanted } => obstacle(
+        Blocker::ReplicationFactorFixed {
+            cluster,
+            topic,
+            has,
+            wanted,
+        } => obstacle(
             format!(
                 "{cluster}/{} has replication factor {has}, the file asks for {wanted}; kmirror moves no replicas.",
                 clean(topic)
@@ -261,15 +334,32 @@ fn topic_blocker(blocker: &Blocker) -> Obstacle {
                 "Set replication_factor = {has}, or change the replicas with kafka-reassign-partitions first."
             ),
         ),
-        Blocker::TooFewBrokers { cluster, wanted, live, from_source } => obstacle(
+        Blocker::TooFewBrokers {
+            cluster,
+            wanted,
+            live,
+            from_source,
+        } => obstacle(
             format!(
                 "Replication factor {wanted}{} needs {wanted} brokers; `{cluster}` has {live}.",
-                if *from_source { ", the source topic's," } else { "" }
+                if *from_source {
+                    ", the source topic's,"
+                } else {
+                    ""
+                }
             ),
             format!("Set replication_factor = {live}."),
         ),
-        Blocker::RequiredConfig { key, wanted, required } => obstacle(
-            format!("A mirror can't work with {} = {}; it needs {required}.", clean(key), clean(wanted)),
+        Blocker::RequiredConfig {
+            key,
+            wanted,
+            required,
+        } => obstacle(
+            format!(
+                "A mirror can't work with {} = {}; it needs {required}.",
+                clean(key),
+                clean(wanted)
+            ),
             "Take the key out of the mirror's config.",
         ),
         other => unreachable!("told elsewhere: {other:?}"),
@@ -287,16 +377,27 @@ fn identity_blocker(blocker: &Blocker) -> Obstacle {
             destination_topic,
         } => obstacle(
             if found.is_nil() {
-                format!("{cluster}/{} (id {recorded}), which this mirror copied, is gone, and the file would make a new topic of that name.", clean(topic))
+                format!(
+                    "{cluster}/{} (id {recorded}), which this mirror copied, is gone, and the file would make a new topic of that name.",
+                    clean(topic)
+                )
             } else {
-                format!("{cluster}/{} was recreated: the mirror copied the topic with id {recorded}, now it has id {found}.", clean(topic))
+                format!(
+                    "{cluster}/{} was recreated: the mirror copied the topic with id {recorded}, now it has id {found}.",
+                    clean(topic)
+                )
             },
             format!(
                 "To copy the new topic, delete {destination_cluster}/{} with Kafka's tools and plan again, or mirror it under another name (`as`) to keep the old copy.",
                 clean(destination_topic)
             ),
         ),
-        Blocker::DestinationRecreated { cluster, topic, recorded, found } => obstacle(
+        Blocker::DestinationRecreated {
+            cluster,
+            topic,
+            recorded,
+            found,
+        } => obstacle(
             format!(
                 "{cluster}/{} was recreated: the mirror wrote to the topic with id {recorded}, now it has id {found}.",
                 clean(topic)
@@ -304,7 +405,11 @@ fn identity_blocker(blocker: &Blocker) -> Obstacle {
             "Delete it with Kafka's tools and plan again: the mirror is then made anew and filled from the start.",
         ),
         Blocker::MirrorRenamed { cluster, from, to } => obstacle(
-            format!("The mirror is {cluster}/{}; a topic can't be renamed to {}.", clean(from), clean(to)),
+            format!(
+                "The mirror is {cluster}/{}; a topic can't be renamed to {}.",
+                clean(from),
+                clean(to)
+            ),
             format!(
                 "Keep the name (as = \"{}\"); or delete {cluster}/{} with Kafka's tools, then the new one is filled from the start.",
                 clean(from),
@@ -325,21 +430,43 @@ fn identity_blocker(blocker: &Blocker) -> Obstacle {
 
 pub fn note(note: &Note, now_ms: i64) -> String {
     match note {
-        Note::LinkNotInFile { cluster, link, rest } => format!(
+        Note::LinkNotInFile {
+            cluster,
+            link,
+            rest,
+        } => format!(
             "link `{}` on `{cluster}` is not in this file{} and is left alone",
             clean(link),
-            if *rest { " (it belongs to the REST interface)" } else { "" }
+            if *rest {
+                " (it belongs to the REST interface)"
+            } else {
+                ""
+            }
         ),
-        Note::SourceGone { link, cluster, source_topic, destination_topic } => format!(
+        Note::SourceGone {
+            link,
+            cluster,
+            source_topic,
+            destination_topic,
+        } => format!(
             "mirror.{link}/{}: the topic is gone from `{cluster}`; {} keeps what it has",
             clean(source_topic),
             clean(destination_topic)
         ),
         Note::NothingMatches { link, selectors } => format!(
             "link.{link}: no topic matches {} at present",
-            selectors.iter().map(|selector| format!("`{}`", clean(selector))).collect::<Vec<_>>().join(", ")
+            selectors
+                .iter()
+                .map(|selector| format!("`{}`", clean(selector)))
+                .collect::<Vec<_>>()
+                .join(", ")
         ),
-        Note::Locked { cluster, holder, command, since_ms } => format!(
+        Note::Locked {
+            cluster,
+            holder,
+            command,
+            since_ms,
+        } => format!(
             "`{cluster}` is locked by {} (`{}`){}",
             clean(holder),
             clean(command),

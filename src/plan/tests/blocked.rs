@@ -78,9 +78,8 @@ fn a_factor_above_the_live_brokers() {
 
 #[test]
 fn shrinking_or_moving_an_owned_topic() {
-    let topology = with_clusters(
-        "[clusters.west.topics.audit]\npartitions = 2\nreplication_factor = 2\n",
-    );
+    let topology =
+        with_clusters("[clusters.west.topics.audit]\npartitions = 2\nreplication_factor = 2\n");
     let model = Model::new(&["east", "west"]);
     model.add_topic("west", "audit", 4, 1, &[]);
     assert_eq!(
@@ -264,9 +263,8 @@ fn a_source_whose_configs_may_not_be_read() {
     let model = Model::new(&["east", "west"]);
     model.add_topic("east", "orders", 1, 1, &[]);
     model.with_topic("east", "orders", |topic| {
-        topic.configs = crate::observe::model::Described::Refused(
-            "TOPIC_AUTHORIZATION_FAILED".to_owned(),
-        );
+        topic.configs =
+            crate::observe::model::Described::Refused("TOPIC_AUTHORIZATION_FAILED".to_owned());
     });
     assert_blocked(
         &plan(&copy("topics = [\"orders\"]"), &model),

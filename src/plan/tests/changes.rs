@@ -93,7 +93,11 @@ fn partitions_follow_the_source() {
     model.take_writes();
     assert!(apply(&topology, &model).is_complete());
     assert_eq!(model.take_writes(), ["grow west/orders to 5"]);
-    let record = &model.observed().clusters["west"].control.clone().expect("applied").mirrors[0];
+    let record = &model.observed().clusters["west"]
+        .control
+        .clone()
+        .expect("applied")
+        .mirrors[0];
     assert_eq!(record.initial_partitions, 2);
 }
 
@@ -108,7 +112,10 @@ fn owned_topics_keep_what_the_file_does_not_name() {
     assert_eq!(summary(&first), ["update cluster.west/topic.audit"]);
     assert_eq!(
         changes(&first),
-        ["partitions: 2 -> 4", "config.cleanup.policy: delete -> compact"]
+        [
+            "partitions: 2 -> 4",
+            "config.cleanup.policy: delete -> compact"
+        ]
     );
     assert!(apply(&topology, &model).is_complete());
     assert!(!plan(&topology, &model).has_changes());
@@ -132,7 +139,10 @@ fn a_mirror_of_an_owned_topic_follows_its_change_in_the_same_apply() {
     let planned = plan(&second, &model);
     assert_eq!(
         summary(&planned),
-        ["update cluster.east/topic.orders", "update mirror.copy/orders"]
+        [
+            "update cluster.east/topic.orders",
+            "update mirror.copy/orders"
+        ]
     );
     assert_eq!(
         planned.entries.last().expect("two").depends_on[0].to_string(),
@@ -179,7 +189,10 @@ topics = ["*"]
         ]
     );
     assert!(apply(&topology, &model).is_complete());
-    assert_eq!(model.observed().clusters["c"].topics["a.orders"].partitions, 3);
+    assert_eq!(
+        model.observed().clusters["c"].topics["a.orders"].partitions,
+        3
+    );
     assert!(!plan(&topology, &model).has_changes());
 }
 
@@ -244,7 +257,12 @@ fn a_moved_link_keeps_its_id_and_its_mirrors() {
     model.add_topic("east", "orders", 1, 1, &[]);
     let old = copy("topics = [\"orders\"]");
     assert!(apply(&old, &model).is_complete());
-    let id = model.observed().clusters["west"].control.clone().expect("applied").links[0].id;
+    let id = model.observed().clusters["west"]
+        .control
+        .clone()
+        .expect("applied")
+        .links[0]
+        .id;
     let new = with_clusters(
         "[links.shipping]\nmoved = \"copy\"\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"orders\"]\n",
     );
@@ -252,7 +270,10 @@ fn a_moved_link_keeps_its_id_and_its_mirrors() {
     assert_eq!(summary(&planned), ["update link.shipping"]);
     assert_eq!(changes(&planned), ["name: copy -> shipping"]);
     assert!(apply(&new, &model).is_complete());
-    let control = model.observed().clusters["west"].control.clone().expect("applied");
+    let control = model.observed().clusters["west"]
+        .control
+        .clone()
+        .expect("applied");
     assert_eq!((control.links.len(), control.links[0].id), (1, id));
     assert_eq!(control.links[0].generation, 2);
     assert!(!plan(&new, &model).has_changes());
@@ -267,7 +288,11 @@ fn an_empty_topic_is_adopted_with_its_configs_brought_in_line() {
     let planned = plan(&topology, &model);
     assert_eq!(
         summary(&planned),
-        ["create control.west", "create link.copy", "create mirror.copy/orders"]
+        [
+            "create control.west",
+            "create link.copy",
+            "create mirror.copy/orders"
+        ]
     );
     assert_eq!(
         planned.entries.last().expect("three").reasons[1],
@@ -296,7 +321,10 @@ fn a_mirror_whose_topic_is_gone_is_made_anew_in_place_of_the_old_record() {
         let west = observed.clusters.get_mut("west").expect("known");
         west.topics.remove("orders");
     });
-    assert_eq!(summary(&plan(&topology, &model)), ["create mirror.copy/orders"]);
+    assert_eq!(
+        summary(&plan(&topology, &model)),
+        ["create mirror.copy/orders"]
+    );
     assert!(apply(&topology, &model).is_complete());
     let observed = model.observed();
     let west = &observed.clusters["west"];
@@ -339,7 +367,10 @@ topics = ["*"]
     // What could be done is done; the next plan holds exactly the rest.
     assert_eq!(
         summary(&plan(&topology, &model)),
-        ["create cluster.east/topic.orders", "create mirror.copy/orders"]
+        [
+            "create cluster.east/topic.orders",
+            "create mirror.copy/orders"
+        ]
     );
 }
 
@@ -352,16 +383,15 @@ fn an_apply_that_is_stopped_says_what_is_left() {
     let plan = plan(&topology, &model);
     let stop = CancellationToken::new();
     stop.cancel();
-    let outcome = futures::executor::block_on(execute(
-        &plan,
-        &model.observed(),
-        &model,
-        &Quiet,
-        &stop,
-    ));
+    let outcome =
+        futures::executor::block_on(execute(&plan, &model.observed(), &model, &Quiet, &stop));
     assert_eq!(outcome.done, []);
     assert_eq!(
-        outcome.stopped.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        outcome
+            .stopped
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
         ["link.copy", "mirror.copy/orders"]
     );
     assert_eq!(model.take_writes(), [""; 0]);

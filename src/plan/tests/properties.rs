@@ -12,7 +12,14 @@ struct Topic {
     configs: Vec<(&'static str, &'static str)>,
 }
 
-const NAMES: [&str; 6] = ["orders", "audit", "pay.in", "pay.out", "x-tmp", "east.orders"];
+const NAMES: [&str; 6] = [
+    "orders",
+    "audit",
+    "pay.in",
+    "pay.out",
+    "x-tmp",
+    "east.orders",
+];
 const CONFIGS: [(&str, &str); 8] = [
     ("cleanup.policy", "compact"),
     ("compression.type", "zstd"),
@@ -46,7 +53,14 @@ fn topics() -> impl Strategy<Value = Vec<Topic>> {
 
 fn links() -> impl Strategy<Value = String> {
     let selectors = prop::collection::vec(
-        prop::sample::select(&["\"*\"", "\"pay.*\"", "\"orders\"", "{ regex = \"a.*|x.*\" }"][..]),
+        prop::sample::select(
+            &[
+                "\"*\"",
+                "\"pay.*\"",
+                "\"orders\"",
+                "{ regex = \"a.*|x.*\" }",
+            ][..],
+        ),
         1..3,
     );
     let rename = prop::sample::select(

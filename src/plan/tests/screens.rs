@@ -58,7 +58,10 @@ fn clusters() -> Model {
         "payments.in",
         1,
         1,
-        &[("retention.ms", "86400000"), ("message.format.version", "2.8")],
+        &[
+            ("retention.ms", "86400000"),
+            ("message.format.version", "2.8"),
+        ],
     );
     model.add_topic("west", "audit", 4, 1, &[]);
     model
@@ -123,10 +126,7 @@ fn what_clusters_say_can_not_steer_the_terminal() {
         west.cluster_id = "id\u{1b}[2J\u{9b}1A".to_owned();
     });
     let plan = plan(&everything(), &model);
-    let steers = |text: &str| {
-        text.chars()
-            .any(|char| char.is_control() && char != '\n')
-    };
+    let steers = |text: &str| text.chars().any(|char| char.is_control() && char != '\n');
     assert!(!steers(&text(&plan)));
     assert!(!steers(&crate::report::json::plan(&plan)));
 }
