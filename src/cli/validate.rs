@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{CliError, ErrorKind, ExitCode, Ui};
 use crate::topology::render::{self, JsonDiagnostic};
-use crate::topology::{self, Diagnostics, Loaded, Severity, Topology};
+use crate::topology::{self, Code, Diagnostics, Loaded, Severity, Topology};
 
 /// Check topology files without touching a cluster
 ///
@@ -76,6 +76,9 @@ fn show(ui: &Ui, file: &Path, result: &Result<Loaded, Diagnostics>) {
         Err(diagnostics) => (diagnostics, "not valid".to_owned()),
     };
     ui.show_diagnostics(diagnostics);
+    if diagnostics.iter().any(|one| one.code == Code::Unreadable) {
+        return;
+    }
     let counts: Vec<_> = [(Severity::Error, "error"), (Severity::Warning, "warning")]
         .into_iter()
         .map(|(severity, noun)| (diagnostics.count(severity), noun))

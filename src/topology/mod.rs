@@ -16,6 +16,8 @@ pub mod rename;
 pub mod render;
 pub mod resolve;
 pub mod selector;
+#[cfg(test)]
+mod tests;
 
 pub use codes::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};

@@ -91,10 +91,17 @@ struct View<'a> {
     file: &'a File<'a>,
 }
 
+impl View<'_> {
+    /// An empty file has no line to show.
+    fn is_without_place(&self) -> bool {
+        self.diagnostic.labels.is_empty() || self.file.0.text.is_empty()
+    }
+}
+
 impl fmt::Display for View<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without a label no place is shown, so the file has to be named here.
-        if self.diagnostic.labels.is_empty() {
+        if self.is_without_place() {
             write!(f, "{}: ", self.file.0.path.display())?;
         }
         f.write_str(&self.diagnostic.message)
@@ -131,6 +138,9 @@ impl miette::Diagnostic for View<'_> {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        if self.is_without_place() {
+            return None;
+        }
         let labels = self.diagnostic.labels.iter().enumerate();
         Some(Box::new(labels.map(|(index, label)| {
             let text = Some(label.text.clone());

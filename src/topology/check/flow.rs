@@ -251,17 +251,18 @@ impl<'d> Flow<'d> {
         let mut reported = HashSet::new();
         for ((cluster, key), arrivals) in &self.arrivals {
             self.found.extend(self.check_owned(cluster, key, arrivals));
-            let pair = arrivals.iter().enumerate().find_map(|(index, first)| {
-                let second = arrivals[index + 1..]
+            for (index, second) in arrivals.iter().enumerate() {
+                // The nearest relative is the most telling: the same topic by another link.
+                let first = arrivals[..index]
                     .iter()
-                    .find(|second| self.conflict(first, second))?;
-                Some((first, second))
-            });
-            if let Some((first, second)) = pair
-                && reported.insert((first.span.start, second.span.start))
-            {
-                self.found
-                    .push(self.conflict_diagnostic(cluster, first, second));
+                    .filter(|first| self.conflict(first, second))
+                    .max_by_key(|first| first.source == second.source);
+                if let Some(first) = first
+                    && reported.insert((first.span.start, second.span.start))
+                {
+                    let diagnostic = self.conflict_diagnostic(cluster, first, second);
+                    self.found.push(diagnostic);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::topology::model::{Cluster, OwnedTopic, Spanned};
 use crate::topology::names;
 
 pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, draft: &mut Draft) {
-    if !table.finish(reader, &["bootstrap_servers"]) {
+    if table.finish(reader, &["bootstrap_servers"]).is_none() {
         return;
     }
     check_label(table, reader);
@@ -112,9 +112,7 @@ fn warn_wildcard(reader: &mut Reader<'_>, server: &str, span: crate::topology::m
 }
 
 fn owned_topic(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<OwnedTopic> {
-    if !table.finish(reader, &[]) {
-        return None;
-    }
+    table.finish(reader, &[])?;
     let name = table.name();
     let problem = match names::validate_topic_name(name) {
         Err(why) => Some(why),

@@ -1,5 +1,7 @@
 //! Which keys exist where, and what a misspelt one was probably meant to be.
 
+use std::cmp::Reverse;
+
 /// The kinds of table in a topology file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -127,6 +129,11 @@ pub(super) fn suggest(kind: Kind, written: &str) -> Option<&'static str> {
     })
 }
 
+/// Whether it is a key of this kind of table, but for dots, hyphens and capitals.
+pub(super) fn is_spelling(kind: Kind, written: &str) -> bool {
+    kind.keys().contains(&normalise(written).as_str())
+}
+
 /// Help for a key that is unknown in a table of this kind.
 pub(super) fn help(kind: Kind, written: &str) -> String {
     if let Some(key) = suggest(kind, written) {
@@ -159,8 +166,16 @@ pub(in crate::topology) fn nearest<'c>(
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(written, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
+        // `stat` is nearer to `state` than to `start`.
+        .min_by_key(|(distance, candidate)| (*distance, Reverse(common_prefix(written, candidate))))
         .map(|(_, candidate)| candidate)
+}
+
+fn common_prefix(one: &str, two: &str) -> usize {
+    one.chars()
+        .zip(two.chars())
+        .take_while(|(one, two)| one == two)
+        .count()
 }
 
 /// `bootstrap.servers`, `bootstrap-servers` and `bootstrapServers` are `bootstrap_servers`.
@@ -189,6 +204,7 @@ mod tests {
     fn misspelt_keys_get_their_neighbour() {
         for (kind, written, meant) in [
             (Kind::Link, "topcis", Some("topics")),
+            (Kind::Link, "stat", Some("state")),
             (Kind::Link, "auto-create", Some("auto_create")),
             (Kind::Link, "autoCreate", Some("auto_create")),
             (

@@ -18,9 +18,7 @@ const ENGINES: &[&str] = &["kmirror"];
 
 /// Reads a link; `None` when the table is none.
 pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<DraftLink> {
-    if !table.finish(reader, &["source", "destination"]) {
-        return None;
-    }
+    let misspelt = table.finish(reader, &["source", "destination"])?;
     check_label(table, reader);
     let end = |key, reader: &mut Reader<'_>| {
         table
@@ -41,6 +39,10 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
         None => Some(RenameRule::Keep),
     };
     let (mirrors, mirrors_known) = read_mirrors(table, reader);
+    let misspelt = |key| misspelt.contains(&key);
+    let topics_known = topics_known && !misspelt("topics");
+    let exclude_known = exclude_known && !misspelt("exclude");
+    let mirrors_known = mirrors_known && !misspelt("mirrors") && !misspelt("rename");
     let names_known = topics_known && exclude_known && mirrors_known && rename.is_some();
     if topics.is_empty() && mirrors.is_empty() && topics_known && mirrors_known {
         report_no_topics(table, reader);
@@ -218,9 +220,7 @@ fn read_mirrors(
 }
 
 fn read_mirror(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Mirror> {
-    if !table.finish(reader, &[]) {
-        return None;
-    }
+    let misspelt = table.finish(reader, &[])?;
     let topic = table.name();
     let help = topic.contains(['*', '?', '[', '{']).then(|| {
         "patterns belong into the link's `topics`; here is one topic by its name".to_owned()
@@ -240,7 +240,7 @@ fn read_mirror(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Mirror>
         config: config::read(table, reader),
         span: table.span,
     };
-    named.then_some(mirror)
+    (named && !misspelt.contains(&"as")).then_some(mirror)
 }
 
 fn read_as(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Spanned<String>> {

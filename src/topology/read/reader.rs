@@ -43,6 +43,12 @@ impl<'t> Reader<'t> {
         self.text.get(range.start..end).unwrap_or_default()
     }
 
+    /// The line that begins there, without its end.
+    pub(super) fn line_at(&self, start: usize) -> &'t str {
+        let rest = self.text.get(start..).unwrap_or_default();
+        rest.lines().next().unwrap_or_default()
+    }
+
     /// The place of some bytes of a string's value, or of the whole string where escapes make
     /// that unknowable.
     pub(super) fn inside(&self, node: &Node<'_>, range: Range<usize>) -> Span {
@@ -253,9 +259,14 @@ impl<'n, 'd> Table<'n, 'd> {
         tables
     }
 
-    /// Reports keys that do not exist here, then required ones that are absent. False when the
-    /// table is only there because a name with a dot was written without quotes.
-    pub(super) fn finish(&self, reader: &mut Reader<'_>, required: &[&str]) -> bool {
+    /// Reports keys that do not exist here, then required ones that are absent. `None` when the
+    /// table is only there because a name with a dot was written without quotes; otherwise the
+    /// keys that misspelt ones were probably meant to be.
+    pub(super) fn finish(
+        &self,
+        reader: &mut Reader<'_>,
+        required: &[&str],
+    ) -> Option<Vec<&'static str>> {
         let mut meant = Vec::new();
         let mut unquoted = false;
         for (key, value) in self.entries {
@@ -281,14 +292,15 @@ impl<'n, 'd> Table<'n, 'd> {
                 .entries
                 .keys()
                 .any(|key| self.kind.keys().contains(&key.get_ref().as_ref()));
-        if !phantom {
-            for key in required {
-                if !self.entries.contains_key(*key) && !meant.contains(key) {
-                    self.report_missing(reader, key);
-                }
+        if phantom {
+            return None;
+        }
+        for key in required {
+            if !self.entries.contains_key(*key) && !meant.contains(key) {
+                self.report_missing(reader, key);
             }
         }
-        !phantom
+        Some(meant)
     }
 
     /// `bootstrap.servers = …` is a table `bootstrap`: what was written is the dotted key.
@@ -300,7 +312,7 @@ impl<'n, 'd> Table<'n, 'd> {
             .and_then(|table| table.keys().next())
             .map(|inner| format!("{key}.{}", inner.get_ref()));
         match dotted {
-            Some(dotted) if keys::suggest(self.kind, &dotted).is_some() => dotted,
+            Some(dotted) if keys::is_spelling(self.kind, &dotted) => dotted,
             _ => key.to_owned(),
         }
     }

@@ -1,0 +1,686 @@
+//! Files with one mistake each, and properties that hold for any text.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::diagnostic::{Diagnostics, Severity};
+use super::model::{Start, Topology};
+use super::resolve::{Conflict, LinkRule, resolve_link};
+use super::{Loaded, names, parse, render};
+
+/// Everything there is, so that changing any part of it tries something new.
+const EVERYTHING: &str = r#"kmirror = 1 # format version
+
+[clusters.east]
+bootstrap_servers = ["east-1:9092", "[::1]:9092"]
+cluster_id = "MkU3OEVBNTcwNTJENDM2Qg"
+
+[clusters.west]
+bootstrap_servers = "west-1:9092, west-2:9092"
+
+[clusters.west.topics."audit.v1"]
+partitions = 6
+replication_factor = 3
+config = { "cleanup.policy" = "compact", retention.ms = 0x10, min.cleanable.dirty.ratio = 0.5 }
+
+[links.east-to-west]
+source = "east"
+destination = 'west'
+engine = "kmirror"
+topics = ["orders", "payments-*", { regex = "^eu-[a-z]+$" }]
+exclude = ["*-tmp"]
+rename = [{ regex = "prod-(?<rest>.*)", to = "dr-${rest}" }]
+auto_create = false
+start = 2026-01-31T18:00:00Z
+offsets = "translate"
+timestamps = "original"
+replication_factor = 3
+state = "paused"
+moved = "old-name"
+
+[links.east-to-west.mirrors.orders]
+as = "orders-eu"
+state = "active"
+replication_factor = 1
+[links.east-to-west.mirrors.orders.config]
+retention.ms = 604_800_000
+preallocate = true
+
+[links.back]
+source = "west"
+destination = "east"
+topics = ["""x"""]
+rename = "${topic}.from-west"
+"#;
+
+fn check(text: &str) -> Result<Loaded, Diagnostics> {
+    parse(Path::new("t.toml"), text)
+}
+
+fn topology(text: &str) -> Topology {
+    match check(text) {
+        Ok(loaded) => loaded.topology,
+        Err(diagnostics) => panic!("{diagnostics}"),
+    }
+}
+
+/// `K0010@5:1` for each diagnostic, with clusters a, b and c before `rest`, which starts on line 5.
+fn codes(rest: &str) -> Vec<String> {
+    let text = format!(
+        "kmirror = 1\nclusters.a.bootstrap_servers = \"a:1\"\n\
+         clusters.b.bootstrap_servers = \"b:1\"\nclusters.c.bootstrap_servers = \"c:1\"\n{rest}"
+    );
+    let diagnostics = match check(&text) {
+        Ok(loaded) => loaded.warnings,
+        Err(diagnostics) => diagnostics,
+    };
+    diagnostics
+        .iter()
+        .map(|diagnostic| {
+            let span = diagnostic.labels[0].span;
+            format!("{}@{}:{}", diagnostic.code, span.line, span.column)
+        })
+        .collect()
+}
+
+/// The same for a link from a to b with one more line, which is line 6.
+fn codes_in_link(line: &str) -> Vec<String> {
+    codes(&format!(
+        "links.l = {{ source = \"a\", destination = \"b\", topics = [\"orders\"],\n{line} }}"
+    ))
+}
+
+/// Collects what is not as expected, so that one run shows all of it.
+fn compare(wrong: &mut Vec<String>, input: &str, mut found: Vec<String>, expected: &[&str]) {
+    let mut expected = expected.to_vec();
+    found.sort();
+    expected.sort_unstable();
+    if found != expected {
+        wrong.push(format!("{input}: found {found:?}, expected {expected:?}"));
+    }
+}
+
+#[test]
+fn everything_is_understood() {
+    let topology = topology(EVERYTHING);
+    let west = &topology.clusters["west"];
+    assert_eq!(west.bootstrap_servers, ["west-1:9092", "west-2:9092"]);
+    let audit = &west.topics["audit.v1"];
+    assert_eq!(audit.config["retention.ms"].value, "16");
+    assert_eq!(audit.config["min.cleanable.dirty.ratio"].value, "0.5");
+    let link = &topology.links["east-to-west"];
+    assert_eq!(link.start, Start::Timestamp(1_769_882_400_000));
+    assert_eq!(link.topics[1].span.line, 19);
+    assert_eq!(link.rename.apply("prod-x"), Ok("dr-x".to_owned()));
+    assert_eq!(link.mirrors["orders"].config["preallocate"].value, "true");
+    // In the order of the file, not of the alphabet.
+    let names: Vec<_> = topology.links.keys().collect();
+    assert_eq!(names, ["east-to-west", "back"]);
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_valid() {
+    let page = include_str!("../../docs/topology.md");
+    let examples: Vec<_> = page
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap_or_default())
+        .collect();
+    assert_eq!(examples.len(), 2);
+    let clusters = examples[0]
+        .split("[links")
+        .next()
+        .expect("clusters come first");
+    for text in [examples[0].to_owned(), format!("{clusters}{}", examples[1])] {
+        assert_eq!(topology(&text).clusters.len(), 2);
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_reference() {
+    let topology = topology(
+        "kmirror = 1\nclusters.a.bootstrap_servers = \"a:1\"\n\
+         clusters.b.bootstrap_servers = \"b:1\"\n\
+         links.l = { source = \"a\", destination = \"b\", topics = [\"*\"] }",
+    );
+    let link = &topology.links["l"];
+    assert!(link.auto_create);
+    assert_eq!(link.start, Start::Earliest);
+    assert_eq!(link.replication_factor, None);
+    assert_eq!(link.rename.apply("x"), Ok("x".to_owned()));
+}
+
+#[test]
+fn each_mistake_in_a_link_is_found_where_it_is() {
+    let mut wrong = Vec::new();
+    for (line, expected) in [
+        ("", &[][..]),
+        ("auto_create = \"yes\"", &["K0012@6:15"]),
+        ("auto_create = \"true\"", &["K0012@6:15"]),
+        ("start = \"now\"", &["K0013@6:9"]),
+        ("start = 2026-01-31T18:00:00", &["K0013@6:9"]),
+        ("start = 2026-01-31", &["K0013@6:9"]),
+        ("start = 1969-01-31T18:00:00Z", &["K0013@6:9"]),
+        ("start = \"2026-01-31T18:00:00+01:00\"", &[]),
+        ("start = 5", &["K0012@6:9"]),
+        ("offsets = \"preserve\"", &["K0013@6:11"]),
+        ("timestamps = \"raw\"", &["K0013@6:14"]),
+        ("replication_factor = 0", &["K0013@6:22"]),
+        ("replication_factor = 32768", &["K0013@6:22"]),
+        (
+            "replication_factor = 9999999999999999999999",
+            &["K0013@6:22"],
+        ),
+        ("replication_factor = \"3\"", &["K0012@6:22"]),
+        ("exclude = \"x\"", &["K0012@6:11"]),
+        ("exclude = [1]", &["K0012@6:12"]),
+        ("exclude = [{ regx = \"a\" }]", &["K0010@6:14"]),
+        ("exclude = [{ regex = \"[\" }]", &["K0031@6:23"]),
+        ("exclude = [{ regex = \"\\u005b\" }]", &["K0031@6:22"]),
+        ("exclude = [\"a[\"]", &["K0032@6:12"]),
+        ("exclude = [\"\"]", &["K0030@6:12"]),
+        ("exclude = [\"a b\"]", &["K0030@6:12"]),
+        ("exclude = [\"(a|b)*\"]", &["K0033@6:12"]),
+        ("exclude = [\"__consumer_offsets\"]", &[]),
+        ("exclude = [\"ord*\"]", &["K0036@5:56"]),
+        ("mirrors.__transaction_state = {}", &["K0037@6:9"]),
+        ("mirrors.\"o*\" = {}", &["K0030@6:9"]),
+        ("mirrors.x = 1", &["K0012@6:13"]),
+        ("mirrors.x.y.as = \"z\"", &["K0015@6:11"]),
+        ("mirrors.x.as = \"${topic}.x\"", &["K0041@6:16"]),
+        ("mirrors.x.as = \"_kmirror.links\"", &["K0041@6:16"]),
+        ("mirrors.x.as = \"__consumer_offsets\"", &["K0041@6:16"]),
+        ("mirrors.x.as = \"orders\"", &["K0050@6:16"]),
+        ("mirrors.x.config.retention = { ms = [1] }", &["K0017@6:37"]),
+        (
+            "mirrors.x.config = { retention.ms = 1, \"retention.ms\" = 2 }",
+            &["K0004@6:40"],
+        ),
+        ("rename = \"$topic.r\"", &["K0040@6:11"]),
+        ("rename = \"${name}.r\"", &["K0040@6:11"]),
+        ("rename = \"r\"", &["K0042@6:10"]),
+        ("rename = \"${topic} r\"", &["K0041@6:19"]),
+        ("rename = \"_kmirror.${topic}\"", &["K0041@6:11"]),
+        ("rename = { prefix = \"\" }", &["K0013@6:21"]),
+        ("rename = { prefix = \"a/\" }", &["K0041@6:23"]),
+        ("rename = { suffix = \"a\" }", &["K0010@6:12", "K0011@6:10"]),
+        ("rename = { regex = \"a\", to = \"b\" }", &["K0012@6:10"]),
+        ("rename = [{ regex = \"a\" }]", &["K0011@6:11"]),
+        (
+            "rename = [{ regex = \"(\", to = \"b c\" }]",
+            &["K0031@6:22", "K0041@6:33"],
+        ),
+        (
+            "rename = [{ regex = \"(a)\", to = \"${2}\" }]",
+            &["K0040@6:34"],
+        ),
+        (
+            "rename = [{ regex = \"(o).*\", to = \".\" }]",
+            &["K0041@5:56"],
+        ),
+        ("rename = true", &["K0012@6:10"]),
+        ("moved = \"l\"", &["K0053@6:9"]),
+        ("moved = \"\"", &["K0053@6:9"]),
+        ("engine = \"replicator\"", &["K0013@6:10"]),
+        ("partitions = 3", &["K0010@6:1"]),
+    ] {
+        compare(&mut wrong, line, codes_in_link(line), expected);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_mistake_elsewhere_is_found_where_it_is() {
+    let mut wrong = Vec::new();
+    for (text, expected) in [
+        ("clusters.d = {}", &["K0011@5:10"][..]),
+        ("clusters.d.bootstrap_servers = []", &["K0020@5:32"]),
+        ("clusters.d.bootstrap_servers = [1]", &["K0012@5:33"]),
+        ("clusters.d.bootstrap_servers = \"d:1,x\"", &["K0020@5:37"]),
+        ("clusters.d.bootstrap_servers = \"d:1,\"", &["K0020@5:37"]),
+        ("clusters.d.bootstrap.servers = \"d:1\"", &["K0010@5:12"]),
+        ("clusters.d.eu.bootstrap_servers = \"d:1\"", &["K0015@5:12"]),
+        (
+            "clusters.\"d.e\".bootstrap_servers = \"d:1\"",
+            &["K0016@5:10"],
+        ),
+        (
+            "clusters.d = { bootstrap_servers = \"d:1,d:1\" }",
+            &["K0021@5:41"],
+        ),
+        (
+            "clusters.d = { bootstrap_servers = \"A:1\" }",
+            &["K0021@5:37"],
+        ),
+        ("clusters.a.cluster_id = \"\"", &["K0013@5:25"]),
+        ("clusters.a.topics.x = { partitions = 0 }", &["K0013@5:38"]),
+        ("clusters.a.topics.x.y.partitions = 1", &["K0015@5:21"]),
+        (
+            "clusters.a.topics = { \"x.y\" = {}, x_y = {} }",
+            &["K0038@5:35"],
+        ),
+        ("clusters.a.topics.__consumer_offsets = {}", &["K0030@5:19"]),
+        ("links.l.topics = [\"x\"]", &["K0011@5:7", "K0011@5:7"]),
+        (
+            "links.l = { source = \"a\", destination = \"b\" }",
+            &["K0034@5:7"],
+        ),
+        (
+            "links.l = { source = \"a\", destination = \"b\", topics = [] }",
+            &["K0034@5:55"],
+        ),
+        (
+            "links.l = { source = \"a\", destination = \"x\", topics = [\"x\"] }",
+            &["K0022@5:41"],
+        ),
+        ("links = 1", &["K0012@5:9"]),
+        ("kmirror = 1", &["K0004@5:1"]),
+        ("x = 1", &["K0010@5:1"]),
+    ] {
+        compare(&mut wrong, text, codes(text), expected);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for (text, expected) in [
+        ("", "K0014"),
+        ("kmirror = 2", "K0014"),
+        ("kmirror = \"1\"", "K0012"),
+        ("\u{feff}kmirror = 1\nx = 1", "K0010"),
+    ] {
+        let diagnostics = check(text).expect_err(text);
+        let found: Vec<_> = diagnostics.iter().map(|one| one.code.to_string()).collect();
+        assert_eq!(found, [expected], "{text}");
+    }
+}
+
+/// `(name, source, destination, rest)` as one link each, on lines 5, 6 and so on.
+fn codes_of_links(links: &[(&str, &str, &str)]) -> Vec<String> {
+    let lines: Vec<_> = links
+        .iter()
+        .enumerate()
+        .map(|(index, (source, destination, rest))| {
+            format!("links.l{index} = {{ source = \"{source}\", destination = \"{destination}\", {rest} }}")
+        })
+        .collect();
+    let mut codes = codes(&lines.join("\n"));
+    for code in &mut codes {
+        code.truncate(code.find(':').unwrap_or(code.len()));
+    }
+    codes
+}
+
+#[test]
+fn loops_are_found_whatever_their_form() {
+    let none: &[&str] = &[];
+    let mut wrong = Vec::new();
+    for (links, expected) in [
+        (&[("a", "a", "topics = [\"x\"]")][..], &["K0052@5"][..]),
+        (&[("a", "a", "topics = [\"*\"]")], &["K0052@5"]),
+        (
+            &[("a", "a", "topics = [\"x\"], rename = \"${topic}.r\"")],
+            none,
+        ),
+        // Each copy is taken again.
+        (
+            &[("a", "a", "topics = [\"x*\"], rename = \"${topic}.r\"")],
+            &["K0052@5"],
+        ),
+        (
+            &[(
+                "a",
+                "a",
+                "topics = [\"x*\"], exclude = [\"*.r\"], rename = \"${topic}.r\"",
+            )],
+            none,
+        ),
+        (
+            &[
+                ("a", "b", "topics = [\"*\"]"),
+                ("b", "a", "topics = [\"*\"]"),
+            ],
+            &["K0052@6"],
+        ),
+        (
+            &[
+                ("a", "b", "topics = [\"x\"]"),
+                ("b", "a", "topics = [\"y\"]"),
+            ],
+            none,
+        ),
+        (
+            &[
+                ("a", "b", "topics = [\"o*\"]"),
+                ("b", "a", "topics = [{ regex = \".*s\" }]"),
+            ],
+            none,
+        ),
+        (
+            &[
+                ("a", "b", "topics = [\"*\"]"),
+                ("b", "a", "topics = [\"orders-*\"]"),
+            ],
+            &["K0052@5"],
+        ),
+        (
+            &[
+                ("a", "b", "topics = [\"x\"], rename = { prefix = \"a.\" }"),
+                ("b", "c", "topics = [\"a.*\"], rename = { prefix = \"b.\" }"),
+                (
+                    "c",
+                    "a",
+                    "topics = [\"b.a.x\"], mirrors.\"b.a.x\".as = \"x\"",
+                ),
+            ],
+            &["K0052@7", "K0033@6"],
+        ),
+        // Active-active, once with and once without excluding the other side's copies.
+        (
+            &[
+                (
+                    "a",
+                    "b",
+                    "topics = [\"*\"], exclude = [\"b-*\"], rename = { prefix = \"a-\" }",
+                ),
+                (
+                    "b",
+                    "a",
+                    "topics = [\"*\"], exclude = [\"a-*\"], rename = { prefix = \"b-\" }",
+                ),
+            ],
+            none,
+        ),
+        (
+            &[
+                ("a", "b", "topics = [\"*\"], rename = { prefix = \"a-\" }"),
+                ("b", "a", "topics = [\"*\"], rename = { prefix = \"b-\" }"),
+            ],
+            &["K0052@5"],
+        ),
+    ] {
+        compare(
+            &mut wrong,
+            &format!("{links:?}"),
+            codes_of_links(links),
+            expected,
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn two_ways_into_one_topic_are_found() {
+    let none: &[&str] = &[];
+    let mut wrong = Vec::new();
+    for (links, expected) in [
+        (
+            &[
+                ("a", "c", "topics = [\"x\"]"),
+                ("b", "c", "topics = [\"x\"]"),
+            ][..],
+            &["K0050@6"][..],
+        ),
+        (
+            &[
+                ("a", "c", "topics = [\"x.y\"]"),
+                ("b", "c", "topics = [\"x_y\"]"),
+            ],
+            &["K0050@6"],
+        ),
+        (
+            &[
+                ("a", "b", "topics = [\"x\"]"),
+                ("a", "c", "topics = [\"x\"]"),
+            ],
+            none,
+        ),
+        // What b has is not known, so that is for planning to say.
+        (
+            &[
+                ("a", "c", "topics = [\"x\"]"),
+                ("b", "c", "topics = [\"*\"]"),
+            ],
+            none,
+        ),
+        (
+            &[
+                ("a", "c", "topics = [\"*\"]"),
+                ("b", "c", "topics = [\"*\"]"),
+            ],
+            none,
+        ),
+        // Whatever a has, both links take it.
+        (
+            &[
+                ("a", "c", "topics = [\"*\"]"),
+                ("a", "c", "topics = [\"o*\"]"),
+            ],
+            &["K0050@6"],
+        ),
+        (
+            &[
+                ("a", "c", "topics = [\"*\"], exclude = [\"o*\"]"),
+                ("a", "c", "topics = [\"o*\"]"),
+            ],
+            none,
+        ),
+        // By way of b.
+        (
+            &[
+                ("a", "b", "topics = [\"x\"]"),
+                ("a", "c", "topics = [\"x\"]"),
+                ("b", "c", "topics = [\"x\"]"),
+            ],
+            &["K0050@7"],
+        ),
+    ] {
+        compare(
+            &mut wrong,
+            &format!("{links:?}"),
+            codes_of_links(links),
+            expected,
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_mirror_that_is_owned_is_found() {
+    let link = "topics = [\"x\"]";
+    let owned = |name: &str, link: &str| {
+        codes(&format!(
+            "clusters.b.topics.{name} = {{}}\n\
+             links.l = {{ source = \"a\", destination = \"b\", {link} }}"
+        ))
+    };
+    assert_eq!(owned("x", link).len(), 1);
+    assert_eq!(owned("y", link), [""; 0]);
+    assert_eq!(owned("\"x.y\"", "topics = [\"x_y\"]").len(), 1);
+    // A pattern is a mistake only if the source is known to have such a topic.
+    assert_eq!(owned("x", "topics = [\"*\"]"), [""; 0]);
+    let both = codes(
+        "clusters.a.topics.x = {}\nclusters.b.topics.x = {}\n\
+         links.l = { source = \"a\", destination = \"b\", topics = [\"*\"] }",
+    );
+    assert_eq!(both.len(), 1);
+    assert!(both[0].starts_with("K0051@7"), "{both:?}");
+}
+
+#[test]
+fn a_link_takes_what_is_there_and_says_what_is_not() {
+    let topology = topology(
+        "kmirror = 1\nclusters.a.bootstrap_servers = \"a:1\"\n\
+         clusters.b.bootstrap_servers = \"b:1\"\n\
+         [links.l]\nsource = \"a\"\ndestination = \"b\"\n\
+         topics = [\"orders\", \"o*\", \"_schemas\", \"gone\"]\nexclude = [\"*-tmp\"]\n\
+         rename = [{ regex = \"o(.)\", to = \"x\" }, { regex = \"o-(.*)\", to = \"${1}\" }]\n\
+         [links.l.mirrors.payments]\nas = \"paid\"",
+    );
+    let rule = LinkRule::from(&topology.links["l"]);
+    let topics = [
+        "payments",
+        "orders",
+        "o1",
+        "o2",
+        "o-",
+        "o-tmp",
+        "_schemas",
+        "__consumer_offsets",
+        "else",
+    ];
+    let resolution = resolve_link(&rule, topics.into_iter());
+    let mirrors: Vec<_> = resolution
+        .mirrors
+        .iter()
+        .map(|mirror| {
+            let line = mirror.asked_by.expect("from a file").line;
+            (mirror.source.as_str(), mirror.destination.as_str(), line)
+        })
+        .collect();
+    assert_eq!(
+        mirrors,
+        [
+            ("_schemas", "_schemas", 7),
+            ("orders", "orders", 7),
+            ("payments", "paid", 10)
+        ]
+    );
+    let absent: Vec<_> = resolution
+        .absent_literals
+        .iter()
+        .map(|absent| absent.topic.as_str())
+        .collect();
+    assert_eq!(absent, ["gone"]);
+    let conflicts: Vec<_> = resolution
+        .conflicts
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    // `o-` is caught by the first rule, as `o1` and `o2` are.
+    assert_eq!(
+        conflicts,
+        ["`o-` and `o1` and `o2` would end in one topic, `x`"]
+    );
+    assert!(matches!(
+        resolution.conflicts[0],
+        Conflict::SameDestination { .. }
+    ));
+}
+
+#[test]
+fn a_large_file_is_checked_quickly() {
+    let topics: Vec<_> = (0..10_000)
+        .map(|index| format!("\"topic-{index}\""))
+        .collect();
+    let text = format!(
+        "kmirror = 1\nclusters.a.bootstrap_servers = \"a:1\"\n\
+         clusters.b.bootstrap_servers = \"b:1\"\n\
+         links.l = {{ source = \"a\", destination = \"b\", topics = [{}] }}",
+        topics.join(",")
+    );
+    let start = std::time::Instant::now();
+    assert!(check(&text).is_ok());
+    // A debug build on a busy machine; what must not happen is quadratic time.
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
+
+fn topic_name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-c._-]{1,4}",
+        "(__|_confluent|_kmirror\\.|connect-|mm2-)[a-z.-]{0,12}",
+        Just("_schemas".to_owned()),
+        Just("heartbeats".to_owned()),
+        Just("connect-offsets".to_owned()),
+        Just("__consumer_offsets".to_owned()),
+    ]
+}
+
+fn pattern() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-c_*?]{1,3}\\*".prop_map(|glob| format!("{glob:?}")),
+        "[a-c_.]{0,2}\\.[*+]".prop_map(|regex| format!("{{ regex = {regex:?} }}")),
+        Just("{ regex = \"(a|b|_|c|mm2|heart).*\" }".to_owned()),
+    ]
+}
+
+/// Whatever is said about a file can be shown.
+fn render_all(result: Result<Loaded, Diagnostics>) {
+    let diagnostics = match result {
+        Ok(loaded) => loaded.warnings,
+        Err(diagnostics) => {
+            assert!(diagnostics.count(Severity::Error) > 0);
+            diagnostics
+        }
+    };
+    for width in [0, 80] {
+        render::text(&diagnostics, width == 80, width);
+    }
+    serde_json::to_string(&render::json(&diagnostics)).expect("serialises");
+}
+
+/// Few enough for every build; PROPTEST_CASES asks for more.
+fn cases() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(50),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in ".{0,200}") {
+        render_all(check(&text));
+    }
+
+    #[test]
+    fn no_toml_like_text_makes_the_parser_panic(
+        text in "(kmirror|clusters|links|a|topics|rename|\\[|\\]|\\{|\\}|=|\\.|,|\"|'|\n| |1|\\$|#){0,60}"
+    ) {
+        render_all(check(&text));
+    }
+
+    #[test]
+    fn no_change_of_a_valid_file_makes_the_parser_panic(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, ".{0,3}"), 1..4)
+    ) {
+        let mut text: Vec<char> = EVERYTHING.chars().collect();
+        for (at, length, insert) in cuts {
+            let at = at.index(text.len());
+            let end = (at + length).min(text.len());
+            text.splice(at..end, insert.chars());
+        }
+        render_all(check(&text.into_iter().collect::<String>()));
+    }
+
+    #[test]
+    fn no_reordered_file_makes_the_parser_panic(
+        order in Just(EVERYTHING.lines().collect::<Vec<_>>()).prop_shuffle(), kept in 0usize..40
+    ) {
+        render_all(check(&order[..kept.min(order.len())].join("\n")));
+    }
+
+    #[test]
+    fn patterns_never_take_internal_topics_and_order_never_matters(
+        topics in prop::collection::vec(topic_name(), 0..20).prop_shuffle(),
+        patterns in prop::collection::vec(pattern(), 1..4),
+    ) {
+        let text = format!(
+            "kmirror = 1\nclusters.a.bootstrap_servers = \"a:1\"\n\
+             clusters.b.bootstrap_servers = \"b:1\"\n\
+             [links.l]\nsource = \"a\"\ndestination = \"b\"\ntopics = [{}]",
+            patterns.join(", ")
+        );
+        // A pattern may be no glob; that is said elsewhere.
+        let Ok(loaded) = check(&text) else { return Ok(()) };
+        let rule = LinkRule::from(&loaded.topology.links["l"]);
+        let resolution = resolve_link(&rule, topics.iter().map(String::as_str));
+        for mirror in &resolution.mirrors {
+            prop_assert!(!names::is_internal(&mirror.source), "{}", mirror.source);
+        }
+        let mut sorted = topics.clone();
+        sorted.sort();
+        let again = resolve_link(&rule, sorted.iter().map(String::as_str));
+        prop_assert_eq!(resolution, again);
+    }
+}

@@ -1,0 +1,17 @@
+//! The program as users see it: command, stdout, stderr and exit code. Needs no broker.
+//!
+//! What is shown is recorded in `snapshots/`; `INSTA_UPDATE=always` records it anew.
+
+mod general;
+#[path = "../support/cli.rs"]
+mod support;
+mod validate;
+
+/// Compares everything a command showed with what is recorded under `name`.
+fn assert_shown(name: &str, ran: &support::Ran) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, ran.to_string()));
+}
