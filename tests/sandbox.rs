@@ -3,7 +3,11 @@
 
 #[path = "sandbox/clients.rs"]
 mod clients;
+#[path = "sandbox/groups.rs"]
+mod groups;
 #[path = "sandbox/records.rs"]
 mod records;
+#[path = "sandbox/transactions.rs"]
+mod transactions;
 #[path = "sandbox/versions.rs"]
 mod versions;

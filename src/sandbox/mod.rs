@@ -73,6 +73,8 @@ pub struct SandboxConfig {
     pub auto_create_topics: bool,
     /// Partitions of a topic whose creator does not say.
     pub default_partitions: i32,
+    /// Session timeouts of group members below this are refused (Kafka: six seconds).
+    pub shortest_session_timeout: Duration,
     /// Age of a producer's last record after which partitions forget it (Kafka: a day).
     pub producer_id_expiration: Duration,
     /// How often such producers are looked for (Kafka: ten minutes).
@@ -89,6 +91,7 @@ impl SandboxConfig {
             brokers: vec![Listen::anywhere(); brokers.max(1)],
             auto_create_topics: false,
             default_partitions: 1,
+            shortest_session_timeout: Duration::from_secs(6),
             producer_id_expiration: Duration::from_secs(86_400),
             producer_id_expiration_check: Duration::from_secs(600),
         }
@@ -147,7 +150,12 @@ impl Sandbox {
             auto_create_topics: config.auto_create_topics,
             producer_id_expiration_ms: millis(config.producer_id_expiration),
         };
-        let shared = Arc::new(Shared::new(config.name, Cluster::new(settings, brokers)));
+        let mut cluster = Cluster::new(settings, brokers);
+        let longest = *cluster.groups.session_timeouts_ms.end();
+        let shortest =
+            i32::try_from(config.shortest_session_timeout.as_millis()).unwrap_or(longest);
+        cluster.groups.session_timeouts_ms = shortest..=longest;
+        let shared = Arc::new(Shared::new(config.name, cluster));
         let mut tasks = JoinSet::new();
         for (id, listener) in listeners {
             tasks.spawn(server::listen(Arc::clone(&shared), id, listener));
@@ -267,6 +275,15 @@ async fn keep_time(shared: Arc<Shared>, expiration_check: Duration) {
         tokio::select! {
             () = shared.stop.cancelled() => return,
             _ = tick.tick() => (),
+        }
+        {
+            let mut cluster = lock(&shared.cluster);
+            let now = now_ms();
+            let moved = cluster.groups.tick(now) | cluster.abort_overdue(now);
+            drop(cluster);
+            if moved {
+                shared.changed.notify_waiters();
+            }
         }
         if checked.elapsed() >= expiration_check {
             checked = tokio::time::Instant::now();

@@ -119,6 +119,22 @@ async fn every_offered_version_is_answered_in_its_own_form() {
         DescribeConfigsRequest,
         IncrementalAlterConfigsRequest,
         AlterConfigsRequest,
+        InitProducerIdRequest,
+        AddPartitionsToTxnRequest,
+        AddOffsetsToTxnRequest,
+        EndTxnRequest,
+        WriteTxnMarkersRequest,
+        TxnOffsetCommitRequest,
+        JoinGroupRequest,
+        SyncGroupRequest,
+        HeartbeatRequest,
+        LeaveGroupRequest,
+        DescribeGroupsRequest,
+        ListGroupsRequest,
+        DeleteGroupsRequest,
+        OffsetCommitRequest,
+        OffsetFetchRequest,
+        OffsetDeleteRequest,
     );
     // A default produce request wants no answer.
     let mut called = called;

@@ -6,16 +6,25 @@
 
 pub mod batch;
 pub mod configs;
+pub mod group;
+pub mod groups;
 pub mod log;
+pub mod offsets;
 pub mod producers;
 pub mod topics;
+pub mod transactions;
 pub mod validate;
 
 use kafka_protocol::ResponseError as E;
 
+use self::groups::Groups;
 use self::log::{Appended, Log};
 use self::topics::{Defaults, Partition, Topics};
+use self::transactions::{End, Identity, Init, Transaction, Transactions};
 use self::validate::{Accepted, Refusal};
+
+/// The epoch under which this coordinator writes markers; it never hands over to another.
+const COORDINATOR_EPOCH: i32 = 0;
 
 /// One broker of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +52,8 @@ pub struct Cluster {
     pub settings: Settings,
     pub brokers: Vec<Broker>,
     pub topics: Topics,
+    pub groups: Groups,
+    pub transactions: Transactions,
 }
 
 impl Cluster {
@@ -52,6 +63,8 @@ impl Cluster {
             settings,
             brokers,
             topics: Topics::default(),
+            groups: Groups::default(),
+            transactions: Transactions::default(),
         }
     }
 
@@ -119,6 +132,7 @@ impl Cluster {
         index: i32,
         accepted: Accepted,
         acks: i16,
+        transactional_id: Option<&str>,
     ) -> Result<Appended, Refusal> {
         let bare = |error| Refusal {
             error,
@@ -141,6 +155,16 @@ impl Cluster {
                 ),
             ));
         }
+        let who = Identity {
+            producer_id: accepted.producer_id,
+            epoch: accepted.producer_epoch,
+        };
+        // Asked of the coordinator once per transaction and partition, as brokers do since 3.6.
+        if accepted.transactional && !partition.log.producers.is_open(who.producer_id) {
+            self.transactions
+                .check_write(transactional_id, who, topic, index)
+                .map_err(bare)?;
+        }
         let log_append_time = accepted.log_append_time;
         self.led_log_mut(broker, topic, index)
             .map_err(bare)?
@@ -150,7 +174,91 @@ impl Cluster {
 
     /// Deletes a topic; returns its id.
     pub fn delete_topic(&mut self, name: &str) -> Option<uuid::Uuid> {
-        self.topics.delete(name).map(|topic| topic.id)
+        let topic = self.topics.delete(name)?;
+        for (_, group) in self.groups.iter_mut() {
+            group.offsets.delete_topic(name);
+        }
+        Some(topic.id)
+    }
+
+    /// InitProducerId: a new id, or the next epoch of a transactional one.
+    pub fn init_producer(
+        &mut self,
+        transactional_id: Option<&str>,
+        timeout_ms: i32,
+        known: Option<Identity>,
+        now: i64,
+    ) -> Result<Identity, E> {
+        let Some(id) = transactional_id else {
+            return Ok(Identity {
+                producer_id: self.transactions.new_producer_id(),
+                epoch: 0,
+            });
+        };
+        if id.is_empty() {
+            return Err(E::InvalidRequest);
+        }
+        match self.transactions.init(id, timeout_ms, known)? {
+            Init::Ready(identity) => Ok(identity),
+            Init::AbortFirst => {
+                self.close_transaction(id, false, true, now);
+                Err(E::ConcurrentTransactions)
+            }
+        }
+    }
+
+    /// EndTxn.
+    pub fn end_transaction(
+        &mut self,
+        id: &str,
+        who: Identity,
+        commit: bool,
+        now: i64,
+    ) -> Result<(), E> {
+        if self.transactions.check_end(id, who, commit)? == End::Write {
+            self.close_transaction(id, commit, false, now);
+        }
+        Ok(())
+    }
+
+    /// Aborts transactions that have been open longer than their producers asked for.
+    pub fn abort_overdue(&mut self, now: i64) -> bool {
+        let overdue = self.transactions.overdue(now);
+        for id in &overdue {
+            self.close_transaction(id, false, true, now);
+        }
+        !overdue.is_empty()
+    }
+
+    fn close_transaction(&mut self, id: &str, commit: bool, fence: bool, now: i64) {
+        let Some(txn) = self.transactions.close(id, commit, fence) else {
+            return;
+        };
+        let Transaction {
+            producer_id,
+            epoch,
+            partitions,
+            groups,
+            ..
+        } = txn;
+        for (topic, index) in partitions {
+            let partition = self
+                .topics
+                .get_mut(&topic)
+                .and_then(|t| t.partition_mut(index));
+            // A partition that is gone, or has seen a later epoch, needs no marker any more.
+            if let Some(partition) = partition {
+                let _refused =
+                    partition
+                        .log
+                        .append_marker(producer_id, epoch, commit, COORDINATOR_EPOCH, now);
+            }
+        }
+        for group in groups {
+            if let Some(group) = self.groups.get_mut(&group) {
+                group.offsets.end_transaction(producer_id, commit);
+            }
+        }
     }
 
     /// Hands a partition to another leader under a new epoch; `None` chooses the next live replica.

@@ -186,6 +186,14 @@ impl Producers {
         producer.open_since.take()
     }
 
+    /// Whether this id has a transaction open here.
+    #[must_use]
+    pub fn is_open(&self, producer_id: i64) -> bool {
+        self.by_id
+            .get(&producer_id)
+            .is_some_and(|p| p.open_since.is_some())
+    }
+
     /// First offset of the oldest open transaction.
     #[must_use]
     pub fn first_open_offset(&self) -> Option<i64> {

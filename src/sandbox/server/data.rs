@@ -67,6 +67,7 @@ struct FetchedTopic {
 impl Handler {
     pub(super) async fn produce(&self, request: ProduceRequest, call: &Call) -> ProduceResponse {
         let deadline = Instant::now() + millis(request.timeout_ms);
+        let transactional_id = request.transactional_id.as_ref().map(|id| id.as_str());
         let mut responses = Vec::new();
         for topic in request.topic_data {
             let name = if call.version >= BY_TOPIC_ID {
@@ -83,9 +84,14 @@ impl Handler {
             for partition in topic.partition_data {
                 let records = partition.records.unwrap_or_default();
                 let result = match &name {
-                    Some(name) => {
-                        self.produce_one(name, partition.index, &records, request.acks, call)
-                    }
+                    Some(name) => self.produce_one(
+                        name,
+                        partition.index,
+                        &records,
+                        request.acks,
+                        transactional_id,
+                        call,
+                    ),
                     None => Err(Refusal {
                         error: E::UnknownTopicId,
                         message: None,
@@ -116,6 +122,7 @@ impl Handler {
         index: i32,
         records: &Bytes,
         acks: i16,
+        transactional_id: Option<&str>,
         call: &Call,
     ) -> Result<Appended, Refusal> {
         let bare = |error| Refusal {
@@ -137,8 +144,9 @@ impl Handler {
         .ok_or_else(|| bare(E::UnknownTopicOrPartition))?;
         let place = format!("{topic}-{index}");
         let accepted = validate::validate(records, call.version, &rules, &place, now_ms())?;
-        self.shared
-            .change(|cluster| cluster.append(self.broker, topic, index, accepted, acks))
+        self.shared.change(|cluster| {
+            cluster.append(self.broker, topic, index, accepted, acks, transactional_id)
+        })
     }
 
     fn produced(

@@ -7,11 +7,15 @@ use anyhow::Context as _;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError as E;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AlterConfigsRequest, ApiKey,
+    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
     DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeProducersRequest, FetchRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
-    RequestHeader, ResponseHeader,
+    DescribeGroupsRequest, DescribeProducersRequest, EndTxnRequest, FetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader, ResponseHeader,
+    SyncGroupRequest, TxnOffsetCommitRequest, WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
@@ -27,16 +31,32 @@ pub const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::Fetch, 4, 17),
     (ApiKey::ListOffsets, 1, 9),
     (ApiKey::Metadata, 0, 12),
+    (ApiKey::OffsetCommit, 2, 9),
+    (ApiKey::OffsetFetch, 1, 9),
     (ApiKey::FindCoordinator, 0, 5),
+    (ApiKey::JoinGroup, 0, 9),
+    (ApiKey::Heartbeat, 0, 4),
+    (ApiKey::LeaveGroup, 0, 5),
+    (ApiKey::SyncGroup, 0, 5),
+    (ApiKey::DescribeGroups, 0, 6),
+    (ApiKey::ListGroups, 0, 5),
     (ApiKey::ApiVersions, 0, 4),
     (ApiKey::CreateTopics, 2, 7),
     (ApiKey::DeleteTopics, 1, 6),
     (ApiKey::DeleteRecords, 0, 2),
+    (ApiKey::InitProducerId, 0, 5),
     (ApiKey::OffsetForLeaderEpoch, 2, 4),
+    (ApiKey::AddPartitionsToTxn, 0, 3),
+    (ApiKey::AddOffsetsToTxn, 0, 3),
+    (ApiKey::EndTxn, 0, 3),
+    (ApiKey::WriteTxnMarkers, 1, 1),
+    (ApiKey::TxnOffsetCommit, 0, 3),
     (ApiKey::DescribeConfigs, 1, 4),
     (ApiKey::AlterConfigs, 0, 2),
     (ApiKey::CreatePartitions, 0, 3),
+    (ApiKey::DeleteGroups, 0, 2),
     (ApiKey::IncrementalAlterConfigs, 0, 1),
+    (ApiKey::OffsetDelete, 0, 0),
     (ApiKey::DescribeCluster, 0, 2),
     (ApiKey::DescribeProducers, 0, 0),
 ];
@@ -185,6 +205,30 @@ impl Handler {
                     .incremental_alter_configs(&r))
             }
             ApiKey::AlterConfigs => run!(AlterConfigsRequest, |r| self.alter_configs(&r)),
+            ApiKey::InitProducerId => {
+                run!(InitProducerIdRequest, |r| self.init_producer_id(&r, &call))
+            }
+            ApiKey::AddPartitionsToTxn => {
+                run!(AddPartitionsToTxnRequest, |r| self
+                    .add_partitions_to_txn(&r, &call))
+            }
+            ApiKey::AddOffsetsToTxn => run!(AddOffsetsToTxnRequest, |r| self
+                .add_offsets_to_txn(&r, &call)),
+            ApiKey::EndTxn => run!(EndTxnRequest, |r| self.end_txn(&r, &call)),
+            ApiKey::WriteTxnMarkers => run!(WriteTxnMarkersRequest, |r| self.write_txn_markers(&r)),
+            ApiKey::TxnOffsetCommit => run!(TxnOffsetCommitRequest, |r| self.txn_offset_commit(&r)),
+            ApiKey::JoinGroup => run!(JoinGroupRequest, |r| self.join_group(&r, &call).await),
+            ApiKey::SyncGroup => run!(SyncGroupRequest, |r| self.sync_group(&r, &call).await),
+            ApiKey::Heartbeat => run!(HeartbeatRequest, |r| self.heartbeat(&r)),
+            ApiKey::LeaveGroup => run!(LeaveGroupRequest, |r| self.leave_group(&r, &call)),
+            ApiKey::DescribeGroups => {
+                run!(DescribeGroupsRequest, |r| self.describe_groups(&r, &call))
+            }
+            ApiKey::ListGroups => run!(ListGroupsRequest, |r| self.list_groups(&r, &call)),
+            ApiKey::DeleteGroups => run!(DeleteGroupsRequest, |r| self.delete_groups(&r)),
+            ApiKey::OffsetCommit => run!(OffsetCommitRequest, |r| self.offset_commit(&r)),
+            ApiKey::OffsetFetch => run!(OffsetFetchRequest, |r| self.offset_fetch(&r, &call)),
+            ApiKey::OffsetDelete => run!(OffsetDeleteRequest, |r| self.offset_delete(&r)),
             other => anyhow::bail!("{other:?} is offered but has no handler"),
         }
     }

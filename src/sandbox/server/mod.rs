@@ -7,7 +7,10 @@
 mod admin;
 mod data;
 mod dispatch;
+mod groups;
 mod meta;
+mod offsets;
+mod transactions;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
