@@ -61,7 +61,7 @@ pub struct Found {
 }
 
 /// The log of one partition.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Log {
     batches: VecDeque<StoredBatch>,
     start: i64,
@@ -73,21 +73,6 @@ pub struct Log {
     epochs: Vec<(i32, i64)>,
     pub producers: Producers,
     aborted: Vec<Aborted>,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Log {
-            batches: VecDeque::new(),
-            start: 0,
-            end: 0,
-            held_watermark: None,
-            leader_epoch: 0,
-            epochs: Vec::new(),
-            producers: Producers::default(),
-            aborted: Vec::new(),
-        }
-    }
 }
 
 impl Log {
