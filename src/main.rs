@@ -33,5 +33,8 @@ fn run(cli: Cli, ui: &Ui) -> Result<ExitCode, kmirror::cli::CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(cli.command.run(ui))
+    let outcome = runtime.block_on(cli.command.run(ui));
+    // A read of stdin that nobody answers any more must not keep the process.
+    runtime.shutdown_background();
+    outcome
 }

@@ -4,6 +4,7 @@
 //! ([`diagnostic`]) with stable [`codes`], turned into text by [`render`]. Nothing here knows a
 //! cluster: what depends on the topics that exist is [`resolve`]'s, given their names.
 
+use std::io::Read;
 use std::path::Path;
 
 mod check;
@@ -26,6 +27,9 @@ pub use read::FORMAT_VERSION;
 
 use diagnostic::{Places, SourceFile};
 
+/// A device or somebody's log is not read to its end.
+const LARGEST_FILE: u64 = 16 << 20;
+
 /// A topology without mistakes, and what is nevertheless worth a look.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -39,8 +43,7 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake in it, warnings among them; or why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| Diagnostics::of_unreadable(path, unreadable(path, &error)))?;
+    let bytes = read_bytes(path).map_err(|problem| Diagnostics::of_unreadable(path, problem))?;
     match String::from_utf8(bytes) {
         Ok(text) => parse(path, &text),
         Err(error) => Err(not_utf8(path, &error)),
@@ -83,6 +86,20 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Diagnostics> {
         topology,
         warnings: diagnostics,
     })
+}
+
+/// Reads the file, unless it is so large that it can be no topology.
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Diagnostic> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        let problem = format!("it is larger than {}", bytesize::ByteSize(LARGEST_FILE));
+        return Err(Diagnostic::error(Code::Unreadable, problem)
+            .help("a topology file is text; is this the right one?"));
+    }
+    Ok(bytes)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {

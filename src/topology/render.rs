@@ -25,7 +25,7 @@ pub fn text(diagnostics: &Diagnostics, colour: bool, width: usize) -> String {
         .with_width(width.max(40))
         .with_context_lines(1)
         .without_syntax_highlighting();
-    let file = File(&diagnostics.source);
+    let file = File::new(&diagnostics.source);
     let mut out = String::new();
     for diagnostic in diagnostics.iter() {
         let view = View {
@@ -42,17 +42,60 @@ pub fn text(diagnostics: &Diagnostics, colour: bool, width: usize) -> String {
 
 /// The source under its name, cut into lines by miette.
 #[derive(Debug)]
-struct File<'a>(&'a SourceFile);
+struct File {
+    name: String,
+    text: String,
+}
 
-impl SourceCode for File<'_> {
+impl File {
+    fn new(source: &SourceFile) -> Self {
+        Self {
+            name: printable(&source.path.display().to_string()),
+            // Of the same length, so that the places hold.
+            text: source
+                .text
+                .chars()
+                .map(|char| match (is_harmful(char), char, char.len_utf8()) {
+                    (false, ..) => char,
+                    (true, '\r', _) => ' ',
+                    (true, _, 1) => '?',
+                    (true, _, 2) => '¿',
+                    (true, ..) => char::REPLACEMENT_CHARACTER,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Whether a terminal would obey the character instead of showing it.
+fn is_harmful(char: char) -> bool {
+    let moves_text =
+        matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    moves_text || (char.is_control() && !matches!(char, '\n' | '\t'))
+}
+
+/// Text from the user's file, with harmful characters written out.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        if is_harmful(char) {
+            shown.extend(char.escape_unicode());
+        } else {
+            shown.push(char);
+        }
+    }
+    shown
+}
+
+impl SourceCode for File {
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
         lines_before: usize,
         lines_after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let text: &str = &self.0.text;
-        let name = self.0.path.display().to_string();
+        let text = self.text.as_str();
+        let name = self.name.clone();
         let (from, to) = (span.offset(), span.offset() + span.len());
         if lines_before + lines_after == 0 {
             // miette asks like this for the line and column in the header.
@@ -88,13 +131,13 @@ impl SourceCode for File<'_> {
 #[derive(Debug)]
 struct View<'a> {
     diagnostic: &'a Diagnostic,
-    file: &'a File<'a>,
+    file: &'a File,
 }
 
 impl View<'_> {
     /// An empty file has no line to show.
     fn is_without_place(&self) -> bool {
-        self.diagnostic.labels.is_empty() || self.file.0.text.is_empty()
+        self.diagnostic.labels.is_empty() || self.file.text.is_empty()
     }
 }
 
@@ -102,9 +145,9 @@ impl fmt::Display for View<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without a label no place is shown, so the file has to be named here.
         if self.is_without_place() {
-            write!(f, "{}: ", self.file.0.path.display())?;
+            write!(f, "{}: ", self.file.name)?;
         }
-        f.write_str(&self.diagnostic.message)
+        f.write_str(&printable(&self.diagnostic.message))
     }
 }
 
@@ -130,7 +173,7 @@ impl miette::Diagnostic for View<'_> {
         self.diagnostic
             .help
             .as_ref()
-            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
+            .map(|help| Box::new(printable(help)) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -143,7 +186,7 @@ impl miette::Diagnostic for View<'_> {
         }
         let labels = self.diagnostic.labels.iter().enumerate();
         Some(Box::new(labels.map(|(index, label)| {
-            let text = Some(label.text.clone());
+            let text = Some(printable(&label.text));
             let span = (label.span.start, label.span.end - label.span.start);
             if index == 0 {
                 LabeledSpan::new_primary_with_span(text, span)
@@ -204,4 +247,31 @@ pub fn json(diagnostics: &Diagnostics) -> Vec<JsonDiagnostic<'_>> {
                 .collect(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::topology::parse;
+
+    fn shown(file: &str, colour: bool) -> String {
+        let diagnostics = parse(Path::new("t.toml"), file).expect_err("has a mistake");
+        text(&diagnostics, colour, 80)
+    }
+
+    #[test]
+    fn a_file_cannot_command_the_terminal() {
+        let file = "kmirror = 1\r\n\"a\\u001b[31m\" = 1 # \u{9b}31m\u{202e}\r\n\u{1b}[31m = 1\r\n";
+        let shown = shown(file, false);
+        assert!(!shown.contains(is_harmful), "{shown:?}");
+        assert!(shown.contains("\\u{1b}[31m"), "{shown}");
+    }
+
+    #[test]
+    fn colour_is_only_there_when_asked_for() {
+        assert!(shown("x = 1", true).contains('\u{1b}'));
+        assert!(!shown("x = 1", false).contains('\u{1b}'));
+    }
 }

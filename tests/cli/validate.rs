@@ -136,9 +136,6 @@ state = "pausd"
 replication_factor = 0
 
 [links.east-to-west.mirrors.eu.orders]
-as = "eu-orders"
-
-[links.east-to-west.mirrors.payments]
 config = { cleanup.policy = ["compact", "delete"] }
 "#,
     );
@@ -214,4 +211,25 @@ fn json_is_a_document_on_stdout_whatever_the_outcome() {
     let ran = scenario.run(&["validate", "--format", "json", "good.toml", "bad.toml"]);
     assert_shown("validate_json", &ran);
     serde_json::from_str::<serde_json::Value>(&ran.stdout).expect("valid JSON");
+}
+
+#[test]
+fn a_device_is_not_read_to_its_end() {
+    let ran = Scenario::new().run(&["validate", "/dev/zero"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.stderr.contains("larger than"), "{ran}");
+}
+
+#[test]
+fn the_topologies_of_this_repository_are_valid() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/topologies");
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries {
+        let path = entry.expect("the folder is readable").path();
+        let ran = Scenario::new().run(&["validate", &path.display().to_string()]);
+        assert_eq!(ran.code, Some(0), "{ran}");
+        assert!(!ran.stderr.contains("warning"), "{ran}");
+    }
 }

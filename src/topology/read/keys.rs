@@ -55,6 +55,10 @@ impl Kind {
         }
     }
 
+    pub(super) fn knows(self, key: &str) -> bool {
+        self.keys().contains(&key)
+    }
+
     /// With an article, as in "no key of …".
     pub(super) fn noun(self) -> &'static str {
         match self {

@@ -223,7 +223,7 @@ impl<'n, 'd> Table<'n, 'd> {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'n Node<'d>> {
-        debug_assert!(self.kind.keys().contains(&key), "{key} is not in the list");
+        debug_assert!(self.kind.knows(key), "{key} is not in the list");
         self.entries.get(key)
     }
 
@@ -254,9 +254,53 @@ impl<'n, 'd> Table<'n, 'd> {
             };
             let mut path = path.clone();
             path.push(name.get_ref().to_string());
-            tables.push(Table::new(kind, path, span, inner));
+            let table = Table::new(kind, path, span, inner);
+            let unquoted = table.unquoted(reader);
+            tables.push(table);
+            tables.extend(unquoted);
         }
         tables
+    }
+
+    /// Topics whose dotted names were written without quotes, under the names that were meant, so
+    /// that mistakes in them are found in the same run.
+    fn unquoted(&self, reader: &Reader<'_>) -> Vec<Table<'n, 'd>> {
+        if !matches!(self.kind, Kind::OwnedTopic | Kind::Mirror) {
+            return Vec::new();
+        }
+        let mut tables = Vec::new();
+        for (key, value) in self.entries {
+            let Some(mut inner) = value.get_ref().as_table() else {
+                continue;
+            };
+            if self.kind.knows(key.get_ref()) || keys::suggest(self.kind, key.get_ref()).is_some() {
+                continue;
+            }
+            let name = self.meant_name(key.get_ref(), &mut inner);
+            let mut path = self.path.clone();
+            path.pop();
+            path.push(name);
+            tables.push(Table::new(self.kind, path, reader.span(key.span()), inner));
+        }
+        tables
+    }
+
+    /// A name with several dots is a table in a table in a table. `inner` ends at the last one.
+    fn meant_name(&self, key: &str, inner: &mut &'n DeTable<'d>) -> String {
+        let mut name = format!("{}.{key}", self.name());
+        while inner.len() == 1 {
+            let Some((next, value)) = inner.iter().next() else {
+                break;
+            };
+            match value.get_ref().as_table() {
+                Some(deeper) if !self.kind.knows(next.get_ref()) => {
+                    name = format!("{name}.{}", next.get_ref());
+                    *inner = deeper;
+                }
+                _ => break,
+            }
+        }
+        name
     }
 
     /// Reports keys that do not exist here, then required ones that are absent. `None` when the
@@ -270,7 +314,7 @@ impl<'n, 'd> Table<'n, 'd> {
         let mut meant = Vec::new();
         let mut unquoted = false;
         for (key, value) in self.entries {
-            if self.kind.keys().contains(&key.get_ref().as_ref()) {
+            if self.kind.knows(key.get_ref()) {
                 continue;
             }
             let written = self.flattened(key.get_ref(), value);
@@ -291,7 +335,7 @@ impl<'n, 'd> Table<'n, 'd> {
             && !self
                 .entries
                 .keys()
-                .any(|key| self.kind.keys().contains(&key.get_ref().as_ref()));
+                .any(|key| self.kind.knows(key.get_ref()));
         if phantom {
             return None;
         }
@@ -342,20 +386,9 @@ impl<'n, 'd> Table<'n, 'd> {
         &self,
         reader: &mut Reader<'_>,
         key: &toml::Spanned<toml::de::DeString<'_>>,
-        mut nested: &DeTable<'_>,
+        mut nested: &'n DeTable<'d>,
     ) {
-        let mut name = format!("{}.{}", self.name(), key.get_ref());
-        // A name with several dots is a table in a table in a table.
-        while let [(inner, value)] = nested.iter().collect::<Vec<_>>()[..] {
-            let Some(deeper) = value.get_ref().as_table() else {
-                break;
-            };
-            if self.kind.keys().contains(&inner.get_ref().as_ref()) {
-                break;
-            }
-            name = format!("{name}.{}", inner.get_ref());
-            nested = deeper;
-        }
+        let name = self.meant_name(key.get_ref(), &mut nested);
         let parent = &self.path[..self.path.len().saturating_sub(1)];
         let noun = bare(self.kind.noun());
         let help = match self.kind {
