@@ -1,15 +1,21 @@
 //! Tests on real Kafka. `scripts/test` runs them; see docs/testing.md.
 
-#[allow(
-    dead_code,
-    reason = "parts of the kit wait for the tests that use them"
-)]
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bench;
+mod copy;
+mod kill;
 mod kit;
+mod tutorial;
 
 fn main() {
-    let tests = [kit::tests()].concat();
-    support::runner::main(tests);
+    let tests = [
+        kit::tests(),
+        tutorial::tests(),
+        copy::tests(),
+        kill::tests(),
+        bench::tests(),
+    ];
+    support::runner::main(tests.concat());
 }

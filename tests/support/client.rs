@@ -268,6 +268,36 @@ pub fn watermarks(place: &Place) -> Result<Vec<(i64, i64)>> {
         .collect()
 }
 
+/// Looks often and cheaply at how many records a topic holds by now.
+pub struct Watch {
+    consumer: BaseConsumer,
+    place: Place,
+    partitions: i32,
+}
+
+impl Watch {
+    pub fn new(place: &Place, partitions: i32) -> Result<Self> {
+        let consumer = config(&place.bootstrap).create()?;
+        Ok(Self {
+            consumer,
+            place: place.clone(),
+            partitions,
+        })
+    }
+
+    /// The sum of all end offsets; 0 while the topic does not exist.
+    pub fn records(&self) -> u64 {
+        (0..self.partitions)
+            .filter_map(|p| {
+                self.consumer
+                    .fetch_watermarks(&self.place.topic, p, Duration::from_secs(5))
+                    .ok()
+            })
+            .map(|(_, end)| u64::try_from(end).unwrap_or(0))
+            .sum()
+    }
+}
+
 /// How many brokers this one knows, if it answers.
 pub fn metadata_brokers(address: &str) -> Option<usize> {
     // A refused connection is the usual answer while a broker starts; a client per attempt would be wasteful.

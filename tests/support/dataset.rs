@@ -26,6 +26,7 @@ pub const COMPACTED: &str = "ref.compacted";
 pub const APPEND_TIME: &str = "ref.append-time";
 pub const HIGH_START: &str = "ref.high-start";
 
+const PATIENCE: Duration = Duration::from_secs(120);
 const PARTITIONS: i32 = 4;
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 /// First offset of `ref.high-start`.
@@ -52,9 +53,7 @@ pub enum Ages {
 pub fn generate(lab: &Lab, cluster: &mut Cluster, plan: Plan) -> Result<()> {
     let start = Instant::now();
     generate_mixed(lab, cluster, plan)?;
-    generate_compacted(lab, cluster, plan)?;
-    generate_append_time(cluster, plan)?;
-    generate_high_start(lab, cluster, plan)?;
+    generate_special(lab, cluster, plan)?;
     lab.note(format!(
         "the reference data set took {:.1} s",
         start.elapsed().as_secs_f64()
@@ -62,16 +61,18 @@ pub fn generate(lab: &Lab, cluster: &mut Cluster, plan: Plan) -> Result<()> {
     Ok(())
 }
 
-/// Writes `ref.mixed`.
+/// Writes the three smaller topics.
+pub fn generate_special(lab: &Lab, cluster: &mut Cluster, plan: Plan) -> Result<()> {
+    generate_compacted(lab, cluster, plan)?;
+    generate_append_time(cluster, plan)?;
+    generate_high_start(lab, cluster, plan)
+}
+
+/// Writes the whole of `ref.mixed`.
 pub fn generate_mixed(lab: &Lab, cluster: &Cluster, plan: Plan) -> Result<()> {
     let start = Instant::now();
-    cluster
-        .tools()
-        .create_topic(MIXED, PARTITIONS as u32, &[])?;
-    let mut writer = Mixed::new(&cluster.bootstrap(), plan)?;
-    while writer.written < plan.records {
-        writer.one_run()?;
-    }
+    let mut writer = Mixed::create(cluster, plan)?;
+    writer.write_up_to(plan.records)?;
     writer.finish()?;
     lab.note(format!(
         "{MIXED}: {} records in {} runs, {:.1} s",
@@ -90,7 +91,8 @@ enum Shape {
     Megabyte,
 }
 
-struct Mixed {
+/// Writes `ref.mixed`, bit by bit if wanted.
+pub struct Mixed {
     rng: StdRng,
     plan: Plan,
     /// Plain producers, by codec and shape.
@@ -101,6 +103,22 @@ struct Mixed {
 }
 
 impl Mixed {
+    /// Creates the topic.
+    pub fn create(cluster: &Cluster, plan: Plan) -> Result<Self> {
+        cluster
+            .tools()
+            .create_topic(MIXED, PARTITIONS as u32, &[])?;
+        Self::new(&cluster.bootstrap(), plan)
+    }
+
+    /// Goes on until so many records have been written in all.
+    pub fn write_up_to(&mut self, records: usize) -> Result<()> {
+        while self.written < records.min(self.plan.records) {
+            self.one_run()?;
+        }
+        Ok(())
+    }
+
     fn new(bootstrap: &str, plan: Plan) -> Result<Self> {
         let mut plain = Vec::new();
         for codec in CODECS {
@@ -116,9 +134,10 @@ impl Mixed {
                 Shape::Small,
                 Some(&format!("ref-{}-{n}", plan.seed)),
             )?;
-            producer.init_transactions(Duration::from_secs(60))?;
+            producer.init_transactions(PATIENCE)?;
             transactional.push(producer);
         }
+        warm_up(&plain, &transactional)?;
         Ok(Self {
             rng: StdRng::seed_from_u64(plan.seed),
             plan,
@@ -214,19 +233,18 @@ impl Mixed {
             done += turn;
         }
         self.written += done;
-        let patience = Duration::from_secs(60);
         for producer in [b, a] {
             if self.rng.random_bool(0.4) {
-                producer.abort_transaction(patience)?;
+                producer.abort_transaction(PATIENCE)?;
             } else {
-                producer.commit_transaction(patience)?;
+                producer.commit_transaction(PATIENCE)?;
             }
         }
         Ok(())
     }
 
-    /// Ends with a plain record in each partition, so that the last thing in the log is data in some runs only by seed.
-    fn finish(&mut self) -> Result<()> {
+    /// Decides by seed whether the log ends with a plain record in each partition, or with whatever the last run wrote.
+    pub fn finish(&mut self) -> Result<()> {
         if self.rng.random_bool(0.5) {
             return Ok(());
         }
@@ -383,16 +401,18 @@ fn generate_append_time(cluster: &Cluster, plan: Plan) -> Result<()> {
         .tools()
         .create_topic(APPEND_TIME, 2, &["message.timestamp.type=LogAppendTime"])?;
     let mut rng = StdRng::seed_from_u64(plan.seed ^ 2);
-    for codec in CODECS {
-        let producer = producer(&cluster.bootstrap(), codec, Shape::Small, None)?;
+    let producers = CODECS
+        .iter()
+        .map(|codec| producer(&cluster.bootstrap(), codec, Shape::Small, None))
+        .collect::<Result<Vec<_>>>()?;
+    for producer in &producers {
         for n in 0..(plan.records / 100).max(100) {
             let mut record = Content::random(&mut rng, n, now_millis() - 5_000, false);
             record.partition %= 2;
-            send(&producer, APPEND_TIME, &record)?;
+            send(producer, APPEND_TIME, &record)?;
         }
-        flush(&producer)?;
     }
-    Ok(())
+    producers.iter().try_for_each(flush)
 }
 
 /// Writes `ref.high-start`: an empty topic whose log is made to begin above 2^31, then filled as usual.
@@ -498,9 +518,47 @@ fn send(producer: &BaseProducer, topic: &str, content: &Content) -> Result<()> {
     }
 }
 
+/// The first record of a librdkafka producer takes a second; that is spent here for all of them together.
+fn warm_up(plain: &[(Shape, BaseProducer)], transactional: &[BaseProducer]) -> Result<()> {
+    let record = Content {
+        partition: 0,
+        time: now_millis(),
+        key: None,
+        value: Some(b"first".to_vec()),
+        headers: Vec::new(),
+    };
+    for producer in transactional {
+        producer.begin_transaction()?;
+    }
+    for producer in plain.iter().map(|(_, p)| p).chain(transactional) {
+        send(producer, MIXED, &record)?;
+    }
+    for producer in plain.iter().map(|(_, p)| p).chain(transactional) {
+        flush(producer)?;
+    }
+    for producer in transactional {
+        producer.commit_transaction(PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// Waits until everything is acknowledged.
+///
+/// `Producer::flush` looks only every tenth of a second; without it librdkafka's own threads look every second. So it is
+/// called for its waking effect, with no patience, and the waiting is done here.
 fn flush(producer: &BaseProducer) -> Result<()> {
-    producer
-        .flush(Duration::from_secs(120))
-        .context("the producer could not flush")?;
+    let start = Instant::now();
+    while producer.in_flight_count() > 0 {
+        if producer.flush(Duration::ZERO).is_ok() {
+            break;
+        }
+        producer.poll(Duration::from_millis(3));
+        if start.elapsed() > PATIENCE {
+            bail!(
+                "{} records are not acknowledged after {PATIENCE:?}",
+                producer.in_flight_count()
+            );
+        }
+    }
     Ok(())
 }

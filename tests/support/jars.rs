@@ -78,19 +78,16 @@ impl Distribution {
         command
     }
 
-    fn plain_java(&self, heap: Heap) -> Command {
+    /// `java` for a measurement: with the optimising compiler and the default collector.
+    pub fn java_with_heap(&self, mib: u32) -> Command {
         let mut command = Command::new("java");
-        command.arg(format!("-Xmx{}m", heap.mib()));
-        if heap != Heap::Fast {
-            // Tests start hundreds of short-lived JVMs; the optimising compiler costs more than it brings.
-            command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
-        }
-        command
-            .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
-            .arg("-Djava.awt.headless=true");
-        command
-            .arg("-cp")
-            .arg(format!("{}/*", self.dir.join("libs").display()));
+        command.arg(format!("-Xmx{mib}m"));
+        command.args([
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-Djava.awt.headless=true",
+            "-cp",
+        ]);
+        command.arg(format!("{}/*", self.dir.join("libs").display()));
         // Neither the user's Kafka settings nor a debugger of theirs belong into tests.
         for name in [
             "KAFKA_OPTS",
@@ -100,6 +97,15 @@ impl Distribution {
             "JDK_JAVA_OPTIONS",
         ] {
             command.env_remove(name);
+        }
+        command
+    }
+
+    fn plain_java(&self, heap: Heap) -> Command {
+        let mut command = self.java_with_heap(heap.mib());
+        if heap != Heap::Fast {
+            // Tests start hundreds of short-lived JVMs; the optimising compiler costs more than it brings.
+            command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
         }
         command
     }

@@ -1,0 +1,93 @@
+# Shared by the scripts in this folder: looks for what is needed, installs what is missing where that can be done.
+# Sourced, not run.
+
+say() { printf '%s\n' "== $*" >&2; }
+die() { printf '%s\n' "$*" >&2; exit 1; }
+
+# as_root COMMAND...: runs it as root, if we are root or may become it without being asked for a password.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        sudo "$@"
+    else
+        return 1
+    fi
+}
+
+# need_packages "why" package...: installs Debian packages, or names them.
+need_packages() {
+    why=$1
+    shift
+    say "$why: missing, installing $*"
+    if command -v apt-get >/dev/null; then
+        if { as_root apt-get install -y --no-install-recommends "$@" ||
+            { as_root apt-get update && as_root apt-get install -y --no-install-recommends "$@"; }; } </dev/null >&2; then
+            return 0
+        fi
+        die "could not install: $*
+Please install these packages (as root: apt-get install $*) and run this script again."
+    fi
+    die "missing: $why
+On Debian and Ubuntu the packages are: $*
+Please install the like of them with your system's package manager and run this script again."
+}
+
+# What librdkafka's build needs: a C and a C++ compiler, make; zlib comes with headers of its own through cargo or the system.
+ensure_compilers() {
+    missing=""
+    for tool in cc c++ make; do
+        command -v "$tool" >/dev/null || missing="$missing build-essential"
+    done
+    command -v cmake >/dev/null || missing="$missing cmake"
+    command -v pkg-config >/dev/null || missing="$missing pkg-config"
+    if [ -n "$missing" ]; then
+        # shellcheck disable=SC2046,SC2086  # a list of words is meant
+        need_packages "a C/C++ compiler, make, cmake and pkg-config (for librdkafka)" \
+            $(printf '%s\n' $missing | sort -u) ca-certificates
+    fi
+}
+
+# A Rust toolchain. The version is in rust-toolchain.toml; rustup fetches it by itself.
+ensure_rust() {
+    if ! command -v cargo >/dev/null && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
+        PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+        export PATH
+    fi
+    if ! command -v cargo >/dev/null; then
+        if command -v apt-get >/dev/null && apt-cache show rustup >/dev/null 2>&1; then
+            need_packages "a Rust toolchain" rustup
+            rustup toolchain install "$(wanted_rust)" --profile minimal --component rustfmt --component clippy >&2
+        else
+            command -v curl >/dev/null || need_packages "curl (to fetch rustup)" curl ca-certificates
+            say "Rust: missing, installing rustup from https://sh.rustup.rs for this user"
+            curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+                sh -s -- -y --no-modify-path --profile minimal --default-toolchain "$(wanted_rust)" >&2 ||
+                die "could not install Rust. Please install Rust $(wanted_rust) or later (https://rustup.rs) and run this script again."
+            PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+            export PATH
+        fi
+    fi
+    cargo --version >/dev/null || die "cargo is installed but does not run; see above"
+}
+
+wanted_rust() { sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml; }
+
+# What tests on real Kafka need: a JRE 17 or later, Maven, kcat.
+ensure_kafka_tools() {
+    missing=""
+    java_works || missing="$missing default-jre-headless"
+    command -v mvn >/dev/null || missing="$missing maven"
+    command -v kcat >/dev/null || missing="$missing kcat"
+    if [ -n "$missing" ]; then
+        # shellcheck disable=SC2086  # a list of words is meant
+        need_packages "what tests on real Kafka need (Java 17 or later, Maven, kcat)" $missing
+        java_works || die "the Java that was installed is older than 17; please install a newer one"
+    fi
+}
+
+java_works() {
+    command -v java >/dev/null || return 1
+    major=$(java -version 2>&1 </dev/null | sed -n '1s/.*"\([0-9]*\).*/\1/p')
+    [ -n "$major" ] && [ "$major" -ge 17 ]
+}
