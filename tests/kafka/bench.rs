@@ -100,6 +100,11 @@ fn measure(lab: &Lab, load: Load) -> Result<()> {
     // What MirrorMaker 2 leaves behind in dirty pages must not be kmirror's burden.
     let theirs = mirror_maker(lab, &source, &destination, load)?;
     settle()?;
+    lab.note(format!(
+        "MirrorMaker 2: {:.0} MB/s, {:.2} CPU s/GB, {theirs:?}",
+        theirs.megabytes_per_second(),
+        theirs.cpu_per_gigabyte()
+    ));
     let ours = kmirror(lab, &source, &destination, load)?;
 
     println!(
@@ -160,6 +165,8 @@ fn mirror_maker(lab: &Lab, source: &Cluster, destination: &Cluster, load: Load) 
     std::fs::write(&file, mirror_maker_properties(source, destination, load))?;
     let mut command = destination.distribution().java_with_heap(2_048);
     command
+        // So that its log shows which settings reached which of its clients.
+        .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=info")
         .arg("org.apache.kafka.connect.mirror.MirrorMaker")
         .arg(&file);
     let mut process = Process::spawn("MirrorMaker 2", &mut command, &lab.dir().join("mm2.log"))?;
@@ -183,6 +190,7 @@ fn mirror_maker_properties(source: &Cluster, destination: &Cluster, load: Load) 
          a->b.enabled=true\n\
          a->b.topics={TOPIC}\n\
          b->a.enabled=false\n\
+         plugin.discovery=service_load\n\
          tasks.max=2\n\
          replication.factor=1\n\
          offset-syncs.topic.replication.factor=1\n\
