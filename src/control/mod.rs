@@ -1,3 +1,15 @@
 //! The internal topics on the destination: desired state, lock and progress.
+//!
+//! [`store`] reads what is desired and creates the topics; [`writer`] changes it, one holder at a
+//! time; [`store::Watch`] follows it for workers; [`progress`] keeps what workers have copied.
 
+mod log;
+pub mod progress;
 pub mod records;
+pub mod store;
+mod transaction;
+mod watch;
+pub mod writer;
+
+pub use store::{ControlError, ControlState, Watch, ensure_topics, read};
+pub use writer::{ControlWriter, LockError, Write};

@@ -1,0 +1,218 @@
+//! What workers have copied, in `_kmirror.offsets`.
+//!
+//! All records of one mirror partition stand in one partition of the topic, in the order in which
+//! they were written: those of one [`write`] are one batch there, which is kept or lost as a whole.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use futures::future::{join_all, try_join_all};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::log::{Follower, KeyValue, batch, runs};
+use super::records::{
+    IncarnationId, MapRecord, OFFSETS_PARTITIONS, OFFSETS_TOPIC, OffsetsKey, ProgressRecord,
+};
+use super::store::{ControlError, json, key_of, value_of};
+use crate::kafka::produce::{ProduceBatch, produce};
+use crate::kafka::{Client, Error, Target};
+
+const PRODUCE_TIMEOUT_MS: i32 = 10_000;
+
+/// A value in `_kmirror.offsets`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Entry {
+    Map(MapRecord),
+    Progress(ProgressRecord),
+}
+
+/// What is stored of one partition of a mirror.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub record: ProgressRecord,
+    /// The offset map, by chunk.
+    pub chunks: HashMap<u32, MapRecord>,
+}
+
+/// Writes progress; `None` removes a record. Returns once all in-sync replicas have it.
+///
+/// Map pieces go before the progress that relies on them. Writes of the same keys must not overlap in
+/// time: the last one to arrive counts.
+///
+/// # Errors
+/// The first one that lasts. Other partitions' records may have been written then; writing the same
+/// again does no harm.
+pub async fn write(
+    client: &Client,
+    entries: &[(OffsetsKey, Option<Entry>)],
+) -> Result<(), ControlError> {
+    let mut partitions: HashMap<i32, Vec<KeyValue>> = HashMap::new();
+    let (maps, progress): (Vec<_>, Vec<_>) = entries
+        .iter()
+        .partition(|(key, _)| matches!(key, OffsetsKey::Map { .. }));
+    for (key, value) in maps.into_iter().chain(progress) {
+        let record = (json(key), value.as_ref().map(json));
+        partitions
+            .entry(partition_of(key))
+            .or_default()
+            .push(record);
+    }
+    let writes = partitions
+        .into_iter()
+        .map(|(partition, records)| write_partition(client, partition, records));
+    for outcome in join_all(writes).await {
+        outcome?;
+    }
+    Ok(())
+}
+
+/// Reads what is stored of some mirrors, all their partitions.
+///
+/// # Errors
+/// See [`ControlError`].
+pub async fn read(
+    client: &Client,
+    ids: &HashSet<IncarnationId>,
+) -> Result<HashMap<(IncarnationId, i32), Stored>, ControlError> {
+    let partitions =
+        (0..OFFSETS_PARTITIONS).map(|partition| read_partition(client, partition, ids));
+    let parts = try_join_all(partitions).await?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
+/// Where a key's records stand: by the mirror partition it belongs to, whatever its kind.
+fn partition_of(key: &OffsetsKey) -> i32 {
+    let (OffsetsKey::Progress { id, partition } | OffsetsKey::Map { id, partition, .. }) = key;
+    let hash = crc32c::crc32c(format!("{id}/{partition}").as_bytes());
+    let partitions = u32::try_from(OFFSETS_PARTITIONS).expect("a small positive number");
+    i32::try_from(hash % partitions).expect("below the number of partitions")
+}
+
+async fn write_partition(
+    client: &Client,
+    partition: i32,
+    records: Vec<KeyValue>,
+) -> Result<(), Error> {
+    for run in runs(&records) {
+        let batch = batch(run, None).map_err(|problem| Error::Protocol {
+            address: client.cluster_name().to_owned(),
+            during: "Produce".to_owned(),
+            problem,
+        })?;
+        let batch = ProduceBatch {
+            topic: OFFSETS_TOPIC.to_owned(),
+            topic_id: Uuid::nil(),
+            partition,
+            batch,
+        };
+        let leader = Target::Leader {
+            topic: OFFSETS_TOPIC.to_owned(),
+            partition,
+        };
+        let batch = &batch;
+        client
+            .admin()
+            .one(leader, |connection| async move {
+                let batches = std::slice::from_ref(batch);
+                let mut answers = produce(&connection, -1, PRODUCE_TIMEOUT_MS, batches).await?;
+                let answer = answers.pop().expect("one batch has one answer");
+                answer.error.ok().map_err(|code| {
+                    let resource = format!("topic {OFFSETS_TOPIC}");
+                    Error::broker(code, answer.message, "write to", resource)
+                })
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+async fn read_partition(
+    client: &Client,
+    partition: i32,
+    ids: &HashSet<IncarnationId>,
+) -> Result<HashMap<(IncarnationId, i32), Stored>, ControlError> {
+    let polled = Follower::new(client, OFFSETS_TOPIC, partition)
+        .catch_up()
+        .await?;
+    // The last record of a key counts; only those are worth decoding.
+    let mut latest: HashMap<Bytes, super::log::Entry> = HashMap::new();
+    for entry in polled.entries {
+        latest.insert(entry.key.clone().unwrap_or_default(), entry);
+    }
+    let mut records: HashMap<(IncarnationId, i32), ProgressRecord> = HashMap::new();
+    let mut maps: HashMap<(IncarnationId, i32), HashMap<u32, MapRecord>> = HashMap::new();
+    for entry in latest.into_values() {
+        match key_of::<OffsetsKey>(OFFSETS_TOPIC, &entry)? {
+            Some(OffsetsKey::Progress { id, partition }) if ids.contains(&id) => {
+                if let Some(record) = value_of(OFFSETS_TOPIC, &entry)? {
+                    records.insert((id, partition), record);
+                }
+            }
+            Some(OffsetsKey::Map {
+                id,
+                partition,
+                chunk,
+            }) if ids.contains(&id) => {
+                if let Some(map) = value_of(OFFSETS_TOPIC, &entry)? {
+                    maps.entry((id, partition)).or_default().insert(chunk, map);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(records
+        .into_iter()
+        .map(|(key, record)| {
+            let chunks = maps.remove(&key).unwrap_or_default();
+            (key, Stored { record, chunks })
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(link: u128) -> IncarnationId {
+        IncarnationId {
+            link: Uuid::from_u128(link),
+            source_topic: Uuid::from_u128(2),
+            destination_topic: Uuid::from_u128(3),
+        }
+    }
+
+    #[test]
+    fn all_records_of_a_mirror_partition_stand_together() {
+        let mut used = HashSet::new();
+        for link in 0..50 {
+            let id = id(link);
+            let progress = partition_of(&OffsetsKey::Progress { id, partition: 3 });
+            for chunk in 0..5 {
+                let map = OffsetsKey::Map {
+                    id,
+                    partition: 3,
+                    chunk,
+                };
+                assert_eq!(partition_of(&map), progress);
+            }
+            used.insert(progress);
+        }
+        assert_eq!(used, (0..OFFSETS_PARTITIONS).collect());
+    }
+
+    /// A changed hash would look for stored progress in the wrong place.
+    #[test]
+    fn the_place_of_a_record_never_changes() {
+        let key = OffsetsKey::Progress {
+            id: id(1),
+            partition: 0,
+        };
+        let other = OffsetsKey::Progress {
+            id: id(7),
+            partition: 12,
+        };
+        assert_eq!((partition_of(&key), partition_of(&other)), (0, 0));
+    }
+}

@@ -1,0 +1,427 @@
+//! Desired state as it stands in `_kmirror.links`, and the internal topics themselves.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::log::{Entry, Follower, is_final};
+use super::records::{
+    IncarnationId, LINKS_TOPIC, LinkRecord, LinksKey, LockRecord, MirrorRecord, OFFSETS_PARTITIONS,
+    OFFSETS_TOPIC, RECORD_VERSION, WORK_SLOTS, WORK_TOPIC,
+};
+use crate::kafka::admin::NewTopic;
+use crate::kafka::{Backoff, Client, Error, ErrorClass, ErrorCode, Topics};
+
+pub use super::watch::Watch;
+
+/// All that is desired on a destination, and who is changing it.
+#[derive(Clone, Debug, Default)]
+pub struct ControlState {
+    pub links: IndexMap<Uuid, LinkRecord>,
+    pub mirrors: IndexMap<IncarnationId, MirrorRecord>,
+    pub lock: Option<LockRecord>,
+}
+
+/// Why control records cannot be read or written.
+#[derive(Clone, Debug)]
+pub enum ControlError {
+    Kafka(Error),
+    /// A record of a later kmirror.
+    Newer {
+        topic: String,
+        record: String,
+        version: u64,
+    },
+    /// A record that is none of ours.
+    Malformed {
+        topic: String,
+        offset: i64,
+        problem: String,
+    },
+    /// An internal topic that cannot be used as it is.
+    Shape {
+        topic: String,
+        partitions: usize,
+        wanted: i32,
+    },
+    /// Somebody else has taken over; nothing of this change was made.
+    Fenced {
+        /// Who holds the lock now, if anybody does.
+        by: Option<LockRecord>,
+    },
+}
+
+impl From<Error> for ControlError {
+    fn from(error: Error) -> Self {
+        Self::Kafka(error)
+    }
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kafka(error) => error.fmt(f),
+            Self::Newer {
+                topic,
+                record,
+                version,
+            } => write!(
+                f,
+                "the record {record} in topic {topic} has version {version}; this kmirror reads up to \
+                 {RECORD_VERSION}: use the newer kmirror that wrote it"
+            ),
+            Self::Malformed {
+                topic,
+                offset,
+                problem,
+            } => write!(
+                f,
+                "topic {topic} has something at offset {offset} that kmirror did not write: {problem}"
+            ),
+            Self::Shape {
+                topic,
+                partitions,
+                wanted,
+            } => write!(
+                f,
+                "internal topic {topic} has {partitions} partitions where {wanted} are needed; \
+                 was it created by hand?"
+            ),
+            Self::Fenced { by: Some(lock) } => write!(
+                f,
+                "{} has taken over with `{}`; nothing more was changed by this command",
+                lock.holder, lock.command
+            ),
+            Self::Fenced { by: None } => f.write_str(
+                "another kmirror has taken over in the meantime; nothing more was changed by this command",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ControlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Kafka(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Reads all of `_kmirror.links`. `None`: there is no such topic, so nothing was ever applied.
+///
+/// # Errors
+/// See [`ControlError`].
+pub async fn read(client: &Client) -> Result<Option<ControlState>, ControlError> {
+    let names = [LINKS_TOPIC.to_owned()];
+    let metadata = client.admin().metadata(Topics::Named(&names)).await?;
+    let topic = metadata.topic(LINKS_TOPIC);
+    if topic.is_none_or(|topic| topic.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) {
+        return Ok(None);
+    }
+    let mut links = LinksLog::new(client);
+    links.catch_up().await?;
+    Ok(Some(links.into_state()))
+}
+
+/// Creates those of the internal topics that are missing.
+///
+/// # Errors
+/// What the broker says, or that a topic of that name cannot be used.
+pub async fn ensure_topics(client: &Client) -> Result<(), ControlError> {
+    /// While another kmirror creates them, or while former ones are still being deleted.
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let started = Instant::now();
+    let mut backoff = Backoff::for_requests();
+    loop {
+        let missing = missing_topics(client).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for (_, outcome) in client.admin().create_topics(missing, false).await {
+            match outcome {
+                Ok(_) => {}
+                Err(error)
+                    if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS)
+                        && started.elapsed() < PATIENCE => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        backoff.sleep().await;
+    }
+}
+
+async fn missing_topics(client: &Client) -> Result<Vec<NewTopic>, ControlError> {
+    let wanted = [
+        (LINKS_TOPIC, 1),
+        (OFFSETS_TOPIC, OFFSETS_PARTITIONS),
+        (WORK_TOPIC, WORK_SLOTS),
+    ];
+    let names = wanted.map(|(name, _)| name.to_owned());
+    let metadata = client.admin().metadata(Topics::Named(&names)).await?;
+    let replicas = i16::try_from(metadata.brokers.len().clamp(1, 3)).expect("at most three");
+    let mut missing = Vec::new();
+    for (name, partitions) in wanted {
+        let found = metadata.topic(name);
+        let code = found.map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |topic| topic.error);
+        match found.map_or(0, |topic| topic.partitions.len()) {
+            0 if code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+                missing.push(internal_topic(name, partitions, replicas));
+            }
+            // Just created: it has no leaders yet.
+            0 if code.class() == ErrorClass::Refresh => {}
+            0 if !code.is_ok() => {
+                return Err(Error::broker(code, None, "describe", format!("topic {name}")).into());
+            }
+            found if i32::try_from(found) == Ok(partitions) => {}
+            found => {
+                return Err(ControlError::Shape {
+                    topic: name.to_owned(),
+                    partitions: found,
+                    wanted: partitions,
+                });
+            }
+        }
+    }
+    Ok(missing)
+}
+
+fn internal_topic(name: &str, partitions: i32, replicas: i16) -> NewTopic {
+    let mut configs = vec![];
+    if name != WORK_TOPIC {
+        configs.push(("cleanup.policy", "compact"));
+        // Closed segments are what compaction shortens; the default of 1 GiB would never close.
+        configs.push(("segment.bytes", "16777216"));
+    }
+    if replicas >= 3 {
+        configs.push(("min.insync.replicas", "2"));
+    }
+    NewTopic {
+        name: name.to_owned(),
+        partitions: Some(partitions),
+        replication_factor: Some(replicas),
+        configs: configs
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+    }
+}
+
+/// The lock as it stands in the log.
+#[derive(Clone, Debug)]
+pub(super) struct SeenLock {
+    pub record: LockRecord,
+    pub offset: i64,
+    pub timestamp: i64,
+}
+
+/// `_kmirror.links`, folded as far as it was read.
+#[derive(Debug)]
+pub(super) struct LinksLog {
+    follower: Follower,
+    state: ControlState,
+    pub lock: Option<SeenLock>,
+}
+
+impl LinksLog {
+    pub(super) fn new(client: &Client) -> Self {
+        Self {
+            follower: Follower::new(client, LINKS_TOPIC, 0),
+            state: ControlState::default(),
+            lock: None,
+        }
+    }
+
+    /// Reads what was committed before the call. Says whether links or mirrors changed.
+    pub(super) async fn catch_up(&mut self) -> Result<bool, ControlError> {
+        let polled = self.follower.catch_up().await?;
+        self.fold(polled)
+    }
+
+    /// Waits a while for something new. Says whether links or mirrors changed.
+    pub(super) async fn poll(&mut self, max_wait_ms: i32) -> Result<bool, ControlError> {
+        let polled = self.follower.poll(max_wait_ms).await?;
+        self.fold(polled)
+    }
+
+    pub(super) fn state(&self) -> &ControlState {
+        &self.state
+    }
+
+    pub(super) fn into_state(self) -> ControlState {
+        self.state
+    }
+
+    fn fold(&mut self, polled: super::log::Polled) -> Result<bool, ControlError> {
+        let mut changed = polled.restarted;
+        if polled.restarted {
+            self.state = ControlState::default();
+            self.lock = None;
+        }
+        for entry in polled.entries {
+            changed |= self.apply(&entry)?;
+        }
+        Ok(changed)
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Result<bool, ControlError> {
+        let Some(key) = key_of::<LinksKey>(LINKS_TOPIC, entry)? else {
+            return Ok(false);
+        };
+        match key {
+            LinksKey::Lock => {
+                let record = value_of::<LockRecord>(LINKS_TOPIC, entry)?;
+                self.state.lock.clone_from(&record);
+                self.lock = record.map(|record| SeenLock {
+                    record,
+                    offset: entry.offset,
+                    timestamp: entry.timestamp,
+                });
+                return Ok(false);
+            }
+            LinksKey::Link { id } => match value_of::<LinkRecord>(LINKS_TOPIC, entry)? {
+                Some(record) => drop(self.state.links.insert(id, record)),
+                None => drop(self.state.links.shift_remove(&id)),
+            },
+            LinksKey::Mirror { id } => match value_of::<MirrorRecord>(LINKS_TOPIC, entry)? {
+                Some(record) => drop(self.state.mirrors.insert(id, record)),
+                None => drop(self.state.mirrors.shift_remove(&id)),
+            },
+        }
+        Ok(true)
+    }
+}
+
+/// A record's key; `None` for a kind that a later kmirror may have added.
+pub(super) fn key_of<K: DeserializeOwned>(
+    topic: &str,
+    entry: &Entry,
+) -> Result<Option<K>, ControlError> {
+    let malformed = |problem: String| ControlError::Malformed {
+        topic: topic.to_owned(),
+        offset: entry.offset,
+        problem,
+    };
+    let key = entry
+        .key
+        .as_ref()
+        .ok_or_else(|| malformed("a record without key".to_owned()))?;
+    let json: Value = serde_json::from_slice(key)
+        .map_err(|error| malformed(format!("its key is no JSON: {error}")))?;
+    let kind = json.get("kind").and_then(Value::as_str);
+    let kind = kind.ok_or_else(|| malformed("its key names no kind".to_owned()))?;
+    let known = ["lock", "link", "mirror", "progress", "map"];
+    if !known.contains(&kind) {
+        return Ok(None);
+    }
+    serde_json::from_value(json)
+        .map(Some)
+        .map_err(|error| malformed(format!("its key cannot be read: {error}")))
+}
+
+/// A record's value; `None` for a tombstone.
+pub(super) fn value_of<V: DeserializeOwned>(
+    topic: &str,
+    entry: &Entry,
+) -> Result<Option<V>, ControlError> {
+    let Some(value) = &entry.value else {
+        return Ok(None);
+    };
+    let malformed = |problem: String| ControlError::Malformed {
+        topic: topic.to_owned(),
+        offset: entry.offset,
+        problem,
+    };
+    let json: Value = serde_json::from_slice(value)
+        .map_err(|error| malformed(format!("its value is no JSON: {error}")))?;
+    let version = json.get("version").and_then(Value::as_u64);
+    let version = version.ok_or_else(|| malformed("its value has no version".to_owned()))?;
+    if version > u64::from(RECORD_VERSION) {
+        let key = entry.key.as_deref().unwrap_or_default();
+        return Err(ControlError::Newer {
+            topic: topic.to_owned(),
+            record: String::from_utf8_lossy(key).into_owned(),
+            version,
+        });
+    }
+    serde_json::from_value(json)
+        .map(Some)
+        .map_err(|error| malformed(format!("its value cannot be read: {error}")))
+}
+
+/// The bytes of a key or a value.
+pub(super) fn json<T: serde::Serialize>(value: &T) -> Bytes {
+    Bytes::from(serde_json::to_vec(value).expect("records have string keys and no odd numbers"))
+}
+
+/// Whether following can go on after a pause.
+pub(super) fn may_pass(error: &ControlError) -> bool {
+    !is_final(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &str, value: Option<&str>) -> Entry {
+        Entry {
+            offset: 7,
+            timestamp: 0,
+            key: Some(Bytes::from(key.to_owned())),
+            value: value.map(|text| Bytes::from(text.to_owned())),
+        }
+    }
+
+    #[test]
+    fn a_kind_of_record_from_the_future_is_passed_over() {
+        let entry = entry(r#"{"kind":"schedule","id":1}"#, Some(r#"{"version":9}"#));
+        assert_eq!(key_of::<LinksKey>(LINKS_TOPIC, &entry).unwrap(), None);
+    }
+
+    #[test]
+    fn a_newer_version_stops_the_reader_and_names_the_record() {
+        let entry = entry(r#"{"kind":"lock"}"#, Some(r#"{"version":2,"holder":"x"}"#));
+        let error = value_of::<LockRecord>(LINKS_TOPIC, &entry).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the record {\"kind\":\"lock\"} in topic _kmirror.links has version 2; \
+             this kmirror reads up to 1: use the newer kmirror that wrote it"
+        );
+    }
+
+    #[test]
+    fn foreign_records_are_named_by_offset() {
+        for (key, value) in [
+            ("hello", None),
+            (r#"{"a":1}"#, None),
+            (r#"{"kind":"link"}"#, None),
+        ] {
+            let error = key_of::<LinksKey>(LINKS_TOPIC, &entry(key, value)).unwrap_err();
+            assert!(error.to_string().contains("offset 7"), "{error}");
+        }
+        let entry = entry(r#"{"kind":"lock"}"#, Some("[]"));
+        assert!(value_of::<LockRecord>(LINKS_TOPIC, &entry).is_err());
+    }
+
+    #[test]
+    fn keys_are_stable_bytes() {
+        assert_eq!(json(&LinksKey::Lock), r#"{"kind":"lock"}"#);
+        let id = IncarnationId {
+            link: Uuid::from_u128(1),
+            source_topic: Uuid::from_u128(2),
+            destination_topic: Uuid::from_u128(3),
+        };
+        assert_eq!(
+            json(&LinksKey::Mirror { id }),
+            "{\"kind\":\"mirror\",\"id\":{\"link\":\"00000000-0000-0000-0000-000000000001\",\
+             \"source_topic\":\"00000000-0000-0000-0000-000000000002\",\
+             \"destination_topic\":\"00000000-0000-0000-0000-000000000003\"}}"
+        );
+    }
+}
