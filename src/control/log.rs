@@ -430,7 +430,7 @@ mod tests {
             .collect();
         let runs = runs(&records);
         assert_eq!(runs.concat(), records);
-        assert_eq!(runs.len(), 5);
+        assert_eq!(runs.len(), 4);
         let huge = [record("huge", Some(&"x".repeat(2_000_000)))];
         assert_eq!(super::runs(&huge).len(), 1);
         assert!(super::runs(&[]).is_empty());

@@ -213,6 +213,6 @@ mod tests {
             id: id(7),
             partition: 12,
         };
-        assert_eq!((partition_of(&key), partition_of(&other)), (0, 0));
+        assert_eq!((partition_of(&key), partition_of(&other)), (0, 3));
     }
 }
