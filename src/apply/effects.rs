@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::control::records::{IncarnationId, LinkRecord, MirrorRecord};
+use crate::control::Write;
 use crate::plan::model::TopicSpec;
 
 /// Why a broker did not do one thing.
@@ -28,14 +28,6 @@ pub struct ConfigAlteration {
 pub struct ProducerId {
     pub id: i64,
     pub epoch: i16,
-}
-
-/// One record of a transaction on `_kmirror.links`.
-#[derive(Clone, Debug)]
-pub enum ControlWrite {
-    Link(LinkRecord),
-    Mirror(MirrorRecord),
-    DropMirror(IncarnationId),
 }
 
 /// The clusters of a plan, by their names in the file. Results stand in the order of the items.
@@ -63,5 +55,5 @@ pub trait Effects: Send + Sync {
     async fn producer_ids(&self, cluster: &str, count: usize) -> Vec<Result<ProducerId, Failure>>;
 
     /// Writes control records in one transaction, as the holder of the lock.
-    async fn commit(&self, cluster: &str, writes: Vec<ControlWrite>) -> Result<(), Failure>;
+    async fn commit(&self, cluster: &str, writes: Vec<Write>) -> Result<(), Failure>;
 }

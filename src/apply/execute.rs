@@ -11,7 +11,8 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::effects::{ConfigAlteration, ControlWrite, Effects, Failure, ProducerId};
+use super::effects::{ConfigAlteration, Effects, Failure, ProducerId};
+use crate::control::Write;
 use crate::control::records::{IncarnationId, MirrorRecord, RECORD_VERSION};
 use crate::observe::model::Observed;
 use crate::plan::model::{
@@ -311,7 +312,7 @@ impl Execution<'_> {
                     record.id = Uuid::new_v4();
                 }
                 links.insert(record.name.clone(), record.id);
-                writes.push(ControlWrite::Link(record));
+                writes.push(Write::Link(record));
                 written.push(&entry.address);
             }
         }
@@ -354,7 +355,7 @@ impl Execution<'_> {
         cluster: &str,
         links: &HashMap<String, Uuid>,
         mirrors: &[(&'p Entry, &'p MirrorOperation)],
-    ) -> Vec<(&'p Entry, Vec<ControlWrite>)> {
+    ) -> Vec<(&'p Entry, Vec<Write>)> {
         let mut written = Vec::new();
         let mut fresh = Vec::new();
         for (entry, mirror) in mirrors {
@@ -372,7 +373,7 @@ impl Execution<'_> {
                         generation: generation + 1,
                         ..record.clone()
                     };
-                    written.push((*entry, vec![ControlWrite::Mirror(record)]));
+                    written.push((*entry, vec![Write::Mirror(record)]));
                 }
             }
         }
@@ -452,7 +453,7 @@ fn new_mirror(
     mirror: &MirrorOperation,
     links: &HashMap<String, Uuid>,
     ids: FreshIds,
-) -> Vec<ControlWrite> {
+) -> Vec<Write> {
     let MirrorRecordChange::New {
         state,
         initial_partitions,
@@ -463,9 +464,9 @@ fn new_mirror(
     };
     let mut writes: Vec<_> = replaces
         .iter()
-        .map(|id| ControlWrite::DropMirror(*id))
+        .map(|id| Write::DropMirror(*id))
         .collect();
-    writes.push(ControlWrite::Mirror(MirrorRecord {
+    writes.push(Write::Mirror(MirrorRecord {
         version: RECORD_VERSION,
         id: IncarnationId {
             link: links[&mirror.link],

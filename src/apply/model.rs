@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::effects::{ConfigAlteration, ControlWrite, Effects, Failure, ProducerId};
+use super::effects::{ConfigAlteration, Effects, Failure, ProducerId};
+use crate::control::Write;
 use crate::control::records::{LINKS_TOPIC, OFFSETS_TOPIC, WORK_TOPIC};
 use crate::observe::model::{
     ConfigSource, ConfigValue, Configs, Contents, Control, Described, InheritedValue, Observed,
@@ -300,7 +301,7 @@ impl Effects for Model {
             .collect()
     }
 
-    async fn commit(&self, cluster: &str, writes: Vec<ControlWrite>) -> Result<(), Failure> {
+    async fn commit(&self, cluster: &str, writes: Vec<Write>) -> Result<(), Failure> {
         self.note(format!("commit {} records on {cluster}", writes.len()));
         self.change(|observed| {
             let cluster = observed.clusters.get_mut(cluster).expect("known cluster");
@@ -316,13 +317,16 @@ impl Effects for Model {
                 .collect();
             for write in writes {
                 match write {
-                    ControlWrite::Link(link) => {
+                    Write::Link(link) => {
                         links.insert(link.id, link);
                     }
-                    ControlWrite::Mirror(mirror) => {
+                    Write::Mirror(mirror) => {
                         mirrors.insert(mirror.id, mirror);
                     }
-                    ControlWrite::DropMirror(id) => {
+                    Write::DropLink(id) => {
+                        links.remove(&id);
+                    }
+                    Write::DropMirror(id) => {
                         mirrors.remove(&id);
                     }
                 }

@@ -7,8 +7,10 @@
 use clap::{ArgAction, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+pub mod apply;
 mod error;
 pub mod logging;
+pub mod plan;
 mod ui;
 pub mod validate;
 
@@ -32,13 +34,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Validate(validate::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
 }
 
 impl Command {
     /// What is logged without `--verbose`: little, unless a command's log is what people read.
     pub fn default_level(&self) -> LevelFilter {
         match self {
-            Self::Validate(_) => LevelFilter::WARN,
+            Self::Validate(_) | Self::Plan(_) | Self::Apply(_) => LevelFilter::WARN,
         }
     }
 
@@ -49,6 +53,8 @@ impl Command {
     pub async fn run(self, ui: &Ui) -> Result<ExitCode, CliError> {
         match self {
             Self::Validate(args) => validate::run(&args, ui),
+            Self::Plan(args) => plan::run(args, ui).await,
+            Self::Apply(args) => apply::run(args, ui).await,
         }
     }
 }

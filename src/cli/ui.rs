@@ -105,6 +105,16 @@ impl Ui {
         style.paint(self.colour_err, text)
     }
 
+    /// Columns of the terminal that stdout is, if it is one.
+    pub fn width_out(&self) -> Option<usize> {
+        columns(&console::Term::stdout())
+    }
+
+    /// Columns of the terminal that stderr is, if it is one.
+    pub fn width_err(&self) -> Option<usize> {
+        columns(&console::Term::stderr())
+    }
+
     /// Writes what was asked for to stdout, as it is.
     ///
     /// # Errors
@@ -134,7 +144,7 @@ impl Ui {
         if diagnostics.is_empty() {
             return;
         }
-        let width = console_width().unwrap_or(render::DEFAULT_WIDTH);
+        let width = self.width_err().unwrap_or(render::DEFAULT_WIDTH);
         let text = render::text(diagnostics, self.colour_err, width);
         self.write_err(text.as_bytes());
     }
@@ -178,8 +188,7 @@ impl Ui {
     }
 }
 
-/// Columns of the terminal that stderr is, if it is one.
-fn console_width() -> Option<usize> {
-    let (_, columns) = console::Term::stderr().size_checked()?;
+fn columns(terminal: &console::Term) -> Option<usize> {
+    let (_, columns) = terminal.size_checked()?;
     Some(usize::from(columns))
 }

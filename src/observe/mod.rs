@@ -1,3 +1,12 @@
-//! Live clusters as one plain value: all that `plan` ever sees of them.
+//! Live clusters, read in batched calls into one plain value.
+//!
+//! [`model`] is that value, all that `plan` ever sees of a cluster; [`Clusters`] is the way to it.
+//! [`rehearse`] lets brokers check a plan's writes before anybody is asked to confirm them.
 
+mod clusters;
 pub mod model;
+mod rehearse;
+
+pub use clusters::{Clusters, Unreachable};
+pub use rehearse::rehearse;
+pub(crate) use rehearse::{alteration, new_topic};

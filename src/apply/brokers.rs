@@ -1,0 +1,151 @@
+//! The effects of an apply on real clusters.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use super::effects::{ConfigAlteration, Effects, Failure, ProducerId};
+use crate::control::{ControlWriter, Write};
+use crate::kafka::{Error, ErrorCode, Topics};
+use crate::observe::{Clusters, alteration, new_topic};
+use crate::plan::model::TopicSpec;
+
+/// Producer ids can't be asked for in batches; so many requests are under way at a time.
+const CONCURRENT_ID_REQUESTS: usize = 16;
+
+/// Connections, and the lock on each destination.
+#[derive(Debug)]
+pub struct Brokers<'a> {
+    clusters: &'a Clusters,
+    writers: BTreeMap<String, Mutex<ControlWriter>>,
+}
+
+impl<'a> Brokers<'a> {
+    pub fn new(clusters: &'a Clusters, writers: BTreeMap<String, ControlWriter>) -> Self {
+        Self {
+            clusters,
+            writers: writers
+                .into_iter()
+                .map(|(name, writer)| (name, Mutex::new(writer)))
+                .collect(),
+        }
+    }
+
+    /// The locks back, to be released.
+    pub fn into_writers(self) -> impl Iterator<Item = (String, ControlWriter)> {
+        self.writers
+            .into_iter()
+            .map(|(name, writer)| (name, writer.into_inner()))
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Broker { code, message, .. } => Self {
+                error: code.name(),
+                message: message
+                    .clone()
+                    .unwrap_or_else(|| code.description().to_owned()),
+            },
+            other => Self {
+                error: "no answer".to_owned(),
+                message: other.to_string(),
+            },
+        }
+    }
+}
+
+fn outcome<T>((_, result): (impl Sized, Result<T, Error>)) -> Result<(), Failure> {
+    result.map(drop).map_err(|error| Failure::from(&error))
+}
+
+#[async_trait]
+impl Effects for Brokers<'_> {
+    async fn create_topics(&self, cluster: &str, topics: &[TopicSpec]) -> Vec<Result<(), Failure>> {
+        let admin = self.clusters.client(cluster).admin();
+        let topics = topics.iter().map(new_topic).collect();
+        let results = admin.create_topics(topics, false).await;
+        results.into_iter().map(outcome).collect()
+    }
+
+    async fn create_partitions(
+        &self,
+        cluster: &str,
+        totals: &[(String, i32)],
+    ) -> Vec<Result<(), Failure>> {
+        let admin = self.clusters.client(cluster).admin();
+        let results = admin.create_partitions(totals.to_vec(), false).await;
+        results.into_iter().map(outcome).collect()
+    }
+
+    async fn alter_configs(
+        &self,
+        cluster: &str,
+        alterations: &[ConfigAlteration],
+    ) -> Vec<Result<(), Failure>> {
+        let admin = self.clusters.client(cluster).admin();
+        let changes = alterations
+            .iter()
+            .map(|wanted| alteration(&wanted.topic, &wanted.configs))
+            .collect();
+        let results = admin.incremental_alter_configs(changes, false).await;
+        results.into_iter().map(outcome).collect()
+    }
+
+    async fn topic_ids(&self, cluster: &str, topics: &[String]) -> Vec<Result<Uuid, Failure>> {
+        let admin = self.clusters.client(cluster).admin();
+        let metadata = match admin.metadata(Topics::Named(topics)).await {
+            Ok(metadata) => metadata,
+            Err(error) => return topics.iter().map(|_| Err(Failure::from(&error))).collect(),
+        };
+        let by_name: BTreeMap<&str, _> = metadata
+            .topics
+            .iter()
+            .map(|topic| (topic.name.as_str(), topic))
+            .collect();
+        topics
+            .iter()
+            .map(|name| match by_name.get(name.as_str()) {
+                Some(topic) if topic.error.is_ok() => Ok(topic.id),
+                found => {
+                    let code = found.map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |it| it.error);
+                    let error = Error::broker(code, None, "describe", format!("topic {name}"));
+                    Err(Failure::from(&error))
+                }
+            })
+            .collect()
+    }
+
+    async fn producer_ids(&self, cluster: &str, count: usize) -> Vec<Result<ProducerId, Failure>> {
+        let admin = self.clusters.client(cluster).admin();
+        futures::stream::iter(0..count)
+            .map(|_| async {
+                let identity = admin.init_producer_id(None, 0).await;
+                identity
+                    .map(|identity| ProducerId {
+                        id: identity.id,
+                        epoch: identity.epoch,
+                    })
+                    .map_err(|error| Failure::from(&error))
+            })
+            .buffered(CONCURRENT_ID_REQUESTS)
+            .collect()
+            .await
+    }
+
+    async fn commit(&self, cluster: &str, writes: Vec<Write>) -> Result<(), Failure> {
+        self
+            .writers
+            .get(cluster)
+            .expect("a destination is locked before its records are written")
+            .lock()
+            .await
+            .commit(writes)
+            .await
+            .map_err(|error| Failure::from(&error))
+    }
+}

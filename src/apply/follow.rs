@@ -1,0 +1,203 @@
+//! What a running worker does by itself on a link that was applied: mirrors for topics that match
+//! later (where `auto_create` permits it), and partitions that a source topic got.
+//!
+//! It is the plan again, made from the link's record instead of the file, so that a topic gets the
+//! same mirror whether it was there at the apply or came a day later. Configs of existing mirrors are
+//! left to the next apply.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+
+use super::brokers::Brokers;
+use super::{Outcome, Progress, execute};
+use crate::control::ControlWriter;
+use crate::control::records::{DesiredState, LinkRecord, StartSpec, TimestampsSpec};
+use crate::kafka::Client;
+use crate::observe::model::Observed;
+use crate::observe::{Clusters, Unreachable};
+use crate::plan::model::{
+    Action, Address, Entry, MirrorRecordChange, MirrorTopic, Operation, Plan,
+};
+use crate::report::words;
+use crate::topology::model::{
+    Cluster, Link, LinkState, Mirror, MirrorState, OffsetsPolicy, Span, Spanned, Start, Timestamps,
+    Topology,
+};
+
+/// What there is to do for one link.
+#[derive(Debug)]
+pub struct Follow {
+    clusters: Clusters,
+    observed: Observed,
+    plan: Plan,
+}
+
+impl Follow {
+    /// Compares the link, as it was applied, with its two clusters.
+    ///
+    /// # Errors
+    /// A cluster that can't be read.
+    pub async fn look(
+        source: &Client,
+        destination: &Client,
+        link: &LinkRecord,
+    ) -> Result<Self, Unreachable> {
+        let topology = topology_of(link, source, destination);
+        let clusters = Clusters::of([source.clone(), destination.clone()]);
+        let observed = clusters.observe(&topology).await?;
+        let mut plan = crate::plan::plan(&topology, &observed);
+        plan.entries.retain_mut(|entry| is_workers(entry, link));
+        Ok(Self {
+            clusters,
+            observed,
+            plan,
+        })
+    }
+
+    /// Whether anything has to be written.
+    pub fn has_work(&self) -> bool {
+        self.plan.has_changes()
+    }
+
+    /// Source topics that match and can't be mirrored as they are, with the causes.
+    pub fn refused(&self) -> Vec<(String, String)> {
+        self.plan
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.address {
+                Address::Mirror { source_topic, .. } => Some((source_topic, &entry.blocked)),
+                _ => None,
+            })
+            .flat_map(|(topic, blocked)| {
+                blocked
+                    .iter()
+                    .map(|blocker| (topic.clone(), words::blocker(blocker).cause))
+            })
+            .collect()
+    }
+
+    /// Does it, as the holder of the destination's lock, and gives the lock back to the caller.
+    pub async fn carry_out(
+        self,
+        writer: ControlWriter,
+        progress: &dyn Progress,
+        stop: &CancellationToken,
+    ) -> (Outcome, ControlWriter) {
+        let destination = self
+            .plan
+            .entries
+            .first()
+            .map_or_else(String::new, |entry| entry.cluster.clone());
+        let writers = BTreeMap::from([(destination, writer)]);
+        let brokers = Brokers::new(&self.clusters, writers);
+        let outcome = execute(&self.plan, &self.observed, &brokers, progress, stop).await;
+        let (_, writer) = brokers
+            .into_writers()
+            .next()
+            .expect("one writer went in, one comes out");
+        (outcome, writer)
+    }
+}
+
+/// Keeps what a worker does by itself and what it can't do.
+fn is_workers(entry: &mut Entry, link: &LinkRecord) -> bool {
+    if entry.action == Action::Blocked {
+        return true;
+    }
+    let Operation::Mirror(mirror) = &mut entry.operation else {
+        return false;
+    };
+    // The record of the link is there; what was said about its creation does not apply.
+    entry.depends_on.clear();
+    match (&mut mirror.topic, &mirror.record) {
+        (_, MirrorRecordChange::New { .. }) => link.auto_create,
+        (MirrorTopic::Alter(changes), MirrorRecordChange::Keep) => {
+            changes.configs.clear();
+            changes.partitions.is_some()
+        }
+        _ => false,
+    }
+}
+
+/// The link as a file would say it.
+fn topology_of(link: &LinkRecord, source: &Client, destination: &Client) -> Topology {
+    let clusters = [source, destination].map(|client| {
+        let name = client.cluster_name().to_owned();
+        let cluster = Cluster {
+            name: name.clone(),
+            bootstrap_servers: client.config().bootstrap_servers.clone(),
+            cluster_id: None,
+            topics: indexmap::IndexMap::new(),
+            span: Span::default(),
+        };
+        (name, cluster)
+    });
+    let link = link_of(link, source.cluster_name(), destination.cluster_name());
+    Topology {
+        path: PathBuf::new(),
+        clusters: clusters.into_iter().collect(),
+        links: [(link.name.clone(), link)].into_iter().collect(),
+    }
+}
+
+fn nowhere<T>(value: T) -> Spanned<T> {
+    Spanned {
+        value,
+        span: Span::default(),
+    }
+}
+
+fn link_of(record: &LinkRecord, source: &str, destination: &str) -> Link {
+    Link {
+        name: record.name.clone(),
+        source: source.to_owned(),
+        destination: destination.to_owned(),
+        moved: None,
+        topics: record.topics.iter().cloned().map(nowhere).collect(),
+        exclude: record.exclude.iter().cloned().map(nowhere).collect(),
+        rename: record.rename.clone(),
+        auto_create: record.auto_create,
+        start: match record.start {
+            StartSpec::Earliest => Start::Earliest,
+            StartSpec::Latest => Start::Latest,
+            StartSpec::Timestamp(ms) => Start::Timestamp(ms),
+        },
+        offsets: OffsetsPolicy::Translate,
+        timestamps: match record.timestamps {
+            TimestampsSpec::AsConsumed => Timestamps::AsConsumed,
+            TimestampsSpec::Original => Timestamps::Original,
+        },
+        replication_factor: record.replication_factor.map(nowhere),
+        state: match record.state {
+            DesiredState::Active => LinkState::Active,
+            DesiredState::Paused => LinkState::Paused,
+        },
+        mirrors: record
+            .mirrors
+            .iter()
+            .map(|(topic, settings)| {
+                let mirror = Mirror {
+                    source_topic: topic.clone(),
+                    rename_to: settings.rename_to.clone().map(nowhere),
+                    state: settings.state.map(|state| {
+                        nowhere(match state {
+                            DesiredState::Active => MirrorState::Active,
+                            DesiredState::Paused => MirrorState::Paused,
+                        })
+                    }),
+                    replication_factor: settings.replication_factor.map(nowhere),
+                    config: settings
+                        .config
+                        .iter()
+                        .map(|(key, value)| (key.clone(), nowhere(value.clone())))
+                        .collect(),
+                    span: Span::default(),
+                };
+                (topic.clone(), mirror)
+            })
+            .collect(),
+        span: Span::default(),
+    }
+}

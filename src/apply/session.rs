@@ -1,0 +1,229 @@
+//! An apply from the plan that was confirmed to the released locks.
+//!
+//! What was shown is what is done: once every destination is locked the clusters are read again, and
+//! if any entry would now be another one, nothing is written at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::brokers::Brokers;
+use super::effects::Failure;
+use super::{Outcome, Progress, execute};
+use crate::control::records::{LockRecord, RECORD_VERSION};
+use crate::control::{ControlError, ControlWriter, LockError};
+use crate::observe::model::Observed;
+use crate::observe::{Clusters, Unreachable};
+use crate::plan::model::{Address, Entry, Operation, Plan};
+use crate::topology::model::Topology;
+
+/// Why nothing was written, or only the internal topics were.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("the lock on `{cluster}` was not to be had")]
+    Lock {
+        cluster: String,
+        #[source]
+        error: LockError,
+    },
+    #[error("a cluster can't be read any more")]
+    Observe(#[from] Unreachable),
+    /// Entries that would now be others than those that were confirmed.
+    #[error("the clusters changed after the plan was made")]
+    Moved(Vec<Address>),
+    #[error("stopped before anything was written")]
+    Stopped,
+}
+
+/// How to go about it.
+#[derive(Clone, Debug)]
+pub struct ApplyOptions {
+    /// How long to wait for somebody else's apply.
+    pub lock_timeout: Duration,
+    /// Who is told to others that wait for this one.
+    pub holder: String,
+    /// Milliseconds since the epoch.
+    pub now_ms: i64,
+}
+
+/// Carries out a plan that somebody has seen.
+///
+/// # Errors
+/// Why it was not begun. What fails once it has begun stands in the [`Outcome`].
+pub async fn apply(
+    topology: &Topology,
+    clusters: &Clusters,
+    shown: &Plan,
+    options: &ApplyOptions,
+    progress: &dyn Progress,
+    stop: &CancellationToken,
+) -> Result<Outcome, ApplyError> {
+    let mut writers = BTreeMap::new();
+    let locked = lock_all(clusters, shown, options, stop, &mut writers).await;
+    let result = match locked {
+        Ok(()) => look_again(topology, clusters, shown).await,
+        Err(error) => Err(error),
+    };
+    let observed = match result {
+        Ok(observed) if !stop.is_cancelled() => observed,
+        other => {
+            release_all(writers).await;
+            return Err(other.err().unwrap_or(ApplyError::Stopped));
+        }
+    };
+    let brokers = Brokers::new(clusters, writers);
+    let outcome = execute(shown, &observed, &brokers, progress, stop).await;
+    release_all(brokers.into_writers().collect()).await;
+    Ok(outcome)
+}
+
+/// Locks every destination, in the order of cluster ids, so that two applies never wait for each other.
+async fn lock_all(
+    clusters: &Clusters,
+    shown: &Plan,
+    options: &ApplyOptions,
+    stop: &CancellationToken,
+    writers: &mut BTreeMap<String, ControlWriter>,
+) -> Result<(), ApplyError> {
+    let lock = LockRecord {
+        version: RECORD_VERSION,
+        holder: options.holder.clone(),
+        since_ms: options.now_ms,
+        command: "apply".to_owned(),
+    };
+    let mut held: BTreeSet<String> = BTreeSet::new();
+    for (cluster_id, cluster) in destinations(shown) {
+        // Two names of one cluster share its lock; the plan has seen to it that they don't collide.
+        if !held.insert(cluster_id) {
+            continue;
+        }
+        let client = clusters.client(&cluster);
+        // Creates the internal topics where they are missing.
+        let acquiring = ControlWriter::acquire(client, lock.clone(), options.lock_timeout);
+        let writer = tokio::select! {
+            writer = acquiring => writer,
+            () = stop.cancelled() => return Err(ApplyError::Stopped),
+        };
+        let writer = writer.map_err(|error| ApplyError::Lock {
+            cluster: cluster.clone(),
+            error,
+        })?;
+        writers.insert(cluster, writer);
+    }
+    Ok(())
+}
+
+/// Clusters whose control records the plan changes: id and name.
+fn destinations(shown: &Plan) -> BTreeSet<(String, String)> {
+    let names: BTreeSet<&str> = shown
+        .entries
+        .iter()
+        .filter(|entry| {
+            matches!(
+                entry.operation,
+                Operation::ControlTopics | Operation::Link(_) | Operation::Mirror(_)
+            )
+        })
+        .map(|entry| entry.cluster.as_str())
+        .collect();
+    shown
+        .clusters
+        .iter()
+        .filter(|cluster| names.contains(cluster.name.as_str()))
+        .map(|cluster| (cluster.cluster_id.clone(), cluster.name.clone()))
+        .collect()
+}
+
+async fn look_again(
+    topology: &Topology,
+    clusters: &Clusters,
+    shown: &Plan,
+) -> Result<Observed, ApplyError> {
+    let observed = clusters.observe(topology).await?;
+    let moved = moved(shown, &crate::plan::plan(topology, &observed));
+    if moved.is_empty() {
+        Ok(observed)
+    } else {
+        Err(ApplyError::Moved(moved))
+    }
+}
+
+/// Entries that are not what they were. The internal topics were made in between, by this apply.
+fn moved(shown: &Plan, now: &Plan) -> Vec<Address> {
+    let by_address = |plan: &Plan| -> BTreeMap<Address, Entry> {
+        plan.entries
+            .iter()
+            .filter(|entry| !matches!(entry.address, Address::Control(_)))
+            .map(|entry| (entry.address.clone(), entry.clone()))
+            .collect()
+    };
+    let (before, after) = (by_address(shown), by_address(now));
+    let addresses: BTreeSet<&Address> = before.keys().chain(after.keys()).collect();
+    addresses
+        .into_iter()
+        .filter(|address| {
+            let same = match (before.get(*address), after.get(*address)) {
+                (Some(before), Some(after)) => {
+                    before.action == after.action
+                        && before.changes == after.changes
+                        && before.operation == after.operation
+                }
+                _ => false,
+            };
+            !same
+        })
+        .cloned()
+        .collect()
+}
+
+async fn release_all(writers: BTreeMap<String, ControlWriter>) {
+    for (cluster, writer) in writers {
+        if let Err(error) = writer.release().await {
+            // The next holder takes it over once it is stale; the records themselves are written.
+            tracing::warn!(%cluster, %error, "the lock could not be given back");
+        }
+    }
+}
+
+impl From<&ControlError> for Failure {
+    fn from(error: &ControlError) -> Self {
+        Self {
+            error: "control records".to_owned(),
+            message: error.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::model::Model;
+    use crate::plan::plan;
+
+    #[test]
+    fn only_what_would_be_done_otherwise_counts_as_moved() {
+        let text = "kmirror = 1\n[clusters.east]\nbootstrap_servers = \"a:1\"\n[clusters.west]\nbootstrap_servers = \"b:1\"\n\
+                    [links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"*\"]\n";
+        let topology = crate::topology::parse(std::path::Path::new("t.toml"), text)
+            .expect("valid")
+            .topology;
+        let model = Model::new(&["east", "west"]);
+        model.add_topic("east", "orders", 1, 1, &[]);
+        let shown = plan(&topology, &model.observed());
+        model.ensure_control("west");
+        assert_eq!(moved(&shown, &plan(&topology, &model.observed())), []);
+        model.add_topic("west", "elsewhere", 1, 1, &[]);
+        assert_eq!(moved(&shown, &plan(&topology, &model.observed())), []);
+        model.with_topic("east", "orders", |topic| topic.partitions = 2);
+        model.add_topic("east", "audit", 1, 1, &[]);
+        let mirror = |topic: &str| Address::Mirror {
+            link: "copy".to_owned(),
+            source_topic: topic.to_owned(),
+        };
+        assert_eq!(
+            moved(&shown, &plan(&topology, &model.observed())),
+            [mirror("audit"), mirror("orders")]
+        );
+    }
+}

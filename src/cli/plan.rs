@@ -1,0 +1,103 @@
+//! `kmirror plan`: what an apply would change.
+
+use std::path::PathBuf;
+
+use super::{CliError, ErrorKind, ExitCode, Style, Ui};
+use crate::observe::{Clusters, Unreachable, rehearse};
+use crate::plan::model::Plan;
+use crate::report::text::{Emphasis, TextOptions};
+use crate::report::{json, text};
+use crate::topology::Topology;
+
+/// Show what would change on the live clusters
+///
+/// Reads the clusters and changes nothing: writes are tried with `validate_only`, so that what a
+/// broker would refuse is known now. Exits with 3 if something is blocked.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Topology file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Form of the plan on stdout
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    /// Exit with 2 if there are changes (0: none, 1: error, 3: something is blocked)
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One document for programs
+    Json,
+}
+
+/// Plans and prints the plan.
+///
+/// # Errors
+/// Mistakes in the file, or clusters that can't be read.
+pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
+    let topology = ui.load_topology(&args.file)?;
+    let clusters = Clusters::connect(&topology).await?;
+    let plan = make(&topology, &clusters).await?;
+    match args.format {
+        Format::Text => {
+            let paint = |emphasis, text: &str| ui.paint_out(style(emphasis), text);
+            let options = TextOptions {
+                width: ui.width_out(),
+                paint: &paint,
+                now_ms: now_ms(),
+            };
+            ui.document(&text::plan(&plan, options))?;
+        }
+        Format::Json => ui.document(&json::plan(&plan))?,
+    }
+    Ok(if plan.is_blocked() {
+        ExitCode::Blocked
+    } else if args.detailed_exitcode && plan.has_changes() {
+        ExitCode::Changes
+    } else {
+        ExitCode::Ok
+    })
+}
+
+/// The plan as it stands, rehearsed.
+pub(super) async fn make(topology: &Topology, clusters: &Clusters) -> Result<Plan, CliError> {
+    let observed = clusters.observe(topology).await?;
+    let mut plan = crate::plan::plan(topology, &observed);
+    rehearse(&mut plan, clusters).await;
+    Ok(plan)
+}
+
+pub(super) fn style(emphasis: Emphasis) -> Style {
+    match emphasis {
+        Emphasis::Strong => Style::Bold,
+        Emphasis::Dim => Style::Dim,
+        Emphasis::Create => Style::Green,
+        Emphasis::Change => Style::Yellow,
+        Emphasis::Blocked => Style::Red,
+    }
+}
+
+pub(super) fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+impl From<Unreachable> for CliError {
+    fn from(Unreachable(clusters): Unreachable) -> Self {
+        let count = clusters.len();
+        let message = match clusters.as_slice() {
+            [(name, _)] => format!("cluster `{name}` can't be read"),
+            _ => format!("{count} clusters can't be read"),
+        };
+        let mut error = Self::new(ErrorKind::Unreachable, message);
+        for (name, cause) in clusters {
+            error = error.with_detail(crate::report::clean(&format!("{name}: {cause}")));
+        }
+        error.with_hint("check bootstrap_servers, and that the brokers are up and reachable from here")
+    }
+}

@@ -1,0 +1,303 @@
+//! Connections to the clusters of a file, and reading them.
+//!
+//! Reading takes two steps: names, brokers and control records of all clusters at the same time;
+//! then, for the topics that the plan will ask about ([`crate::plan::interest`]), configs and log
+//! ends. The number of requests follows the number of clusters and brokers, not that of topics.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+
+use super::model::{
+    ConfigSource, ConfigValue, Configs, Contents, Control, Described, InheritedValue, Observed,
+    ObservedCluster, ObservedTopic,
+};
+use crate::control;
+use crate::control::records::LINKS_TOPIC;
+use crate::kafka::admin::{self, ConfigEntry, ConfigResource, OffsetSpec};
+use crate::kafka::fetch::Isolation;
+use crate::kafka::metadata::{ClusterMetadata, TopicMetadata};
+use crate::kafka::{Client, ClientConfig, Error, Topics};
+use crate::plan::{Interest, interest};
+use crate::topology::model::Topology;
+
+/// What topics inherit from their broker, as far as a mirror depends on it: topic key, broker key.
+const INHERITED: [(&str, &str); 4] = [
+    ("compression.type", "compression.type"),
+    ("max.message.bytes", "message.max.bytes"),
+    ("message.timestamp.type", "log.message.timestamp.type"),
+    ("min.insync.replicas", "min.insync.replicas"),
+];
+
+/// Clusters that could not be read, all of them at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(|(name, error)| format!("{name}: {error}")).collect::<Vec<_>>().join("\n"))]
+pub struct Unreachable(pub Vec<(String, UnreadableCluster)>);
+
+/// Why a cluster could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableCluster {
+    #[error(transparent)]
+    Kafka(#[from] Error),
+    #[error(transparent)]
+    Control(#[from] control::ControlError),
+}
+
+/// Connections to the clusters of a file, by their names in it.
+#[derive(Clone, Debug)]
+pub struct Clusters {
+    clients: BTreeMap<String, Client>,
+}
+
+impl Clusters {
+    /// Connects to all clusters at the same time.
+    ///
+    /// # Errors
+    /// Every cluster that can't be reached, with the addresses that were tried.
+    pub async fn connect(topology: &Topology) -> Result<Self, Unreachable> {
+        let connecting = topology.clusters.values().map(|cluster| async move {
+            let config = ClientConfig::new(&cluster.name, cluster.bootstrap_servers.clone());
+            (cluster.name.clone(), Client::connect(config).await)
+        });
+        let clients = all(join_all(connecting).await)?;
+        Ok(Self { clients })
+    }
+
+    /// Connections that somebody else has made.
+    pub fn of(clients: impl IntoIterator<Item = Client>) -> Self {
+        let clients = clients
+            .into_iter()
+            .map(|client| (client.cluster_name().to_owned(), client))
+            .collect();
+        Self { clients }
+    }
+
+    /// The connection to a cluster of the file.
+    pub fn client(&self, cluster: &str) -> &Client {
+        self.clients
+            .get(cluster)
+            .expect("every cluster of the file is connected")
+    }
+
+    /// Reads what the plan needs to know.
+    ///
+    /// # Errors
+    /// Every cluster that can't be read.
+    pub async fn observe(&self, topology: &Topology) -> Result<Observed, Unreachable> {
+        let reading = self
+            .clients
+            .iter()
+            .map(|(name, client)| async move { (name.clone(), read_cluster(client).await) });
+        let mut observed = Observed {
+            clusters: all(join_all(reading).await)?,
+        };
+        let wanted = interest(topology, &observed);
+        let describing = observed.clusters.iter_mut().map(|(name, cluster)| {
+            let client = self.client(name);
+            let interest = wanted.get(name).cloned().unwrap_or_default();
+            async move {
+                describe_configs(client, cluster, &interest).await;
+                describe_contents(client, cluster, &interest).await;
+            }
+        });
+        join_all(describing).await;
+        Ok(observed)
+    }
+}
+
+/// All results, or all errors.
+fn all<T, E: Into<UnreadableCluster>>(
+    results: Vec<(String, Result<T, E>)>,
+) -> Result<BTreeMap<String, T>, Unreachable> {
+    let mut good = BTreeMap::new();
+    let mut bad = Vec::new();
+    for (name, result) in results {
+        match result {
+            Ok(value) => {
+                good.insert(name, value);
+            }
+            Err(error) => bad.push((name, error.into())),
+        }
+    }
+    if bad.is_empty() {
+        Ok(good)
+    } else {
+        Err(Unreachable(bad))
+    }
+}
+
+async fn read_cluster(client: &Client) -> Result<ObservedCluster, UnreadableCluster> {
+    let metadata = client.admin().metadata(Topics::All).await?;
+    let control = if metadata.topic(LINKS_TOPIC).is_some() {
+        control::read(client).await?.map(|state| Control {
+            links: state.links.into_values().collect(),
+            mirrors: state.mirrors.into_values().collect(),
+            lock: state.lock,
+        })
+    } else {
+        None
+    };
+    let defaults = broker_configs(client, &metadata).await;
+    let number = |key: &str| defaults.iter().find(|entry| entry.name == key)?.value.clone();
+    Ok(ObservedCluster {
+        cluster_id: metadata.cluster_id.clone(),
+        live_brokers: metadata.brokers.iter().map(|broker| broker.id).collect(),
+        default_partitions: number("num.partitions").and_then(|text| text.parse().ok()),
+        default_replication_factor: number("default.replication.factor")
+            .and_then(|text| text.parse().ok()),
+        topic_defaults: topic_defaults(&defaults),
+        topics: metadata
+            .topics
+            .iter()
+            .map(|topic| (topic.name.clone(), topic_seen(topic)))
+            .collect(),
+        control,
+    })
+}
+
+fn topic_seen(topic: &TopicMetadata) -> ObservedTopic {
+    let replicas = topic.partitions.iter().map(|it| it.replicas.len()).min();
+    ObservedTopic {
+        id: topic.id,
+        internal: topic.internal,
+        partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+        replication_factor: i16::try_from(replicas.unwrap_or(0)).unwrap_or(i16::MAX),
+        configs: Described::NotAsked,
+        contents: Described::NotAsked,
+    }
+}
+
+/// One broker's configs stand for all; without the right to read them, nothing is taken for granted.
+async fn broker_configs(client: &Client, metadata: &ClusterMetadata) -> Vec<ConfigEntry> {
+    let Some(broker) = metadata.brokers.first() else {
+        return Vec::new();
+    };
+    let asked = vec![ConfigResource::Broker(broker.id)];
+    let answers = client.admin().describe_configs(asked).await;
+    match answers.into_iter().next() {
+        Some((_, Ok(entries))) => entries,
+        Some((_, Err(error))) => {
+            tracing::debug!(cluster = client.cluster_name(), %error, "broker configs are not known");
+            Vec::new()
+        }
+        None => Vec::new(),
+    }
+}
+
+fn topic_defaults(broker: &[ConfigEntry]) -> Configs {
+    INHERITED
+        .iter()
+        .filter_map(|(topic_key, broker_key)| {
+            let entry = broker.iter().find(|entry| entry.name == *broker_key)?;
+            let mut value = config_value(entry);
+            value.read_only = false;
+            value.inherited = None;
+            Some(((*topic_key).to_owned(), value))
+        })
+        .collect()
+}
+
+async fn describe_configs(client: &Client, cluster: &mut ObservedCluster, interest: &Interest) {
+    let resources: Vec<_> = interest
+        .configs
+        .iter()
+        .map(|topic| ConfigResource::Topic(topic.clone()))
+        .collect();
+    if resources.is_empty() {
+        return;
+    }
+    for (resource, result) in client.admin().describe_configs(resources).await {
+        let ConfigResource::Topic(name) = resource else {
+            continue;
+        };
+        let Some(topic) = cluster.topics.get_mut(&name) else {
+            continue;
+        };
+        topic.configs = match result {
+            Ok(entries) => Described::Known(
+                entries
+                    .iter()
+                    .map(|entry| (entry.name.clone(), config_value(entry)))
+                    .collect(),
+            ),
+            Err(error) => Described::Refused(error.to_string()),
+        };
+    }
+}
+
+async fn describe_contents(client: &Client, cluster: &mut ObservedCluster, interest: &Interest) {
+    let partitions: Vec<(&str, i32)> = interest
+        .contents
+        .iter()
+        .filter_map(|name| Some((name.as_str(), cluster.topics.get(name)?.partitions)))
+        .flat_map(|(name, count)| (0..count).map(move |partition| (name, partition)))
+        .collect();
+    if partitions.is_empty() {
+        return;
+    }
+    let at = |spec: OffsetSpec| {
+        let wanted = partitions
+            .iter()
+            .map(|(topic, partition)| ((*topic).to_owned(), *partition, spec))
+            .collect();
+        let admin = client.admin();
+        async move { admin.list_offsets(wanted, Isolation::ReadUncommitted).await }
+    };
+    let (starts, ends) =
+        futures::future::join(at(OffsetSpec::Earliest), at(OffsetSpec::Latest)).await;
+    let mut contents: BTreeMap<String, Described<Contents>> = BTreeMap::new();
+    for (((topic, _), start), (_, end)) in starts.into_iter().zip(ends) {
+        let so_far = contents
+            .entry(topic)
+            .or_insert(Described::Known(Contents::default()));
+        match (start, end) {
+            (Ok(start), Ok(end)) => {
+                if let Described::Known(sum) = so_far {
+                    let count = |offset: i64| u64::try_from(offset).unwrap_or(0);
+                    sum.offsets += count(end.offset - start.offset);
+                    sum.written += count(end.offset);
+                }
+            }
+            (Err(error), _) | (_, Err(error)) => *so_far = Described::Refused(error.to_string()),
+        }
+    }
+    for (name, contents) in contents {
+        if let Some(topic) = cluster.topics.get_mut(&name) {
+            topic.contents = contents;
+        }
+    }
+}
+
+fn config_value(entry: &ConfigEntry) -> ConfigValue {
+    // The first synonym is the value in force; the next is what a reset would bring back.
+    let inherited = entry
+        .synonyms
+        .iter()
+        .find(|synonym| synonym.source != admin::ConfigSource::Topic)
+        .filter(|_| entry.source == admin::ConfigSource::Topic)
+        .map(|synonym| InheritedValue {
+            value: synonym.value.clone(),
+            source: source(synonym.source),
+        });
+    ConfigValue {
+        value: entry.value.clone(),
+        source: source(entry.source),
+        read_only: entry.read_only,
+        sensitive: entry.sensitive,
+        inherited,
+    }
+}
+
+fn source(source: admin::ConfigSource) -> ConfigSource {
+    match source {
+        admin::ConfigSource::Topic => ConfigSource::Topic,
+        admin::ConfigSource::DynamicBroker => ConfigSource::DynamicBroker,
+        admin::ConfigSource::DynamicDefaultBroker => ConfigSource::DynamicDefaultBroker,
+        admin::ConfigSource::StaticBroker => ConfigSource::StaticBroker,
+        admin::ConfigSource::Default => ConfigSource::Default,
+        admin::ConfigSource::DynamicBrokerLogger
+        | admin::ConfigSource::ClientMetrics
+        | admin::ConfigSource::Group
+        | admin::ConfigSource::Unknown => ConfigSource::Other,
+    }
+}
