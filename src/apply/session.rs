@@ -21,7 +21,7 @@ use crate::topology::model::Topology;
 /// Why nothing was written, or only the internal topics were.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    #[error("the lock on `{cluster}` was not to be had")]
+    #[error("`{cluster}` could not be locked")]
     Lock {
         cluster: String,
         #[source]

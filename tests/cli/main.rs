@@ -2,7 +2,10 @@
 //!
 //! What is shown is recorded in `snapshots/`; `INSTA_UPDATE=always` records it anew.
 
+mod apply;
 mod general;
+mod plan;
+mod sandboxes;
 #[path = "../support/cli.rs"]
 mod support;
 mod validate;

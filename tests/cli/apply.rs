@@ -1,0 +1,257 @@
+//! `kmirror apply` against embedded clusters.
+
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::ApiKey;
+use kmirror::apply::{Event, Follow, Progress};
+use kmirror::control::{self, ControlState, ControlWriter};
+use kmirror::control::records::{LockRecord, RECORD_VERSION};
+use kmirror::kafka::Topics;
+use kmirror::kafka::admin::{ConfigChange, ConfigResource};
+use rdkafka::ClientConfig as RdConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tokio_util::sync::CancellationToken;
+
+use crate::assert_shown;
+use crate::sandboxes::TwoClusters;
+
+const TUTORIAL: &str = r#"
+[clusters.east.topics.test-topic]
+partitions = 1
+replication_factor = 1
+config = { "segment.bytes" = "10485760" }
+
+[links.copy]
+source = "east"
+destination = "west"
+topics = ["test-topic"]
+rename = "${topic}.replica"
+replication_factor = 1
+"#;
+
+const ALL: &str = "[links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"*\"]\n";
+
+/// Requests that change something.
+const WRITES: [ApiKey; 8] = [
+    ApiKey::CreateTopics,
+    ApiKey::CreatePartitions,
+    ApiKey::DeleteTopics,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterConfigs,
+    ApiKey::InitProducerId,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::Produce,
+];
+
+fn control_of(clusters: &TwoClusters) -> ControlState {
+    let west = clusters.client(&clusters.west);
+    clusters
+        .block_on(control::read(&west))
+        .expect("readable")
+        .expect("applied")
+}
+
+fn lock(holder: &str) -> LockRecord {
+    LockRecord {
+        version: RECORD_VERSION,
+        holder: holder.to_owned(),
+        since_ms: jiff::Timestamp::now().as_millisecond() - 90_000,
+        command: "apply".to_owned(),
+    }
+}
+
+#[test]
+fn the_tutorial_in_one_apply_and_nothing_to_do_in_the_second() {
+    let clusters = TwoClusters::start(1, TUTORIAL);
+    let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_shown("cli_apply_tutorial", &ran);
+    assert_eq!(clusters.east.topics(), ["test-topic"]);
+    let state = control_of(&clusters);
+    assert_eq!((state.links.len(), state.mirrors.len()), (1, 1));
+    assert!(state.lock.is_none());
+
+    // A write would now fail, so an apply that sends one could not end well.
+    for faults in clusters.faults() {
+        for api in WRITES {
+            faults.fail(api, None, ResponseError::PolicyViolation, u32::MAX);
+        }
+    }
+    let ran = clusters.run(&["apply", "mirror.toml"]);
+    assert_shown("cli_apply_second", &ran);
+    assert_eq!(ran.code, Some(0));
+}
+
+#[test]
+fn without_a_terminal_nobody_can_confirm() {
+    let clusters = TwoClusters::start(1, TUTORIAL);
+    let ran = clusters
+        .scenario
+        .run_with_input(&["apply", "mirror.toml"], "yes\n");
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.stderr.contains("--yes"), "{ran}");
+    assert_eq!(clusters.east.topics(), [""; 0]);
+    assert_eq!(clusters.west.topics(), [""; 0]);
+}
+
+#[test]
+fn what_is_blocked_blocks_the_whole_apply() {
+    let clusters = TwoClusters::start(1, ALL);
+    clusters.create(&clusters.east, "orders", 1, &[]);
+    clusters.create(&clusters.east, "audit", 1, &[]);
+    clusters.create(&clusters.west, "orders", 1, &[]);
+    fill(&clusters, "orders", 3);
+    let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(
+        ran.stderr
+            .contains("west/orders holds 3 records that this link did not write."),
+        "{ran}"
+    );
+    assert!(ran.stderr.contains("nothing was done: 1 blocked"), "{ran}");
+    assert_eq!(clusters.west.topics(), ["orders"]);
+}
+
+fn fill(clusters: &TwoClusters, topic: &str, records: usize) {
+    let producer: BaseProducer = RdConfig::new()
+        .set("bootstrap.servers", clusters.west.bootstrap_servers())
+        .create()
+        .expect("a producer");
+    for _ in 0..records {
+        producer
+            .send(BaseRecord::<str, str>::to(topic).payload("x"))
+            .expect("queued");
+    }
+    producer
+        .flush(Duration::from_secs(10))
+        .expect("the sandbox answers");
+}
+
+#[test]
+fn drift_and_growth_are_mended() {
+    let clusters = TwoClusters::start(1, ALL);
+    clusters.create(&clusters.east, "orders", 1, &[("retention.ms", "604800000")]);
+    let first = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_eq!(first.code, Some(0), "{first}");
+    let change = |name: &str, value: &str| ConfigChange {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+    };
+    let west = clusters.client(&clusters.west).admin();
+    let drift = vec![
+        change("retention.ms", "1000"),
+        change("compression.type", "zstd"),
+        change("segment.bytes", "2000000"),
+    ];
+    let orders = ConfigResource::Topic("orders".to_owned());
+    for (_, result) in
+        clusters.block_on(west.incremental_alter_configs(vec![(orders, drift)], false))
+    {
+        result.expect("altered");
+    }
+    let east = clusters.client(&clusters.east).admin();
+    for (_, result) in
+        clusters.block_on(east.create_partitions(vec![("orders".to_owned(), 4)], false))
+    {
+        result.expect("grown");
+    }
+    let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_shown("cli_apply_drift", &ran);
+    let names = ["orders".to_owned()];
+    let metadata = clusters
+        .block_on(west.metadata(Topics::Named(&names)))
+        .expect("metadata");
+    assert_eq!(metadata.topics[0].partitions.len(), 4);
+    let quiet = clusters.run(&["plan", "--detailed-exitcode", "mirror.toml"]);
+    assert_eq!(quiet.code, Some(0), "{quiet}");
+}
+
+#[test]
+fn another_apply_is_named_with_its_age_and_waited_for_if_asked() {
+    let clusters = TwoClusters::start(1, TUTORIAL);
+    let west = clusters.client(&clusters.west);
+    let writer = clusters
+        .block_on(ControlWriter::acquire(
+            &west,
+            lock("ann@build-7 (4711)"),
+            Duration::ZERO,
+        ))
+        .expect("nobody else is there");
+    let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    for words in ["nothing was done", "ann@build-7 (4711)", "1min 30s", "--lock-timeout"] {
+        assert!(ran.stderr.contains(words), "{words}: {ran}");
+    }
+    let ran = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            clusters.run(&["apply", "--yes", "--lock-timeout", "30s", "mirror.toml"])
+        });
+        std::thread::sleep(Duration::from_secs(1));
+        clusters.block_on(writer.release()).expect("released");
+        waiting.join().expect("no panic")
+    });
+    assert_eq!(ran.code, Some(0), "{ran}");
+}
+
+#[test]
+fn what_fails_is_told_at_the_end_and_done_by_the_next_apply() {
+    let clusters = TwoClusters::start(1, ALL);
+    clusters.create(&clusters.east, "orders", 1, &[]);
+    clusters.create(&clusters.east, "audit", 1, &[]);
+    clusters.create(&clusters.west, "_made-first", 1, &[]);
+    // The first attempt is the rehearsal, which passes by the faults only once they are used up.
+    let first = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_eq!(first.code, Some(0), "{first}");
+    clusters.create(&clusters.east, "late", 1, &[]);
+    clusters
+        .west
+        .faults()
+        .fail(ApiKey::InitProducerId, None, ResponseError::ClusterAuthorizationFailed, 1);
+    let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    // Taking the lock needs the same right.
+    assert_eq!(ran.code, Some(1), "{ran}");
+    let again = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_eq!(again.code, Some(0), "{again}");
+    assert_eq!(control_of(&clusters).mirrors.len(), 3);
+}
+
+struct Quiet;
+
+impl Progress for Quiet {
+    fn event(&self, _: Event<'_>) {}
+}
+
+#[test]
+fn a_worker_makes_the_mirror_that_an_apply_would_make() {
+    let clusters = TwoClusters::start(1, ALL);
+    clusters.create(&clusters.east, "orders", 1, &[("cleanup.policy", "compact")]);
+    assert_eq!(
+        clusters.run(&["apply", "--yes", "mirror.toml"]).code,
+        Some(0)
+    );
+    let (east, west) = (clusters.client(&clusters.east), clusters.client(&clusters.west));
+    let link = control_of(&clusters).links[0].clone();
+    let look = || {
+        clusters
+            .block_on(Follow::look(&east, &west, &link))
+            .expect("readable")
+    };
+    assert!(!look().has_work());
+    clusters.create(&clusters.east, "late", 3, &[("retention.ms", "5000")]);
+    let follow = look();
+    assert!(follow.has_work());
+    let outcome = clusters.block_on(async {
+        let writer = ControlWriter::acquire(&west, lock("worker"), Duration::ZERO)
+            .await
+            .expect("nobody else is there");
+        let (outcome, writer) = follow
+            .carry_out(writer, &Quiet, &CancellationToken::new())
+            .await;
+        writer.release().await.expect("released");
+        outcome
+    });
+    assert!(outcome.is_complete(), "{outcome:?}");
+    assert!(!look().has_work());
+    let quiet = clusters.run(&["plan", "--detailed-exitcode", "mirror.toml"]);
+    assert_eq!(quiet.code, Some(0), "{quiet}");
+}
