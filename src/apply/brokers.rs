@@ -138,8 +138,7 @@ impl Effects for Brokers<'_> {
     }
 
     async fn commit(&self, cluster: &str, writes: Vec<Write>) -> Result<(), Failure> {
-        self
-            .writers
+        self.writers
             .get(cluster)
             .expect("a destination is locked before its records are written")
             .lock()

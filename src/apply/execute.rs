@@ -462,10 +462,7 @@ fn new_mirror(
     else {
         return Vec::new();
     };
-    let mut writes: Vec<_> = replaces
-        .iter()
-        .map(|id| Write::DropMirror(*id))
-        .collect();
+    let mut writes: Vec<_> = replaces.iter().map(|id| Write::DropMirror(*id)).collect();
     writes.push(Write::Mirror(MirrorRecord {
         version: RECORD_VERSION,
         id: IncarnationId {

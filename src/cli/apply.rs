@@ -230,7 +230,8 @@ impl Progress for Watch<'_> {
                 let address = clean(&address.to_string());
                 let label = self.ui.paint_err(Style::Yellow, "skipped");
                 let because = clean(&because.to_string());
-                let line = format!("{address}: {label}: {because} comes before it and is not there");
+                let line =
+                    format!("{address}: {label}: {because} comes before it and is not there");
                 self.step(&address, &line, true);
             }
         }
@@ -257,7 +258,10 @@ fn conclude(outcome: &Outcome, stopped: bool, ui: &Ui) -> Result<ExitCode, CliEr
         }
         return Err(error.with_hint("apply again to go on with what is left"));
     }
-    let mut error = CliError::new(ErrorKind::Refused, format!("not everything was applied: {counts}"));
+    let mut error = CliError::new(
+        ErrorKind::Refused,
+        format!("not everything was applied: {counts}"),
+    );
     for (address, failure) in &outcome.failed {
         error = error.with_detail(clean(&format!("{address}: {failure}")));
     }

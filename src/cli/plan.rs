@@ -98,6 +98,8 @@ impl From<Unreachable> for CliError {
         for (name, cause) in clusters {
             error = error.with_detail(crate::report::clean(&format!("{name}: {cause}")));
         }
-        error.with_hint("check bootstrap_servers, and that the brokers are up and reachable from here")
+        error.with_hint(
+            "check bootstrap_servers, and that the brokers are up and reachable from here",
+        )
     }
 }

@@ -138,7 +138,13 @@ async fn read_cluster(client: &Client) -> Result<ObservedCluster, UnreadableClus
         None
     };
     let defaults = broker_configs(client, &metadata).await;
-    let number = |key: &str| defaults.iter().find(|entry| entry.name == key)?.value.clone();
+    let number = |key: &str| {
+        defaults
+            .iter()
+            .find(|entry| entry.name == key)?
+            .value
+            .clone()
+    };
     Ok(ObservedCluster {
         cluster_id: metadata.cluster_id.clone(),
         live_brokers: metadata.brokers.iter().map(|broker| broker.id).collect(),

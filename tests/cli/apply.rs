@@ -5,8 +5,8 @@ use std::time::Duration;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use kmirror::apply::{Event, Follow, Progress};
-use kmirror::control::{self, ControlState, ControlWriter};
 use kmirror::control::records::{LockRecord, RECORD_VERSION};
+use kmirror::control::{self, ControlState, ControlWriter};
 use kmirror::kafka::Topics;
 use kmirror::kafka::admin::{ConfigChange, ConfigResource};
 use rdkafka::ClientConfig as RdConfig;
@@ -130,7 +130,12 @@ fn fill(clusters: &TwoClusters, topic: &str, records: usize) {
 #[test]
 fn drift_and_growth_are_mended() {
     let clusters = TwoClusters::start(1, ALL);
-    clusters.create(&clusters.east, "orders", 1, &[("retention.ms", "604800000")]);
+    clusters.create(
+        &clusters.east,
+        "orders",
+        1,
+        &[("retention.ms", "604800000")],
+    );
     let first = clusters.run(&["apply", "--yes", "mirror.toml"]);
     assert_eq!(first.code, Some(0), "{first}");
     let change = |name: &str, value: &str| ConfigChange {
@@ -179,13 +184,17 @@ fn another_apply_is_named_with_its_age_and_waited_for_if_asked() {
         .expect("nobody else is there");
     let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
     assert_eq!(ran.code, Some(1), "{ran}");
-    for words in ["nothing was done", "ann@build-7 (4711)", "1min 30s", "--lock-timeout"] {
+    for words in [
+        "nothing was done",
+        "ann@build-7 (4711)",
+        "1min 30s",
+        "--lock-timeout",
+    ] {
         assert!(ran.stderr.contains(words), "{words}: {ran}");
     }
     let ran = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            clusters.run(&["apply", "--yes", "--lock-timeout", "30s", "mirror.toml"])
-        });
+        let waiting = scope
+            .spawn(|| clusters.run(&["apply", "--yes", "--lock-timeout", "30s", "mirror.toml"]));
         std::thread::sleep(Duration::from_secs(1));
         clusters.block_on(writer.release()).expect("released");
         waiting.join().expect("no panic")
@@ -203,10 +212,12 @@ fn what_fails_is_told_at_the_end_and_done_by_the_next_apply() {
     let first = clusters.run(&["apply", "--yes", "mirror.toml"]);
     assert_eq!(first.code, Some(0), "{first}");
     clusters.create(&clusters.east, "late", 1, &[]);
-    clusters
-        .west
-        .faults()
-        .fail(ApiKey::InitProducerId, None, ResponseError::ClusterAuthorizationFailed, 1);
+    clusters.west.faults().fail(
+        ApiKey::InitProducerId,
+        None,
+        ResponseError::ClusterAuthorizationFailed,
+        1,
+    );
     let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
     // Taking the lock needs the same right.
     assert_eq!(ran.code, Some(1), "{ran}");
@@ -224,12 +235,20 @@ impl Progress for Quiet {
 #[test]
 fn a_worker_makes_the_mirror_that_an_apply_would_make() {
     let clusters = TwoClusters::start(1, ALL);
-    clusters.create(&clusters.east, "orders", 1, &[("cleanup.policy", "compact")]);
+    clusters.create(
+        &clusters.east,
+        "orders",
+        1,
+        &[("cleanup.policy", "compact")],
+    );
     assert_eq!(
         clusters.run(&["apply", "--yes", "mirror.toml"]).code,
         Some(0)
     );
-    let (east, west) = (clusters.client(&clusters.east), clusters.client(&clusters.west));
+    let (east, west) = (
+        clusters.client(&clusters.east),
+        clusters.client(&clusters.west),
+    );
     let link = control_of(&clusters).links[0].clone();
     let look = || {
         clusters
