@@ -26,6 +26,13 @@ pub fn tests() -> Vec<Test> {
             body: zookeeper,
         },
         Test {
+            name: "kit::tools",
+            tier: Tier::Long,
+            brokers: 1,
+            seconds: 20,
+            body: tools,
+        },
+        Test {
             name: "kit::reference_data_set",
             tier: Tier::Readme,
             brokers: 1,
@@ -63,6 +70,37 @@ fn zookeeper(lab: &Lab) -> Result<()> {
     cluster.start(0)?;
     tools.kcat(&["-P", "-t", "t", "-p", "0"], Some(b"two\n"))?;
     ensure!(tools.console_consumer("t", 2)? == "one\ntwo\n");
+    Ok(())
+}
+
+fn tools(lab: &Lab) -> Result<()> {
+    let cluster = Spec::new("tools", Version::V3_9).start(lab)?;
+    let tools = cluster.tools();
+    tools.create_topic("t", 1, &["segment.bytes=1000000"])?;
+    tools.console_producer("t", "one\ntwo\nthree\n")?;
+    tools.delete_records("t", 0, 2, lab.dir())?;
+    ensure!(tools.get_offsets("t", -2)? == "t:0:2\n");
+    ensure!(tools.get_offsets("t", -1)? == "t:0:3\n");
+    let read = tools.kcat(
+        &[
+            "-e",
+            "-q",
+            "-X",
+            "auto.offset.reset=earliest",
+            "-G",
+            "readers",
+            "t",
+        ],
+        None,
+    )?;
+    ensure!(
+        read == "three
+",
+        "{read}"
+    );
+    ensure!(tools.groups(&["--list"])?.contains("readers"));
+    let segment = cluster.data_dir(0).join("t-0/00000000000000000000.log");
+    ensure!(tools.dump_log(&segment)?.contains("lastOffset: 2"));
     Ok(())
 }
 

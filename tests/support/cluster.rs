@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use base64::Engine as _;
 use rand::RngCore;
 
@@ -150,20 +150,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn name(&self) -> &str {
-        &self.spec.name
-    }
-
     pub fn bootstrap(&self) -> String {
         self.ports
             .iter()
             .map(Port::address)
             .collect::<Vec<_>>()
             .join(",")
-    }
-
-    pub fn version(&self) -> Version {
-        self.spec.version
     }
 
     /// Kafka's own command line tools, of this cluster's version, aimed at it.
@@ -178,10 +170,6 @@ impl Cluster {
     /// The folder that holds a node's partitions.
     pub fn data_dir(&self, node: usize) -> PathBuf {
         self.dir.join(format!("node{}", node + 1)).join("data")
-    }
-
-    pub fn broker(&mut self, node: usize) -> Result<&mut Process> {
-        self.nodes[node].as_mut().context("the node is not running")
     }
 
     /// SIGKILL for one node.

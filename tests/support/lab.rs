@@ -48,10 +48,6 @@ impl Lab {
         .story())
     }
 
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     pub fn dir(&self) -> &Path {
         &self.dir
     }
