@@ -54,7 +54,7 @@ codes! {
     // Clusters.
     /// A bootstrap server that is no `host:port`.
     BadAddress = 20,
-    /// One bootstrap server in two places.
+    /// One bootstrap server, or one cluster id, in two places.
     SharedAddress = 21,
     /// A link's end that is no cluster of the file.
     UnknownCluster = 22,

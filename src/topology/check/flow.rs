@@ -41,6 +41,8 @@ pub(super) fn check(draft: &Draft) -> Vec<Diagnostic> {
 struct Flow<'d> {
     draft: &'d Draft,
     links: Vec<(&'d DraftLink, LinkRule<'d>)>,
+    /// Second and further names of a cluster, with its first.
+    aliases: HashMap<&'d str, &'d str>,
     by_source: HashMap<&'d str, Vec<usize>>,
     visited: HashSet<(String, String)>,
     /// By destination cluster and collision key.
@@ -79,13 +81,17 @@ impl<'d> Flow<'d> {
             .filter(|link| link.names_known && link.source.is_some() && link.destination.is_some())
             .map(|link| (link, LinkRule::from(&link.link)))
             .collect();
+        let aliases = super::aliases(draft);
         let mut by_source: HashMap<&str, Vec<usize>> = HashMap::new();
         for (index, (link, _)) in links.iter().enumerate() {
-            by_source.entry(&link.link.source).or_default().push(index);
+            let source = link.link.source.as_str();
+            let source = aliases.get(source).copied().unwrap_or(source);
+            by_source.entry(source).or_default().push(index);
         }
         Self {
             draft,
             links,
+            aliases,
             by_source,
             visited: HashSet::new(),
             arrivals: BTreeMap::new(),
@@ -94,16 +100,24 @@ impl<'d> Flow<'d> {
         }
     }
 
+    /// The cluster's first name, if the file names it twice.
+    fn cluster<'n>(&self, name: &'n str) -> &'n str
+    where
+        'd: 'n,
+    {
+        self.aliases.get(name).copied().unwrap_or(name)
+    }
+
     fn known_topics(&self) -> BTreeSet<(String, String)> {
         let named = self.links.iter().flat_map(|(link, rule)| {
             rule.literals()
-                .map(|topic| (link.link.source.clone(), topic.to_owned()))
+                .map(|topic| (self.cluster(&link.link.source).to_owned(), topic.to_owned()))
         });
         let owned = self.draft.clusters.values().flat_map(|cluster| {
             cluster
                 .topics
                 .keys()
-                .map(|topic| (cluster.name.clone(), topic.clone()))
+                .map(|topic| (self.cluster(&cluster.name).to_owned(), topic.clone()))
         });
         named.chain(owned).collect()
     }
@@ -112,8 +126,9 @@ impl<'d> Flow<'d> {
         let mut examples = Vec::new();
         for (link, _) in &self.links {
             for selector in &link.link.topics {
+                let source = self.cluster(&link.link.source);
                 let names = examples::of(&selector.value).into_iter();
-                examples.extend(names.map(|name| (link.link.source.clone(), name)));
+                examples.extend(names.map(|name| (source.to_owned(), name)));
             }
         }
         examples
@@ -146,7 +161,7 @@ impl<'d> Flow<'d> {
             let renamed = link.link.mirrors.get(topic);
             let renamed = renamed.and_then(|mirror| mirror.rename_to.as_ref());
             let span = renamed.map_or(asked, |name| name.span);
-            let to = link.link.destination.clone();
+            let to = self.cluster(&link.link.destination).to_owned();
             path.push(Step {
                 link: index,
                 cluster: cluster.to_owned(),
@@ -269,7 +284,7 @@ impl<'d> Flow<'d> {
 
     /// Whether two arrivals at one topic are certain to be two mirrors.
     fn conflict(&self, first: &Arrival, second: &Arrival) -> bool {
-        let source = |arrival: &Arrival| &self.links[arrival.link].0.link.source;
+        let source = |arrival: &Arrival| self.cluster(&self.links[arrival.link].0.link.source);
         let same_source = first.source == second.source && source(first) == source(second);
         if same_source {
             // The same topic by the same link is the same mirror.
@@ -318,10 +333,12 @@ impl<'d> Flow<'d> {
     }
 
     fn check_owned(&self, cluster: &str, key: &str, arrivals: &[Arrival]) -> Option<Diagnostic> {
-        let owned = self.draft.clusters.get(cluster)?;
-        let topic = owned
-            .topics
+        let topic = self
+            .draft
+            .clusters
             .values()
+            .filter(|owner| self.cluster(&owner.name) == cluster)
+            .flat_map(|owner| owner.topics.values())
             .find(|topic| names::collision_key(&topic.name) == key)?;
         let arrival = arrivals.iter().find(|arrival| arrival.known)?;
         let link = &self.links[arrival.link].0.link;

@@ -64,32 +64,57 @@ fn unknown_cluster(
     .help(help)
 }
 
+/// What tells that two tables are one cluster: a shared address, or the same pinned id.
+fn marks(draft: &Draft) -> impl Iterator<Item = (&str, String, &Spanned<String>)> {
+    let addresses = draft.addresses.iter().map(|(cluster, address)| {
+        let mark = read::canonical_address(&address.value);
+        (cluster.as_str(), mark, address)
+    });
+    let ids = draft.clusters.values().filter_map(|cluster| {
+        let id = cluster.cluster_id.as_ref()?;
+        // An address has a colon, so the two kinds cannot be mistaken for each other.
+        Some((cluster.name.as_str(), id.value.clone(), id))
+    });
+    addresses.chain(ids)
+}
+
 fn check_addresses(draft: &Draft, found: &mut Vec<Diagnostic>) {
     let mut seen: HashMap<String, (&str, Span)> = HashMap::new();
-    for (cluster, address) in &draft.addresses {
-        let canonical = read::canonical_address(&address.value);
-        let Some((other, first)) = seen.get(&canonical) else {
-            seen.insert(canonical, (cluster, address.span));
+    for (cluster, mark, written) in marks(draft) {
+        let Some((other, first)) = seen.get(&mark) else {
+            seen.insert(mark, (cluster, written.span));
             continue;
         };
-        let message = if other == cluster {
-            format!("`{}` is listed twice", address.value)
+        let message = if *other == cluster {
+            format!("`{}` is listed twice", written.value)
         } else {
-            format!(
-                "clusters `{other}` and `{cluster}` share the address `{}`",
-                address.value
-            )
+            format!("`{other}` and `{cluster}` are one cluster")
         };
         let mut diagnostic = Diagnostic::warning(Code::SharedAddress, message)
-            .at(address.span, "again here")
+            .at(written.span, "again here")
             .at(*first, "first here");
-        if other != cluster {
-            diagnostic = diagnostic.help(
-                "one address leads to one cluster: name it once and use that name in the links",
-            );
+        if *other != cluster {
+            diagnostic = diagnostic.help("give it one name and use that in the links");
         }
         found.push(diagnostic);
     }
+}
+
+/// Second and further names of a cluster, with its first.
+fn aliases(draft: &Draft) -> HashMap<&str, &str> {
+    let mut first_with: HashMap<String, &str> = HashMap::new();
+    let mut aliases: HashMap<&str, &str> = HashMap::new();
+    for (cluster, mark, _) in marks(draft) {
+        let name = aliases.get(cluster).copied().unwrap_or(cluster);
+        let first = *first_with.entry(mark).or_insert(name);
+        if first != name {
+            for known in aliases.values_mut().filter(|known| **known == name) {
+                *known = first;
+            }
+            aliases.insert(name, first);
+        }
+    }
+    aliases
 }
 
 fn check_moves(draft: &Draft, found: &mut Vec<Diagnostic>) {

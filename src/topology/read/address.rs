@@ -24,12 +24,6 @@ pub(super) fn split(list: &str) -> Vec<(Range<usize>, &str)> {
 
 /// Checks the form of one address. Nothing is looked up.
 pub(super) fn check(address: &str) -> Result<(), Problem> {
-    let problem = |what: &str, help: String| {
-        Err(Problem {
-            what: what.to_owned(),
-            help,
-        })
-    };
     if address.is_empty() {
         return problem(
             "this is empty",
@@ -51,29 +45,7 @@ pub(super) fn check(address: &str) -> Result<(), Problem> {
     if address.contains('/') {
         return problem("a path does not belong here", "write HOST:PORT".into());
     }
-    let (host, port) = match address.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((host, rest)) if host.parse::<std::net::Ipv6Addr>().is_ok() => {
-                (host, rest.strip_prefix(':'))
-            }
-            _ => {
-                return problem(
-                    "the brackets hold no IPv6 address",
-                    "write [ADDRESS]:PORT, such as [::1]:9092".into(),
-                );
-            }
-        },
-        None => match address.rsplit_once(':') {
-            Some((host, _)) if host.contains(':') => {
-                return problem(
-                    "an IPv6 address needs brackets",
-                    format!("write [ADDRESS]:PORT, such as [{host}]:9092"),
-                );
-            }
-            Some((host, port)) => (host, Some(port)),
-            None => (address, None),
-        },
-    };
+    let (host, port) = host_and_port(address)?;
     if host.is_empty() {
         return problem("the host is missing", format!("write HOST{address}"));
     }
@@ -104,6 +76,35 @@ pub(super) fn check(address: &str) -> Result<(), Problem> {
             "ports go from 1 to 65535".into(),
         ),
     }
+}
+
+fn host_and_port(address: &str) -> Result<(&str, Option<&str>), Problem> {
+    let Some(rest) = address.strip_prefix('[') else {
+        return match address.rsplit_once(':') {
+            Some((host, _)) if host.contains(':') => problem(
+                "an IPv6 address needs brackets",
+                format!("write [ADDRESS]:PORT, such as [{host}]:9092"),
+            ),
+            Some((host, port)) => Ok((host, Some(port))),
+            None => Ok((address, None)),
+        };
+    };
+    match rest.split_once(']') {
+        Some((host, rest)) if host.parse::<std::net::Ipv6Addr>().is_ok() => {
+            Ok((host, rest.strip_prefix(':')))
+        }
+        _ => problem(
+            "the brackets hold no IPv6 address",
+            "write [ADDRESS]:PORT, such as [::1]:9092".into(),
+        ),
+    }
+}
+
+fn problem<T>(what: &str, help: String) -> Result<T, Problem> {
+    Err(Problem {
+        what: what.to_owned(),
+        help,
+    })
 }
 
 /// Whether it is an address to listen on, which clients cannot mean.

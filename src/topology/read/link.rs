@@ -47,7 +47,7 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
     if topics.is_empty() && mirrors.is_empty() && topics_known && mirrors_known {
         report_no_topics(table, reader);
     }
-    let link = Link {
+    let mut link = Link {
         name: table.name().to_owned(),
         source: source
             .as_ref()
@@ -57,36 +57,20 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
             .as_ref()
             .map(|end| end.value.clone())
             .unwrap_or_default(),
-        moved: table
-            .get("moved")
-            .and_then(|node| reader.string("moved", node)),
+        moved: None,
         topics,
         exclude,
         rename: rename.unwrap_or(RenameRule::Keep),
-        auto_create: table
-            .get("auto_create")
-            .and_then(|node| reader.bool("auto_create", node))
-            .unwrap_or(true),
-        start: table
-            .get("start")
-            .and_then(|node| read_start(reader, node))
-            .unwrap_or(Start::Earliest),
-        offsets: table
-            .get("offsets")
-            .and_then(|node| read_offsets(reader, node))
-            .unwrap_or(OffsetsPolicy::Translate),
-        timestamps: table
-            .get("timestamps")
-            .and_then(|node| reader.word("timestamps", node, TIMESTAMPS))
-            .map_or(Timestamps::AsConsumed, |word| word.value),
+        auto_create: true,
+        start: Start::Earliest,
+        offsets: OffsetsPolicy::Translate,
+        timestamps: Timestamps::AsConsumed,
         replication_factor: cluster::replication_factor(table, reader),
-        state: table
-            .get("state")
-            .and_then(|node| reader.word("state", node, LINK_STATES))
-            .map_or(LinkState::Active, |word| word.value),
+        state: LinkState::Active,
         mirrors,
         span: table.span,
     };
+    read_settings(table, reader, &mut link);
     Some(DraftLink {
         link,
         source,
@@ -94,6 +78,34 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
         rename_span: rename_node.map(|node| reader.span(node.span())),
         names_known,
     })
+}
+
+/// Replaces the defaults by what the table says.
+fn read_settings(table: &Table<'_, '_>, reader: &mut Reader<'_>, link: &mut Link) {
+    if let Some(node) = table.get("moved") {
+        link.moved = reader.string("moved", node);
+    }
+    if let Some(node) = table.get("auto_create") {
+        link.auto_create = reader.bool("auto_create", node).unwrap_or(link.auto_create);
+    }
+    if let Some(node) = table.get("start") {
+        link.start = read_start(reader, node).unwrap_or(link.start);
+    }
+    if let Some(node) = table.get("offsets") {
+        link.offsets = read_offsets(reader, node).unwrap_or(link.offsets);
+    }
+    if let Some(word) = table
+        .get("timestamps")
+        .and_then(|node| reader.word("timestamps", node, TIMESTAMPS))
+    {
+        link.timestamps = word.value;
+    }
+    if let Some(word) = table
+        .get("state")
+        .and_then(|node| reader.word("state", node, LINK_STATES))
+    {
+        link.state = word.value;
+    }
 }
 
 const TIMESTAMPS: &[(&str, Timestamps)] = &[

@@ -1,13 +1,13 @@
-//! Files with one mistake each, and properties that hold for any text.
+//! Files with one mistake each.
 
 use std::path::Path;
 
-use proptest::prelude::*;
+mod properties;
 
-use super::diagnostic::{Diagnostics, Severity};
+use super::diagnostic::Diagnostics;
 use super::model::{Start, Topology};
 use super::resolve::{Conflict, LinkRule, resolve_link};
-use super::{Loaded, names, parse, render};
+use super::{Loaded, parse};
 
 /// Everything there is, so that changing any part of it tries something new.
 const EVERYTHING: &str = r#"kmirror = 1 # format version
@@ -121,7 +121,7 @@ fn everything_is_understood() {
 
 #[test]
 fn the_examples_of_the_documentation_are_valid() {
-    let page = include_str!("../../docs/topology.md");
+    let page = include_str!("../../../docs/topology.md");
     let examples: Vec<_> = page
         .split("```toml\n")
         .skip(1)
@@ -252,6 +252,10 @@ fn each_mistake_elsewhere_is_found_where_it_is() {
         (
             "clusters.d = { bootstrap_servers = \"A:1\" }",
             &["K0021@5:37"],
+        ),
+        (
+            "clusters.a.cluster_id = \"i\"\nclusters.b.cluster_id = \"i\"",
+            &["K0021@6:25"],
         ),
         ("clusters.a.cluster_id = \"\"", &["K0013@5:25"]),
         ("clusters.a.topics.x = { partitions = 0 }", &["K0013@5:38"]),
@@ -405,6 +409,22 @@ fn loops_are_found_whatever_their_form() {
         );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_second_name_hides_no_loop() {
+    let found = codes(
+        "clusters.d.bootstrap_servers = \"A:1\"\n\
+         links.l = { source = \"a\", destination = \"d\", topics = [\"x\"] }\n\
+         clusters.e = { bootstrap_servers = \"e:1,d:2\", cluster_id = \"i\" }\n\
+         clusters.f = { bootstrap_servers = \"b:1\", cluster_id = \"i\" }\n\
+         links.m = { source = \"b\", destination = \"e\", topics = [\"y\"] }",
+    );
+    let codes: Vec<_> = found.iter().map(|code| &code[..7]).collect();
+    assert_eq!(
+        codes,
+        ["K0021@5", "K0052@6", "K0021@8", "K0021@8", "K0052@9"]
+    );
 }
 
 #[test]
@@ -581,106 +601,4 @@ fn a_large_file_is_checked_quickly() {
     assert!(check(&text).is_ok());
     // A debug build on a busy machine; what must not happen is quadratic time.
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
-}
-
-fn topic_name() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[a-c._-]{1,4}",
-        "(__|_confluent|_kmirror\\.|connect-|mm2-)[a-z.-]{0,12}",
-        Just("_schemas".to_owned()),
-        Just("heartbeats".to_owned()),
-        Just("connect-offsets".to_owned()),
-        Just("__consumer_offsets".to_owned()),
-    ]
-}
-
-fn pattern() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[a-c_*?]{1,3}\\*".prop_map(|glob| format!("{glob:?}")),
-        "[a-c_.]{0,2}\\.[*+]".prop_map(|regex| format!("{{ regex = {regex:?} }}")),
-        Just("{ regex = \"(a|b|_|c|mm2|heart).*\" }".to_owned()),
-    ]
-}
-
-/// Whatever is said about a file can be shown.
-fn render_all(result: Result<Loaded, Diagnostics>) {
-    let diagnostics = match result {
-        Ok(loaded) => loaded.warnings,
-        Err(diagnostics) => {
-            assert!(diagnostics.count(Severity::Error) > 0);
-            diagnostics
-        }
-    };
-    for width in [0, 80] {
-        render::text(&diagnostics, width == 80, width);
-    }
-    serde_json::to_string(&render::json(&diagnostics)).expect("serialises");
-}
-
-/// Few enough for every build; PROPTEST_CASES asks for more.
-fn cases() -> ProptestConfig {
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig::with_cases(50),
-    }
-}
-
-proptest! {
-    #![proptest_config(cases())]
-
-    #[test]
-    fn no_text_makes_the_parser_panic(text in ".{0,200}") {
-        render_all(check(&text));
-    }
-
-    #[test]
-    fn no_toml_like_text_makes_the_parser_panic(
-        text in "(kmirror|clusters|links|a|topics|rename|\\[|\\]|\\{|\\}|=|\\.|,|\"|'|\n| |1|\\$|#){0,60}"
-    ) {
-        render_all(check(&text));
-    }
-
-    #[test]
-    fn no_change_of_a_valid_file_makes_the_parser_panic(
-        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, ".{0,3}"), 1..4)
-    ) {
-        let mut text: Vec<char> = EVERYTHING.chars().collect();
-        for (at, length, insert) in cuts {
-            let at = at.index(text.len());
-            let end = (at + length).min(text.len());
-            text.splice(at..end, insert.chars());
-        }
-        render_all(check(&text.into_iter().collect::<String>()));
-    }
-
-    #[test]
-    fn no_reordered_file_makes_the_parser_panic(
-        order in Just(EVERYTHING.lines().collect::<Vec<_>>()).prop_shuffle(), kept in 0usize..40
-    ) {
-        render_all(check(&order[..kept.min(order.len())].join("\n")));
-    }
-
-    #[test]
-    fn patterns_never_take_internal_topics_and_order_never_matters(
-        topics in prop::collection::vec(topic_name(), 0..20).prop_shuffle(),
-        patterns in prop::collection::vec(pattern(), 1..4),
-    ) {
-        let text = format!(
-            "kmirror = 1\nclusters.a.bootstrap_servers = \"a:1\"\n\
-             clusters.b.bootstrap_servers = \"b:1\"\n\
-             [links.l]\nsource = \"a\"\ndestination = \"b\"\ntopics = [{}]",
-            patterns.join(", ")
-        );
-        // A pattern may be no glob; that is said elsewhere.
-        let Ok(loaded) = check(&text) else { return Ok(()) };
-        let rule = LinkRule::from(&loaded.topology.links["l"]);
-        let resolution = resolve_link(&rule, topics.iter().map(String::as_str));
-        for mirror in &resolution.mirrors {
-            prop_assert!(!names::is_internal(&mirror.source), "{}", mirror.source);
-        }
-        let mut sorted = topics.clone();
-        sorted.sort();
-        let again = resolve_link(&rule, sorted.iter().map(String::as_str));
-        prop_assert_eq!(resolution, again);
-    }
 }
