@@ -102,7 +102,7 @@ async fn confirm(ui: &Ui) -> Result<(), CliError> {
     });
     let said = tokio::select! {
         said = answered => said,
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupted() => {
             ui.say("");
             return Err(CliError::new(ErrorKind::Interrupted, "nothing was done"));
         }
@@ -123,15 +123,32 @@ fn stop_on_signal(ui: &Ui) -> CancellationToken {
     let stop = CancellationToken::new();
     let (token, ui) = (stop.clone(), ui.clone());
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            ui.say("interrupted: finishing what is under way");
-            token.cancel();
-        }
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(ExitCode::Interrupted as i32);
-        }
+        interrupted().await;
+        ui.say("interrupted: finishing what is under way");
+        token.cancel();
+        interrupted().await;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "asked for twice: even an orderly end is not waited for"
+        )]
+        std::process::exit(ExitCode::Interrupted as i32);
     });
     stop
+}
+
+/// Until SIGINT or SIGTERM arrives. Where signals can't be had, for ever: they then end the process.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = async |kind| match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+    }
 }
 
 /// `user@host (pid)`.

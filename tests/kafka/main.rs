@@ -7,11 +7,13 @@ mod bench;
 mod copy;
 mod kill;
 mod kit;
+mod plan;
 mod tutorial;
 
 fn main() {
     let tests = [
         kit::tests(),
+        plan::tests(),
         tutorial::tests(),
         copy::tests(),
         kill::tests(),
