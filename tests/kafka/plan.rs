@@ -164,7 +164,7 @@ fn drift(kmirror: &Kmirror, west: &Cluster) -> Result<()> {
         &[
             "zstd -> producer",
             "delete -> compact",
-            "1000000 (16min 40s) -> 604800000 (7d)",
+            "1000000 (16min 40s) -> reset to what is inherited",
             "Plan: 1 to update",
         ],
     )?;
