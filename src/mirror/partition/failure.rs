@@ -1,0 +1,137 @@
+//! Why a partition stands still, in words that say where to look.
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::control::records::Anchor;
+use crate::kafka::ErrorCode;
+
+/// A partition that stopped and needs somebody. The others go on.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Failure {
+    #[error(
+        "somebody else wrote to the mirror topic: offset {offset} was expected next, the log is at {found}{}",
+        .producer_id.map_or(String::new(), |id| format!(" (its last batch has producer id {id})"))
+    )]
+    ForeignWrite {
+        offset: i64,
+        found: i64,
+        producer_id: Option<i64>,
+    },
+    #[error(
+        "the mirror topic was taken over: its last batch carries the mirror's producer id with epoch {epoch}"
+    )]
+    Fenced { epoch: i16 },
+    #[error(
+        "the destination lost records: it holds {present} of this mirror's, fewer than the oldest known point{}",
+        .oldest.map_or(String::new(), |anchor| format!(" ({} records, source offset {})", anchor.count, anchor.source_offset))
+    )]
+    DestinationCutBack {
+        present: i64,
+        oldest: Option<Anchor>,
+    },
+    #[error("the offset map does not reach back to source offset {}", .anchor.source_offset)]
+    MapTooShort { anchor: Anchor },
+    #[error(
+        "the destination's record at offset {destination_offset} is not the source's at offset {source_offset}"
+    )]
+    NotACopy {
+        source_offset: i64,
+        destination_offset: i64,
+    },
+    #[error("the source deleted offsets {from} to {} before they were copied (retention or DeleteRecords)", .to - 1)]
+    SourceExpired { from: i64, to: i64 },
+    #[error(
+        "the source's log ends at {end}, before the position {position}: it was truncated (unclean leader election) or recreated"
+    )]
+    SourceTruncated { position: i64, end: i64 },
+    #[error(
+        "the destination holds {missing} records that the source no longer has from offset {offset} on: the source was truncated"
+    )]
+    SourceCutBack { offset: i64, missing: i64 },
+    #[error(
+        "the source topic was deleted and created again: the mirror copies topic id {was}, the topic's id is now {is}"
+    )]
+    SourceRecreated { was: Uuid, is: Uuid },
+    #[error("the source topic {topic} no longer exists")]
+    SourceDeleted { topic: String },
+    #[error(
+        "the destination topic was deleted and created again: the mirror writes to topic id {was}, the topic's id is now {is}"
+    )]
+    DestinationRecreated { was: Uuid, is: Uuid },
+    #[error("the destination topic {topic} no longer exists")]
+    DestinationDeleted { topic: String },
+    #[error("{0}")]
+    Unreadable(String),
+    #[error(
+        "the destination refused the batch at source offset {source_offset} (destination offset {destination_offset}): {code}{}{}",
+        .message.as_ref().map_or(String::new(), |message| format!(": {message}")),
+        remedy(*.code)
+    )]
+    Refused {
+        code: ErrorCode,
+        message: Option<String>,
+        source_offset: i64,
+        destination_offset: i64,
+    },
+    /// A call failed with something that only a person can mend, such as a missing right.
+    #[error("{operation}: {cause}")]
+    Call {
+        operation: &'static str,
+        cause: String,
+        retried: bool,
+    },
+}
+
+impl Failure {
+    /// Whether it is tried again by itself, because granting a right mends it.
+    pub fn is_retried(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => is_authorization(*code),
+            Self::Call { retried, .. } => *retried,
+            _ => false,
+        }
+    }
+}
+
+/// What a refusal of a batch means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Final only if a few rounds of reading the tail bring nothing.
+    AfterRounds,
+    Final,
+}
+
+/// `None`: passes by itself, the tail decides how to go on. Codes as in Kafka's `Errors`.
+pub(super) fn of_refusal(code: ErrorCode, _message: Option<&str>) -> Option<Verdict> {
+    match code.0 {
+        // CORRUPT_MESSAGE may be the network; OUT_OF_ORDER_SEQUENCE_NUMBER and DUPLICATE_SEQUENCE_NUMBER are
+        // what a stale view of the tail gives; UNKNOWN_SERVER_ERROR may pass.
+        2 | 45 | 46 | 59 | -1 => Some(Verdict::AfterRounds),
+        // MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_TIMESTAMP, INVALID_RECORD, INVALID_PRODUCER_EPOCH,
+        // PRODUCER_FENCED, UNSUPPORTED_COMPRESSION_TYPE, UNSUPPORTED_FOR_MESSAGE_FORMAT, UNKNOWN_TOPIC_ID, authorization.
+        10 | 18 | 32 | 87 | 47 | 90 | 76 | 43 | 100 | 29 | 30 | 31 | 53 => Some(Verdict::Final),
+        _ => None,
+    }
+}
+
+fn is_authorization(code: ErrorCode) -> bool {
+    matches!(code.0, 29 | 30 | 31 | 53)
+}
+
+fn remedy(code: ErrorCode) -> &'static str {
+    match code.0 {
+        10 => "; raise max.message.bytes of the destination topic",
+        18 => "; raise segment.bytes of the destination topic",
+        32 => {
+            "; the destination topic limits timestamps (message.timestamp.before.max.ms, message.timestamp.after.max.ms)"
+        }
+        87 => "; a compacted topic takes no record without a key",
+        47 | 90 => "; another producer took over the mirror's id",
+        29 | 31 => {
+            "; grant Write on the destination topic (and IdempotentWrite on the cluster for brokers before 3.0)"
+        }
+        100 => "; the destination topic was deleted or recreated",
+        _ => "",
+    }
+}

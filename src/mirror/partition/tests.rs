@@ -1,0 +1,618 @@
+//! The state machine against a model of source, destination and network, over many orders of faults.
+//!
+//! A seed fixes a whole run: when answers arrive, are lost or come late, when the worker is killed
+//! and what of its requests still reaches the leader, when the leader forgets the producer id, when the
+//! destination loses its unreplicated end. After each run the destination must hold the source's records,
+//! each once and in order.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::records::Compression;
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+use super::*;
+use crate::mirror::batch::header::Batches;
+use crate::mirror::batch::samples;
+use crate::mirror::map;
+
+const PRODUCER_ID: i64 = 4711;
+
+/// The destination partition as a leader keeps it.
+#[derive(Default)]
+struct Leader {
+    log: Vec<(i64, BatchHeader, Bytes)>,
+    end: i64,
+    /// (next sequence, batches remembered as (first sequence, count, base offset)).
+    producer: Option<(i32, VecDeque<(i32, i32, i64)>)>,
+}
+
+impl Leader {
+    fn append(&mut self, batch: &Bytes) -> Answer {
+        let header = BatchHeader::parse(batch).expect("a batch is sent");
+        assert_eq!(
+            header.base_offset, 0,
+            "a leader takes only batches that begin at 0"
+        );
+        assert_eq!(header.producer_id, PRODUCER_ID);
+        assert_eq!(
+            crc32c::crc32c(&batch[21..]),
+            header.crc,
+            "a leader checks the checksum"
+        );
+        if let Some((next, remembered)) = &self.producer {
+            if let Some((_, _, base_offset)) = remembered
+                .iter()
+                .find(|(first, count, _)| *first == header.base_sequence && *count == header.count)
+            {
+                return Answer::Acknowledged {
+                    base_offset: *base_offset,
+                };
+            }
+            if *next != header.base_sequence {
+                return Answer::Refused {
+                    code: ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+                    message: None,
+                };
+            }
+        }
+        let base_offset = self.end;
+        self.end += i64::from(header.count);
+        self.log.push((base_offset, header, batch.clone()));
+        self.remember(&header, base_offset);
+        Answer::Acknowledged { base_offset }
+    }
+
+    fn remember(&mut self, header: &BatchHeader, base_offset: i64) {
+        let next = sequence_of(i64::from(header.base_sequence) + i64::from(header.count));
+        let (expected, remembered) = self.producer.get_or_insert_with(Default::default);
+        *expected = next;
+        remembered.push_back((header.base_sequence, header.count, base_offset));
+        if remembered.len() > 5 {
+            remembered.pop_front();
+        }
+    }
+
+    /// An unclean election: the last `batches` are gone, the new leader knows what its log says.
+    fn lose(&mut self, batches: usize) {
+        self.log.truncate(self.log.len().saturating_sub(batches));
+        self.end = self
+            .log
+            .last()
+            .map_or(0, |(base, header, _)| base + i64::from(header.count));
+        self.producer = None;
+        let kept: Vec<_> = self
+            .log
+            .iter()
+            .map(|(base, header, _)| (*header, *base))
+            .collect();
+        for (header, base) in kept {
+            self.remember(&header, base);
+        }
+    }
+
+    fn tail(&self) -> Tail {
+        Tail {
+            end: self.end,
+            last: self
+                .log
+                .last()
+                .map(|(_, header, batch)| TailBatch::read(*header, batch)),
+            producer_next_sequence: self.producer.as_ref().map(|(next, _)| *next),
+        }
+    }
+
+    fn values(&self) -> Vec<String> {
+        self.log
+            .iter()
+            .flat_map(|(_, _, batch)| values(batch))
+            .collect()
+    }
+}
+
+fn values(batch: &Bytes) -> Vec<String> {
+    let mut buf = batch.clone();
+    kafka_protocol::records::RecordBatchDecoder::decode(&mut buf)
+        .expect("what a leader took decodes")
+        .records
+        .iter()
+        .map(|record| {
+            String::from_utf8(record.value.clone().expect("has a value").to_vec()).expect("is text")
+        })
+        .collect()
+}
+
+/// The source's log: batches of many sizes and codecs, some with gaps, and transactions of which some abort.
+struct Source {
+    batches: Vec<Bytes>,
+    aborted: Vec<(i64, i64)>,
+    committed: Vec<String>,
+    end: i64,
+}
+
+fn source(rng: &mut SmallRng, batches: usize) -> Source {
+    let mut source = Source {
+        batches: Vec::new(),
+        aborted: Vec::new(),
+        committed: Vec::new(),
+        end: 0,
+    };
+    for index in 0..batches {
+        let count = if rng.random_bool(0.3) {
+            1
+        } else {
+            rng.random_range(1..12)
+        };
+        let mut records = samples::dense(source.end, count);
+        source.end += count;
+        if count > 2 && rng.random_bool(0.2) {
+            records.remove(rng.random_range(0..records.len() - 1));
+        }
+        let aborts = rng.random_bool(0.15);
+        let producer = 100 + index as i64;
+        if aborts {
+            source.aborted.push((producer, records[0].offset));
+        } else {
+            source.committed.extend(records.iter().map(|record| {
+                String::from_utf8(record.value.clone().expect("set").to_vec()).expect("text")
+            }));
+        }
+        let codec = samples::CODECS[rng.random_range(0..5)];
+        source.batches.push(samples::encode(
+            &records,
+            codec,
+            aborts,
+            if aborts { producer } else { -1 },
+        ));
+    }
+    source
+}
+
+impl Source {
+    fn fetch(&self, offset: i64, rng: &mut SmallRng) -> Bytes {
+        let mut out = BytesMut::new();
+        let mut left = rng.random_range(1..6);
+        for batch in &self.batches {
+            let header = BatchHeader::parse(batch).expect("a batch");
+            if header.next_offset() > offset && left > 0 {
+                out.extend_from_slice(batch);
+                left -= 1;
+            }
+        }
+        out.freeze()
+    }
+}
+
+/// A worker's partition with what is around it.
+struct World {
+    rng: SmallRng,
+    source: Source,
+    leader: Leader,
+    mirror: PartitionMirror,
+    /// Events that will reach the mirror, in any order between kinds.
+    events: VecDeque<Event>,
+    /// Requests on their way to the leader, oldest first.
+    requests: VecDeque<(u64, Bytes)>,
+    /// The newest attempt that lost a batch: what it still hands out is not sent.
+    broken: u64,
+    /// Requests of a killed worker that may still arrive.
+    ghosts: VecDeque<Bytes>,
+    stored: (Vec<Anchor>, Vec<(u32, Vec<Run>)>),
+    failure: Option<Failure>,
+    /// What makes a run harder than plain kills.
+    forgets: bool,
+    loses: bool,
+}
+
+fn settings() -> Settings {
+    Settings {
+        producer_id: PRODUCER_ID,
+        producer_epoch: 0,
+        append_time: true,
+        window_bytes: 4096,
+        window_batches: 8,
+        queue_bytes: 2048,
+    }
+}
+
+impl World {
+    fn new(seed: u64, forgets: bool, loses: bool) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let batches = rng.random_range(1..60);
+        let source = source(&mut rng, batches);
+        let (mirror, actions) = PartitionMirror::start(settings(), Stored::default());
+        let mut world = Self {
+            rng,
+            source,
+            leader: Leader::default(),
+            mirror,
+            events: VecDeque::new(),
+            requests: VecDeque::new(),
+            broken: 0,
+            ghosts: VecDeque::new(),
+            stored: (Vec::new(), Vec::new()),
+            failure: None,
+            forgets,
+            loses,
+        };
+        world.take(actions);
+        world
+    }
+
+    fn take(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::ResolveStart => {
+                    self.events.push_back(Event::StartResolved {
+                        source: 0,
+                        destination: self.leader.end,
+                    });
+                }
+                Action::ReadTail => {
+                    // Settling: what is still under way arrives before the tail is read.
+                    while let Some(ghost) = self.ghosts.pop_front() {
+                        self.leader.append(&ghost);
+                    }
+                    self.events.push_back(Event::Tail(self.leader.tail()));
+                }
+                Action::Fetch { attempt, offset } => {
+                    let records = self.source.fetch(offset, &mut self.rng);
+                    let aborted = self.source.aborted.clone();
+                    let last_stable_offset = self.source.end;
+                    self.events.push_back(Event::Fetched(Fetched {
+                        attempt,
+                        records,
+                        aborted,
+                        last_stable_offset,
+                    }));
+                }
+                Action::Send { attempt, .. } if attempt <= self.broken => {
+                    let answer = Answer::Lost {
+                        cause: "the connection was lost".into(),
+                    };
+                    self.events.push_back(Event::Answer { attempt, answer });
+                }
+                Action::Send { attempt, batch } => {
+                    let whole = [&batch.header[..], &batch.records[..]].concat();
+                    self.requests.push_back((attempt, Bytes::from(whole)));
+                }
+                Action::Save {
+                    anchors,
+                    map_chunk: _,
+                    map,
+                } => {
+                    if self.rng.random_bool(0.9) {
+                        self.stored.0 = anchors;
+                        for (chunk, record) in map {
+                            self.stored.1.retain(|(known, _)| *known != chunk);
+                            self.stored.1.push((chunk, map::decode(&record)));
+                        }
+                        self.events.push_back(Event::Saved);
+                    } else {
+                        // Stored and never answered would stop everything: the store retries until it is done.
+                        self.stored.0 = anchors;
+                        for (chunk, record) in map {
+                            self.stored.1.retain(|(known, _)| *known != chunk);
+                            self.stored.1.push((chunk, map::decode(&record)));
+                        }
+                        self.events.push_front(Event::Saved);
+                    }
+                }
+                Action::Notify(Notice::Failed(failure)) => self.failure = Some(failure),
+                Action::Notify(_) | Action::Copied { .. } | Action::Abandon { .. } => {}
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let actions = self.mirror.handle(event);
+        self.take(actions);
+    }
+
+    /// The worker dies; what it had sent may or may not have left its socket.
+    fn kill(&mut self) {
+        let reached = self.rng.random_range(0..=self.requests.len());
+        self.ghosts.extend(
+            self.requests
+                .drain(..)
+                .take(reached)
+                .map(|(_, batch)| batch),
+        );
+        self.requests.clear();
+        self.events.clear();
+        self.broken = 0;
+        let chunk = self
+            .stored
+            .1
+            .iter()
+            .map(|(chunk, _)| *chunk)
+            .max()
+            .unwrap_or(0);
+        let runs = self
+            .stored
+            .1
+            .iter()
+            .find(|(known, _)| *known == chunk)
+            .map(|(_, runs)| runs.clone());
+        let stored = Stored {
+            anchors: self.stored.0.clone(),
+            map: MapTail::new(chunk, runs.unwrap_or_default()),
+        };
+        let (mirror, actions) = PartitionMirror::start(settings(), stored);
+        self.mirror = mirror;
+        self.take(actions);
+    }
+
+    /// Something goes wrong.
+    fn fault(&mut self) {
+        match self.rng.random_range(0..5) {
+            0 => self.kill(),
+            1 => self.disconnect(),
+            2 if self.forgets => self.leader.producer = None,
+            3 if self.loses => {
+                let batches = self.rng.random_range(0..3);
+                self.leader.lose(batches);
+                self.disconnect();
+            }
+            _ => {
+                if let Some(ghost) = self.ghosts.pop_front() {
+                    self.leader.append(&ghost);
+                }
+            }
+        }
+    }
+
+    /// Every request under way is lost, applied without an answer, or applied in part.
+    fn disconnect(&mut self) {
+        let applied = self.rng.random_range(0..=self.requests.len());
+        for (index, (attempt, batch)) in std::mem::take(&mut self.requests).into_iter().enumerate()
+        {
+            if index < applied {
+                self.leader.append(&batch);
+            }
+            self.broken = attempt;
+            self.events.push_back(Event::Answer {
+                attempt,
+                answer: Answer::Lost {
+                    cause: "disconnected".into(),
+                },
+            });
+        }
+    }
+
+    fn step(&mut self) {
+        match self.rng.random_range(0..10) {
+            0..5 if !self.events.is_empty() => {
+                let event = self.events.pop_front().expect("is not empty");
+                self.handle(event);
+            }
+            5..9 => {
+                if let Some((attempt, batch)) = self.requests.pop_front() {
+                    let answer = self.leader.append(&batch);
+                    self.events.push_back(Event::Answer { attempt, answer });
+                }
+            }
+            _ => {
+                self.handle(Event::Tick);
+                let end = self.leader.end;
+                self.handle(Event::EndSeen { end });
+            }
+        }
+    }
+
+    fn settled(&self) -> bool {
+        self.requests.is_empty()
+            && self.ghosts.is_empty()
+            && self.mirror.confirmed().source_offset == self.source.end
+            && self.mirror.outstanding == 0
+            && self.mirror.confirmed().destination_offset == self.leader.end
+            && matches!(self.mirror.phase, Phase::Copying { .. })
+    }
+
+    fn run(&mut self, fault_rate: f64) {
+        for _ in 0..4000 {
+            if self.rng.random_bool(fault_rate) {
+                self.fault();
+            }
+            self.step();
+            if self.failure.is_some() {
+                return;
+            }
+        }
+        for _ in 0..100_000 {
+            if self.settled() || self.failure.is_some() {
+                return;
+            }
+            self.step();
+        }
+        panic!(
+            "the mirror never settled: {:?}, source end {}",
+            self.mirror, self.source.end
+        );
+    }
+
+    fn check(&mut self, seed: u64) {
+        assert_eq!(self.failure, None, "seed {seed}");
+        assert_eq!(self.leader.values(), self.source.committed, "seed {seed}");
+        self.handle(Event::Stop);
+        for _ in 0..100 {
+            while let Some(event) = self.events.pop_front() {
+                self.handle(event);
+            }
+        }
+        assert!(
+            self.mirror.is_stopped(),
+            "seed {seed}: {:?}",
+            self.mirror.phase
+        );
+        self.check_map(seed);
+    }
+
+    /// The stored map says for every destination offset which source record is there.
+    fn check_map(&self, seed: u64) {
+        let mut chunks = self.stored.1.clone();
+        chunks.sort_by_key(|(chunk, _)| *chunk);
+        let mapped: Vec<(i64, i64)> = chunks
+            .iter()
+            .flat_map(|(_, runs)| runs.iter())
+            .flat_map(|run| (0..run.count).map(|n| (run.source + n, run.destination + n)))
+            .collect();
+        let values = self.leader.values();
+        assert_eq!(mapped.len(), values.len(), "seed {seed}");
+        for (index, (source, destination)) in mapped.iter().enumerate() {
+            assert_eq!(*destination, index as i64, "seed {seed}");
+            assert_eq!(values[index], format!("value-{source}"), "seed {seed}");
+        }
+    }
+}
+
+fn seeds() -> u64 {
+    std::env::var("KMIRROR_SEEDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(300)
+}
+
+/// Without this, a killed or cut-off worker would lose or repeat records.
+#[test]
+fn kills_and_lost_connections_leave_an_exact_copy() {
+    for seed in 0..seeds() {
+        let mut world = World::new(seed, false, false);
+        world.run(0.02);
+        world.check(seed);
+    }
+}
+
+/// Old records: the leader forgets the id at any moment, so only settling keeps the copy exact.
+#[test]
+fn a_leader_that_forgets_the_producer_id_gets_an_exact_copy() {
+    for seed in 0..seeds() {
+        let mut world = World::new(1_000_000 + seed, true, false);
+        world.run(0.02);
+        world.check(seed);
+    }
+}
+
+/// An unclean election takes back what was acknowledged; it is copied again from an older anchor.
+#[test]
+fn a_destination_that_lost_its_end_is_filled_again() {
+    for seed in 0..seeds() {
+        let mut world = World::new(2_000_000 + seed, false, true);
+        world.run(0.01);
+        if let Some(failure) = &world.failure {
+            // More was lost than the anchors reach back: said, not papered over.
+            assert!(
+                matches!(
+                    failure,
+                    Failure::DestinationCutBack { .. } | Failure::ForeignWrite { .. }
+                ),
+                "seed {seed}: {failure}"
+            );
+            continue;
+        }
+        world.check(seed);
+    }
+}
+
+#[test]
+fn a_foreign_record_stops_the_mirror_at_once() {
+    let mut world = World::new(5, false, false);
+    world.run(0.0);
+    world.leader.end += 1;
+    let end = world.leader.end;
+    world.handle(Event::EndSeen { end });
+    while let Some(event) = world.events.pop_front() {
+        world.handle(event);
+    }
+    assert!(
+        matches!(world.failure, Some(Failure::ForeignWrite { .. })),
+        "{:?}",
+        world.failure
+    );
+}
+
+#[test]
+fn nothing_is_written_before_the_first_anchor_is_stored() {
+    let (mut mirror, actions) = PartitionMirror::start(settings(), Stored::default());
+    assert!(matches!(actions[..], [Action::ResolveStart]));
+    let actions = mirror.handle(Event::StartResolved {
+        source: 0,
+        destination: 0,
+    });
+    assert!(matches!(actions[..], [Action::Save { .. }]));
+    assert!(mirror.handle(Event::Tick).is_empty());
+    assert!(matches!(
+        mirror.handle(Event::Saved)[..],
+        [Action::ReadTail]
+    ));
+}
+
+#[test]
+fn one_batch_goes_alone_until_the_leader_has_shown_where_it_lies() {
+    let (mut mirror, _) = PartitionMirror::start(settings(), Stored::default());
+    mirror.handle(Event::StartResolved {
+        source: 0,
+        destination: 0,
+    });
+    mirror.handle(Event::Saved);
+    mirror.handle(Event::Tail(Tail {
+        end: 0,
+        last: None,
+        producer_next_sequence: None,
+    }));
+    let records: Bytes = (0..3)
+        .map(|n| samples::batch(&samples::dense(n * 2, 2), Compression::None))
+        .collect::<Vec<_>>()
+        .concat()
+        .into();
+    assert_eq!(Batches::new(records.clone()).count(), 3);
+    let fetched = Fetched {
+        attempt: 1,
+        records,
+        aborted: Vec::new(),
+        last_stable_offset: 6,
+    };
+    let sends = |actions: &[Action]| {
+        actions
+            .iter()
+            .filter(|action| matches!(action, Action::Send { .. }))
+            .count()
+    };
+    assert_eq!(sends(&mirror.handle(Event::Fetched(fetched))), 1);
+    let answer = Answer::Acknowledged { base_offset: 0 };
+    assert_eq!(
+        sends(&mirror.handle(Event::Answer { attempt: 1, answer })),
+        2
+    );
+}
+
+#[test]
+fn counts_are_found_from_sequences_across_the_wrap() {
+    let wrap = 1i64 << 31;
+    assert_eq!(nearest_count(0, 5), 5);
+    assert_eq!(nearest_count(wrap - 2, 3), wrap + 3);
+    assert_eq!(nearest_count(wrap + 3, sequence_of(wrap - 2)), wrap - 2);
+    assert_eq!(nearest_count(5 * wrap, 0), 5 * wrap);
+    // A destination that holds more than 2^30 records beyond the last anchor of a young mirror.
+    assert_eq!(nearest_count(0, 1_500_000_000), 1_500_000_000);
+}
+
+#[test]
+fn a_batch_too_large_for_the_topic_stops_the_mirror_with_the_setting_to_change() {
+    let mut world = World::new(3, false, false);
+    while world.requests.is_empty() {
+        let event = world
+            .events
+            .pop_front()
+            .expect("the mirror gets as far as sending");
+        world.handle(event);
+    }
+    let (attempt, _) = world.requests.pop_front().expect("a batch was sent");
+    let answer = Answer::Refused {
+        code: ErrorCode::MESSAGE_TOO_LARGE,
+        message: None,
+    };
+    world.handle(Event::Answer { attempt, answer });
+    let failure = world.failure.expect("it failed").to_string();
+    assert!(failure.contains("max.message.bytes"), "{failure}");
+}
