@@ -131,6 +131,7 @@ impl Producer {
             let batch = batch(run, Some((self.identity, self.sequence)))
                 .map_err(|problem| self.cannot_encode(problem))?;
             let batch = ProduceBatch {
+                head: bytes::Bytes::new(),
                 topic: LINKS_TOPIC.to_owned(),
                 topic_id: Uuid::nil(),
                 partition: 0,

@@ -24,6 +24,9 @@ pub struct ProduceBatch {
     /// Unused by the versions spoken today, which name topics.
     pub topic_id: Uuid,
     pub partition: i32,
+    /// The front of the batch where it lies apart from the rest, as a rewritten header does; else empty.
+    pub head: Bytes,
+    /// The batch, or what follows `head`.
     pub batch: Bytes,
 }
 
@@ -169,7 +172,10 @@ fn encode(
         body.length(partitions.len(), LengthOf::Array);
         for batch in partitions {
             body.buffer.put_i32(batch.partition);
-            body.length(batch.batch.len(), LengthOf::Bytes);
+            body.length(batch.head.len() + batch.batch.len(), LengthOf::Bytes);
+            if !batch.head.is_empty() {
+                body.piece(batch.head.clone());
+            }
             body.piece(batch.batch.clone());
             body.no_tags();
         }
@@ -295,6 +301,7 @@ mod tests {
                 .iter()
                 .enumerate()
                 .map(|(index, &(topic, size))| ProduceBatch {
+                    head: Bytes::new(),
                     topic: format!("topic-{topic}").repeat(usize::from(topic) * 7 + 1),
                     topic_id: Uuid::nil(),
                     partition: index as i32,
@@ -317,6 +324,7 @@ mod tests {
             1,
             1000,
             &[ProduceBatch {
+                head: Bytes::new(),
                 topic: "t".into(),
                 topic_id: Uuid::nil(),
                 partition: 0,

@@ -1,0 +1,90 @@
+//! Progress stored for many partitions at once.
+//!
+//! What partitions ask to have stored is gathered for a moment and written in a few requests; each is
+//! told once it is kept. A write that fails is repeated until it succeeds: without it the partitions
+//! go on copying, but nothing newer counts as stored.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{Events, PartitionKey};
+use crate::control::progress::{self, Entry};
+use crate::control::records::{Anchor, MapRecord, OffsetsKey, ProgressRecord, RECORD_VERSION};
+use crate::kafka::{Backoff, Client};
+use crate::mirror::partition::Event;
+
+/// How long requests are gathered.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// One partition's wish to have its progress stored.
+#[derive(Debug)]
+pub struct Save {
+    pub key: PartitionKey,
+    pub anchors: Vec<Anchor>,
+    pub map_chunk: u32,
+    pub map: Vec<(u32, MapRecord)>,
+    pub events: Events,
+}
+
+/// Where wishes are sent; the keeper ends when the last sender is gone.
+pub type Keeper = mpsc::UnboundedSender<Save>;
+
+/// Starts the keeper for a destination.
+pub fn start(client: Client) -> Keeper {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(run(client, receiver));
+    sender
+}
+
+async fn run(client: Client, mut saves: mpsc::UnboundedReceiver<Save>) {
+    while let Some(first) = saves.recv().await {
+        tokio::time::sleep(GATHER).await;
+        let mut gathered = vec![first];
+        while let Ok(save) = saves.try_recv() {
+            gathered.push(save);
+        }
+        write(&client, &gathered).await;
+        for save in gathered {
+            // A partition that is gone needs no answer.
+            let _gone = save.events.send(Event::Saved);
+        }
+    }
+}
+
+async fn write(client: &Client, saves: &[Save]) {
+    // A later wish of the same partition replaces an earlier one, so keys are written once.
+    let mut entries: HashMap<OffsetsKey, Entry> = HashMap::new();
+    for save in saves {
+        let PartitionKey { id, partition } = save.key;
+        for (chunk, map) in &save.map {
+            entries.insert(
+                OffsetsKey::Map {
+                    id,
+                    partition,
+                    chunk: *chunk,
+                },
+                Entry::Map(map.clone()),
+            );
+        }
+        let record = ProgressRecord {
+            version: RECORD_VERSION,
+            anchors: save.anchors.clone(),
+            map_chunk: save.map_chunk,
+        };
+        entries.insert(
+            OffsetsKey::Progress { id, partition },
+            Entry::Progress(record),
+        );
+    }
+    let entries: Vec<(OffsetsKey, Option<Entry>)> = entries
+        .into_iter()
+        .map(|(key, entry)| (key, Some(entry)))
+        .collect();
+    let mut backoff = Backoff::for_requests();
+    while let Err(error) = progress::write(client, &entries).await {
+        tracing::warn!(cluster = client.cluster_name(), %error, "progress could not be stored yet");
+        backoff.sleep().await;
+    }
+}

@@ -1,0 +1,87 @@
+//! The sockets around [`super::partition`]: what it asks for is done here, and told back as events.
+//!
+//! [`task`] runs one partition; [`reader`] fetches for all partitions of a source, [`writer`] produces for
+//! all partitions of a destination, over a few connections a broker; [`tail`] reads where a
+//! destination partition ends; [`keeper`] stores progress.
+
+pub mod keeper;
+pub mod reader;
+pub mod tail;
+pub mod task;
+pub mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::partition::Event;
+use super::worker::lease::Lease;
+use crate::control::records::IncarnationId;
+
+/// Where a partition's events are sent.
+pub type Events = mpsc::UnboundedSender<Event>;
+
+/// One end of a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TopicPartition {
+    pub topic: String,
+    /// Nil where the brokers know no topic ids.
+    pub topic_id: Uuid,
+    pub partition: i32,
+}
+
+impl std::fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// One partition of one incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartitionKey {
+    pub id: IncarnationId,
+    pub partition: i32,
+}
+
+/// What the writer has to know of a partition besides the batches.
+#[derive(Debug)]
+pub struct Route {
+    pub destination: TopicPartition,
+    pub lease: Arc<Lease>,
+    /// The broker that leads the destination partition, -1 while unknown.
+    leader: AtomicI32,
+    /// Attempts up to this one are void: a batch of theirs was lost or refused, or they were given up.
+    void: AtomicU64,
+}
+
+impl Route {
+    pub fn new(destination: TopicPartition, lease: Arc<Lease>) -> Arc<Self> {
+        Arc::new(Self {
+            destination,
+            lease,
+            leader: AtomicI32::new(-1),
+            void: AtomicU64::new(0),
+        })
+    }
+
+    pub fn leader(&self) -> i32 {
+        self.leader.load(Ordering::Acquire)
+    }
+
+    pub fn set_leader(&self, broker: i32) {
+        self.leader.store(broker, Ordering::Release);
+    }
+
+    /// Whether a batch of `attempt` may no longer be sent.
+    pub fn is_void(&self, attempt: u64) -> bool {
+        attempt <= self.void.load(Ordering::Acquire)
+    }
+
+    /// After a loss or refusal nothing of the same attempt may follow: a leader that forgot the
+    /// producer id would take it and leave a gap.
+    pub fn make_void(&self, attempt: u64) {
+        self.void.fetch_max(attempt, Ordering::AcqRel);
+    }
+}

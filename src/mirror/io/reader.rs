@@ -1,0 +1,437 @@
+//! Fetch for all partitions of a source.
+//!
+//! Each broker has a few lanes; a lane is one connection with one fetch on its way, as a broker serves one
+//! request a connection at a time. A partition asks for its next piece when it has room for it, and the
+//! next free lane takes along all that ask. While the last free lane is in use its long poll is short, so
+//! that a busy partition never waits long behind idle ones.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::{Events, TopicPartition};
+use crate::kafka::admin::OffsetSpec;
+use crate::kafka::fetch::{FetchOptions, FetchPartition, FetchedPartition, Isolation, fetch};
+use crate::kafka::{Backoff, Client, Connection, Error, ErrorClass, ErrorCode, Topics};
+use crate::mirror::partition::{Event, Failure, Fetched};
+
+const LANES: usize = 3;
+/// Bytes of one partition in one answer.
+const PARTITION_BYTES: i32 = 1 << 20;
+/// Bytes of one answer.
+const ANSWER_BYTES: i32 = 32 << 20;
+const LONG_POLL_MS: i32 = 500;
+const SHORT_POLL_MS: i32 = 50;
+/// Tries to find a partition that its cluster does not know, before it counts as deleted.
+const TRIES_FOR_UNKNOWN: u32 = 12;
+
+/// A partition that wants data.
+#[derive(Debug)]
+pub struct Wanted {
+    pub source: TopicPartition,
+    pub attempt: u64,
+    pub offset: i64,
+    pub events: Events,
+    tries: u32,
+}
+
+impl Wanted {
+    pub fn new(source: TopicPartition, attempt: u64, offset: i64, events: Events) -> Self {
+        Self {
+            source,
+            attempt,
+            offset,
+            events,
+            tries: 0,
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // A partition that is gone needs no data.
+        let _gone = self.events.send(event);
+    }
+}
+
+/// All lanes to a source.
+#[derive(Debug)]
+pub struct Reader {
+    client: Client,
+    brokers: Mutex<HashMap<i32, mpsc::UnboundedSender<Wanted>>>,
+    leaders: Mutex<HashMap<(String, i32), i32>>,
+}
+
+impl Reader {
+    pub fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            brokers: Mutex::new(HashMap::new()),
+            leaders: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Asks for a piece of the source's log; it comes as an event.
+    pub fn want(self: &Arc<Self>, wanted: Wanted) {
+        let key = (wanted.source.topic.clone(), wanted.source.partition);
+        let leader = self
+            .leaders
+            .lock()
+            .expect("the lock is held for lookups only")
+            .get(&key)
+            .copied();
+        match leader {
+            Some(leader) => self.hand_over(leader, wanted),
+            None => self.find_leader(wanted),
+        }
+    }
+
+    fn hand_over(self: &Arc<Self>, leader: i32, wanted: Wanted) {
+        let mut brokers = self
+            .brokers
+            .lock()
+            .expect("the lock is held for lookups only");
+        let sender = brokers.entry(leader).or_insert_with(|| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            // Weak: the lanes end when the last partition lets go of the reader.
+            tokio::spawn(
+                BrokerLanes::new(Arc::downgrade(self), self.client.clone(), leader).run(receiver),
+            );
+            sender
+        });
+        // The loop lives as long as its sender.
+        let _never = sender.send(wanted);
+    }
+
+    fn forget_leader(&self, source: &TopicPartition) {
+        let key = (source.topic.clone(), source.partition);
+        self.leaders
+            .lock()
+            .expect("the lock is held for lookups only")
+            .remove(&key);
+    }
+
+    /// Looks the leader up anew, with growing pauses, and hands the wish over.
+    fn find_leader(self: &Arc<Self>, mut wanted: Wanted) {
+        let reader = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut backoff = Backoff::for_requests();
+            for _ in 0..wanted.tries.min(6) {
+                backoff.next_delay();
+            }
+            loop {
+                if wanted.events.is_closed() {
+                    return;
+                }
+                if wanted.tries > 0 {
+                    backoff.sleep().await;
+                }
+                wanted.tries += 1;
+                match reader.leader_of(&wanted).await {
+                    Ok(leader) => {
+                        let key = (wanted.source.topic.clone(), wanted.source.partition);
+                        reader
+                            .leaders
+                            .lock()
+                            .expect("the lock is held for lookups only")
+                            .insert(key, leader);
+                        return reader.hand_over(leader, wanted);
+                    }
+                    Err(LeaderError::Final(failure)) => return wanted.tell(Event::Failed(failure)),
+                    Err(LeaderError::Later(error)) => {
+                        tracing::debug!(partition = %wanted.source, %error, "looking for the leader again");
+                    }
+                }
+            }
+        });
+    }
+
+    async fn leader_of(&self, wanted: &Wanted) -> Result<i32, LeaderError> {
+        let names = [wanted.source.topic.clone()];
+        let metadata = self
+            .client
+            .metadata(Topics::Named(&names))
+            .await
+            .map_err(LeaderError::Later)?;
+        let Some(topic) = metadata.topic(&wanted.source.topic) else {
+            return self.unknown(wanted, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        };
+        match topic.error {
+            ErrorCode::NONE => {}
+            code if code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+                return self.unknown(wanted, code);
+            }
+            code if code.class() == ErrorClass::Fatal => {
+                return Err(LeaderError::Final(call_failure(
+                    "describe the source topic",
+                    &code,
+                )));
+            }
+            code => {
+                return Err(LeaderError::Later(Error::broker(
+                    code,
+                    None,
+                    "describe",
+                    names[0].clone(),
+                )));
+            }
+        }
+        let id = wanted.source.topic_id;
+        if !id.is_nil() && !topic.id.is_nil() && topic.id != id {
+            return Err(LeaderError::Final(Failure::SourceRecreated {
+                was: id,
+                is: topic.id,
+            }));
+        }
+        topic
+            .partitions
+            .iter()
+            .find(|partition| partition.index == wanted.source.partition && partition.leader >= 0)
+            .map(|partition| partition.leader)
+            .ok_or_else(|| {
+                let code = ErrorCode::LEADER_NOT_AVAILABLE;
+                LeaderError::Later(Error::broker(
+                    code,
+                    None,
+                    "find the leader of",
+                    wanted.source.to_string(),
+                ))
+            })
+    }
+
+    fn unknown(&self, wanted: &Wanted, code: ErrorCode) -> Result<i32, LeaderError> {
+        if wanted.tries >= TRIES_FOR_UNKNOWN {
+            return Err(LeaderError::Final(Failure::SourceDeleted {
+                topic: wanted.source.topic.clone(),
+            }));
+        }
+        Err(LeaderError::Later(Error::broker(
+            code,
+            None,
+            "describe",
+            wanted.source.to_string(),
+        )))
+    }
+}
+
+enum LeaderError {
+    Later(Error),
+    Final(Failure),
+}
+
+fn call_failure(operation: &'static str, cause: &dyn std::fmt::Display) -> Failure {
+    Failure::Call {
+        operation,
+        cause: cause.to_string(),
+        retried: true,
+    }
+}
+
+struct BrokerLanes {
+    reader: std::sync::Weak<Reader>,
+    client: Client,
+    broker: i32,
+    idle: Vec<Option<Connection>>,
+    waiting: Vec<Wanted>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
+}
+
+/// An answer to one fetch, with the lane that is free again.
+struct Done {
+    wanted: Vec<Wanted>,
+    outcome: Result<(Connection, Vec<FetchedPartition>), Error>,
+}
+
+impl BrokerLanes {
+    fn new(reader: std::sync::Weak<Reader>, client: Client, broker: i32) -> Self {
+        Self {
+            reader,
+            client,
+            broker,
+            idle: vec![None; LANES],
+            waiting: Vec::new(),
+            in_flight: FuturesUnordered::new(),
+        }
+    }
+
+    async fn run(mut self, mut wishes: mpsc::UnboundedReceiver<Wanted>) {
+        loop {
+            tokio::select! {
+                Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => self.done(done),
+                wanted = wishes.recv() => {
+                    let Some(wanted) = wanted else { break };
+                    self.waiting.push(wanted);
+                }
+            }
+            // Partitions answered together ask again together: let them, before the next fetch leaves.
+            tokio::task::yield_now().await;
+            while let Ok(wanted) = wishes.try_recv() {
+                self.waiting.push(wanted);
+            }
+            self.fetch();
+        }
+    }
+
+    fn fetch(&mut self) {
+        self.waiting.retain(|wanted| !wanted.events.is_closed());
+        if self.waiting.is_empty() {
+            return;
+        }
+        let Some(lane) = self.idle.pop() else { return };
+        let max_wait_ms = if self.idle.is_empty() {
+            SHORT_POLL_MS
+        } else {
+            LONG_POLL_MS
+        };
+        let wanted = std::mem::take(&mut self.waiting);
+        let (client, broker) = (self.client.clone(), self.broker);
+        self.in_flight.push(Box::pin(async move {
+            let outcome = fetch_once(&client, broker, lane, max_wait_ms, &wanted).await;
+            Done { wanted, outcome }
+        }));
+    }
+
+    fn done(&mut self, done: Done) {
+        let Some(reader) = self.reader.upgrade() else {
+            return;
+        };
+        match done.outcome {
+            Ok((connection, partitions)) => {
+                self.idle.push(Some(connection));
+                let mut partitions: HashMap<(String, i32), FetchedPartition> = partitions
+                    .into_iter()
+                    .map(|found| ((found.topic.clone(), found.partition), found))
+                    .collect();
+                for wanted in done.wanted {
+                    let key = (wanted.source.topic.clone(), wanted.source.partition);
+                    match partitions.remove(&key) {
+                        Some(found) => deliver(&reader, wanted, found),
+                        None => self.waiting.push(wanted),
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::debug!(broker = self.broker, %error, "a fetch failed");
+                self.idle.push(None);
+                for wanted in done.wanted {
+                    reader.forget_leader(&wanted.source);
+                    let mut wanted = wanted;
+                    wanted.tries = wanted.tries.max(1);
+                    reader.find_leader(wanted);
+                }
+            }
+        }
+    }
+}
+
+async fn fetch_once(
+    client: &Client,
+    broker: i32,
+    lane: Option<Connection>,
+    max_wait_ms: i32,
+    wanted: &[Wanted],
+) -> Result<(Connection, Vec<FetchedPartition>), Error> {
+    let connection = match lane {
+        Some(connection) if !connection.is_closed() => connection,
+        _ => client.connect_broker(broker).await?,
+    };
+    let options = FetchOptions {
+        max_wait_ms,
+        min_bytes: 1,
+        max_bytes: ANSWER_BYTES,
+        isolation: Isolation::ReadCommitted,
+    };
+    let partitions: Vec<FetchPartition> = wanted
+        .iter()
+        .map(|wanted| FetchPartition {
+            topic: wanted.source.topic.clone(),
+            topic_id: wanted.source.topic_id,
+            partition: wanted.source.partition,
+            offset: wanted.offset,
+            current_leader_epoch: -1,
+            max_bytes: PARTITION_BYTES,
+        })
+        .collect();
+    let found = fetch(&connection, &options, &partitions).await?;
+    Ok((connection, found))
+}
+
+fn deliver(reader: &Arc<Reader>, mut wanted: Wanted, found: FetchedPartition) {
+    match found.error {
+        ErrorCode::NONE => wanted.tell(Event::Fetched(Fetched {
+            attempt: wanted.attempt,
+            records: found.records,
+            aborted: found.aborted,
+            last_stable_offset: if found.last_stable_offset >= 0 {
+                found.last_stable_offset
+            } else {
+                found.high_watermark
+            },
+        })),
+        ErrorCode::OFFSET_OUT_OF_RANGE => find_bounds(reader, wanted),
+        code if code.class() == ErrorClass::Fatal => {
+            wanted.tell(Event::Failed(call_failure("fetch from the source", &code)));
+        }
+        code => {
+            tracing::debug!(partition = %wanted.source, %code, "a partition has to be looked for again");
+            reader.forget_leader(&wanted.source);
+            wanted.tries = wanted.tries.max(1);
+            reader.find_leader(wanted);
+        }
+    }
+}
+
+/// The source does not have the offset: what does it have?
+fn find_bounds(reader: &Arc<Reader>, wanted: Wanted) {
+    let reader = Arc::clone(reader);
+    tokio::spawn(async move {
+        let mut backoff = Backoff::for_requests();
+        while !wanted.events.is_closed() {
+            match bounds(&reader.client, &wanted.source).await {
+                Ok((log_start, end)) => {
+                    return wanted.tell(Event::SourceLost {
+                        attempt: wanted.attempt,
+                        log_start,
+                        end,
+                    });
+                }
+                Err(error) => tracing::debug!(partition = %wanted.source, %error, "no offsets yet"),
+            }
+            tokio::time::sleep(backoff.next_delay().max(Duration::from_millis(100))).await;
+        }
+    });
+}
+
+/// The first offset and the one after the last of a partition.
+///
+/// # Errors
+/// The call's own.
+pub async fn bounds(client: &Client, partition: &TopicPartition) -> Result<(i64, i64), Error> {
+    let start = offset_of(client, partition, OffsetSpec::Earliest).await?;
+    let end = offset_of(client, partition, OffsetSpec::Latest).await?;
+    Ok((start, end))
+}
+
+/// The offset that `spec` means in one partition, uncommitted records included.
+///
+/// # Errors
+/// The call's own.
+pub async fn offset_of(
+    client: &Client,
+    partition: &TopicPartition,
+    spec: OffsetSpec,
+) -> Result<i64, Error> {
+    let asked = vec![(partition.topic.clone(), partition.partition, spec)];
+    let found = client
+        .admin()
+        .list_offsets(asked, Isolation::ReadUncommitted)
+        .await;
+    let (_, offset) = found
+        .into_iter()
+        .next()
+        .expect("one item was asked for, one is answered");
+    Ok(offset?.offset)
+}

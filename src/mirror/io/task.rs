@@ -1,0 +1,285 @@
+//! One partition at work: its state machine between the reader, the writer and the keeper.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::keeper::{Keeper, Save};
+use super::reader::{Reader, Wanted, offset_of};
+use super::writer::{Job, Writer};
+use super::{Events, PartitionKey, Route, TopicPartition, tail};
+use crate::control::records::StartSpec;
+use crate::kafka::admin::OffsetSpec;
+use crate::kafka::{Backoff, Client, Error, ErrorClass};
+use crate::mirror::partition::{Action, Event, Failure, Notice, PartitionMirror, Settings, Stored};
+use crate::mirror::worker::figures::PartitionFigures;
+
+/// Everything a partition needs around it.
+#[derive(Debug)]
+pub struct Surroundings {
+    pub key: PartitionKey,
+    /// The link's name, for the log.
+    pub link: String,
+    pub source: TopicPartition,
+    pub route: Arc<Route>,
+    pub source_client: Client,
+    pub destination_client: Client,
+    pub reader: Arc<Reader>,
+    pub writer: Arc<Writer>,
+    pub keeper: Keeper,
+    pub start: StartSpec,
+    pub settings: Settings,
+    pub figures: Arc<PartitionFigures>,
+}
+
+/// A running partition: events go in, and its end can be waited for.
+#[derive(Debug)]
+pub struct Running {
+    pub events: Events,
+    pub handle: JoinHandle<()>,
+}
+
+/// Starts a partition.
+pub fn start(around: Surroundings, stored: Stored) -> Running {
+    let (events, receiver) = mpsc::unbounded_channel();
+    let handle = tokio::spawn(run(around, stored, events.clone(), receiver));
+    Running { events, handle }
+}
+
+async fn run(
+    around: Surroundings,
+    stored: Stored,
+    events: Events,
+    mut incoming: mpsc::UnboundedReceiver<Event>,
+) {
+    let (mut mirror, actions) = PartitionMirror::start(around.settings.clone(), stored);
+    let mut doer = Doer {
+        around,
+        events,
+        background: None,
+    };
+    doer.carry_out(actions);
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !mirror.is_stopped() {
+        let event = tokio::select! {
+            event = incoming.recv() => match event {
+                Some(event) => event,
+                None => break,
+            },
+            _ = ticks.tick() => Event::Tick,
+        };
+        if let Event::Fetched(fetched) = &event {
+            doer.around
+                .figures
+                .set_source_end(fetched.last_stable_offset);
+        }
+        let actions = mirror.handle(event);
+        doer.carry_out(actions);
+        doer.around
+            .figures
+            .set_position(mirror.confirmed().source_offset);
+    }
+    if let Some(background) = doer.background.take() {
+        background.abort();
+    }
+}
+
+struct Doer {
+    around: Surroundings,
+    events: Events,
+    /// Finding the start or reading the tail; never both.
+    background: Option<JoinHandle<()>>,
+}
+
+impl Doer {
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::ResolveStart => self.resolve_start(),
+                Action::ReadTail => self.read_tail(),
+                Action::Fetch { attempt, offset } => {
+                    let source = self.around.source.clone();
+                    self.around.reader.want(Wanted::new(
+                        source,
+                        attempt,
+                        offset,
+                        self.events.clone(),
+                    ));
+                }
+                Action::Send { attempt, batch } => self.around.writer.send(Job {
+                    route: Arc::clone(&self.around.route),
+                    attempt,
+                    batch,
+                    events: self.events.clone(),
+                }),
+                // The attempt named is the new one; what came before is void.
+                Action::Abandon { attempt } => self.around.route.make_void(attempt - 1),
+                Action::Save {
+                    anchors,
+                    map_chunk,
+                    map,
+                } => {
+                    let save = Save {
+                        key: self.around.key,
+                        anchors,
+                        map_chunk,
+                        map,
+                        events: self.events.clone(),
+                    };
+                    // The keeper outlives the partitions that hold a sender to it.
+                    let _never = self.around.keeper.send(save);
+                }
+                Action::Copied { records, bytes } => self.around.figures.copied(records, bytes),
+                Action::Notify(notice) => self.notify(notice),
+            }
+        }
+    }
+
+    fn spawn(&mut self, work: impl Future<Output = Event> + Send + 'static) {
+        let events = self.events.clone();
+        let task = tokio::spawn(async move {
+            // A partition that is gone needs no answer.
+            let _gone = events.send(work.await);
+        });
+        if let Some(former) = self.background.replace(task) {
+            former.abort();
+        }
+    }
+
+    fn read_tail(&mut self) {
+        let client = self.around.destination_client.clone();
+        let route = Arc::clone(&self.around.route);
+        let producer_id = self.around.settings.producer_id;
+        self.spawn(async move {
+            match tail::read(&client, &route, producer_id).await {
+                Ok(tail) => Event::Tail(tail),
+                Err(failure) => Event::Failed(failure),
+            }
+        });
+    }
+
+    fn resolve_start(&mut self) {
+        let (source_client, destination_client) = (
+            self.around.source_client.clone(),
+            self.around.destination_client.clone(),
+        );
+        let (source, destination) = (
+            self.around.source.clone(),
+            self.around.route.destination.clone(),
+        );
+        let start = self.around.start;
+        self.spawn(async move {
+            let mut backoff = Backoff::for_requests();
+            loop {
+                let found = async {
+                    let source = start_offset(&source_client, &source, start).await?;
+                    let end =
+                        offset_of(&destination_client, &destination, OffsetSpec::Latest).await?;
+                    Ok::<_, Error>((source, end))
+                };
+                match found.await {
+                    Ok((source, destination)) => {
+                        return Event::StartResolved {
+                            source,
+                            destination,
+                        };
+                    }
+                    Err(error) if error.class() == ErrorClass::Fatal => {
+                        return Event::Failed(Failure::Call {
+                            operation: "find where to start",
+                            cause: error.to_string(),
+                            retried: true,
+                        });
+                    }
+                    Err(error) => tracing::debug!(%source, %error, "no start yet"),
+                }
+                backoff.sleep().await;
+            }
+        });
+    }
+
+    /// One line for each thing that people may want to know.
+    fn notify(&self, notice: Notice) {
+        let around = &self.around;
+        let (link, topic) = (&around.link, &around.route.destination.topic);
+        let partition = around.key.partition;
+        match notice {
+            Notice::FirstRecord {
+                source_offset,
+                destination_offset,
+            } => {
+                around
+                    .figures
+                    .set_state(super::super::worker::figures::State::Copying);
+                tracing::info!(
+                    link,
+                    topic,
+                    partition,
+                    source_offset,
+                    destination_offset,
+                    "first record copied"
+                );
+            }
+            Notice::CaughtUp { offset } => {
+                around.figures.set_caught_up();
+                tracing::info!(link, topic, partition, source_offset = offset, "caught up");
+            }
+            Notice::StartMoved { from, to } => {
+                tracing::warn!(
+                    link,
+                    topic,
+                    partition,
+                    from,
+                    to,
+                    "the source dropped its oldest records before the first was copied"
+                );
+            }
+            Notice::Recovering { cause, round } => {
+                tracing::info!(
+                    link,
+                    topic,
+                    partition,
+                    cause,
+                    round,
+                    "reading the destination's tail again"
+                );
+            }
+            Notice::Paused => {
+                around
+                    .figures
+                    .set_state(super::super::worker::figures::State::Paused);
+                tracing::info!(link, topic, partition, "paused");
+            }
+            Notice::Stopped => tracing::debug!(link, topic, partition, "stopped"),
+            Notice::Failed(failure) => {
+                around.figures.set_failed(failure.to_string());
+                tracing::error!(link, topic, partition, "FAILED: {failure}");
+            }
+        }
+    }
+}
+
+/// The source offset that the link's `start` means now.
+async fn start_offset(
+    client: &Client,
+    source: &TopicPartition,
+    start: StartSpec,
+) -> Result<i64, Error> {
+    match start {
+        StartSpec::Earliest => offset_of(client, source, OffsetSpec::Earliest).await,
+        StartSpec::Latest => offset_of(client, source, OffsetSpec::Latest).await,
+        StartSpec::Timestamp(time) => {
+            let found = offset_of(client, source, OffsetSpec::Timestamp(time)).await?;
+            // No record is that late yet: those to come are.
+            if found >= 0 {
+                Ok(found)
+            } else {
+                offset_of(client, source, OffsetSpec::Latest).await
+            }
+        }
+    }
+}

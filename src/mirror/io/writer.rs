@@ -1,0 +1,293 @@
+//! Produce for all partitions of a destination.
+//!
+//! Each broker has a few lanes, each one connection with a deep pipeline; a partition always uses the same
+//! lane of its leader, because several connections on one partition only fight over the order. A request
+//! carries one batch a partition (the protocol's limit), of as many partitions as have one ready.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use tokio::sync::mpsc;
+
+use super::{Events, Route};
+use crate::kafka::produce::{ProduceBatch, ProducedPartition, produce};
+use crate::kafka::{Client, Connection, Error};
+use crate::mirror::batch::Rewritten;
+use crate::mirror::partition::{Answer, Event};
+
+/// Connections a broker: two are worth it, more are not (a broker serves one request a connection at a time).
+const LANES: usize = 2;
+/// Requests on their way on one lane.
+const MAX_REQUESTS: usize = 32;
+/// Bytes on their way on one lane.
+const MAX_BYTES: usize = 32 << 20;
+/// Bytes in one request, unless a single batch is larger.
+const REQUEST_BYTES: usize = 8 << 20;
+/// How long a broker may wait for its followers before it answers.
+const ACKS_TIMEOUT_MS: i32 = 20_000;
+/// All in-sync replicas. Progress counts what is acknowledged, so acknowledged has to mean kept.
+const ACKS: i16 = -1;
+
+/// One batch to write and whom to tell.
+#[derive(Debug)]
+pub struct Job {
+    pub route: Arc<Route>,
+    pub attempt: u64,
+    pub batch: Rewritten,
+    pub events: Events,
+}
+
+impl Job {
+    fn answer(&self, answer: Answer) {
+        if !matches!(answer, Answer::Acknowledged { .. }) {
+            self.route.make_void(self.attempt);
+        }
+        // A partition that is gone needs no answer.
+        let _gone = self.events.send(Event::Answer {
+            attempt: self.attempt,
+            answer,
+        });
+    }
+}
+
+/// All lanes to a destination.
+#[derive(Debug)]
+pub struct Writer {
+    client: Client,
+    lanes: Mutex<HashMap<(i32, usize), mpsc::UnboundedSender<Job>>>,
+}
+
+impl Writer {
+    pub fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            lanes: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Queues a batch; its answer comes as an event, in order.
+    pub fn send(&self, job: Job) {
+        let leader = job.route.leader();
+        let lane = usize::try_from(job.route.destination.partition).unwrap_or(0) % LANES;
+        let mut lanes = self
+            .lanes
+            .lock()
+            .expect("no lane panics while it holds the lock");
+        let sender = lanes.entry((leader, lane)).or_insert_with(|| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            tokio::spawn(Lane::new(self.client.clone(), leader).run(receiver));
+            sender
+        });
+        if let Err(refused) = sender.send(job) {
+            refused.0.answer(Answer::Lost {
+                cause: "the worker is stopping".to_owned(),
+            });
+        }
+    }
+}
+
+type Answers = Pin<Box<dyn Future<Output = Result<Vec<ProducedPartition>, Error>> + Send>>;
+
+struct Lane {
+    client: Client,
+    broker: i32,
+    connection: Option<Connection>,
+    /// Batches not yet sent, by partition; `ready` names each partition once that has some.
+    waiting: HashMap<(String, i32), VecDeque<Job>>,
+    ready: VecDeque<(String, i32)>,
+    in_flight: FuturesOrdered<Pin<Box<dyn Future<Output = Sent> + Send>>>,
+    in_flight_bytes: usize,
+}
+
+/// A request that was answered, or never will be.
+struct Sent {
+    jobs: Vec<Job>,
+    bytes: usize,
+    outcome: Result<Vec<ProducedPartition>, Error>,
+}
+
+impl Lane {
+    fn new(client: Client, broker: i32) -> Self {
+        Self {
+            client,
+            broker,
+            connection: None,
+            waiting: HashMap::new(),
+            ready: VecDeque::new(),
+            in_flight: FuturesOrdered::new(),
+            in_flight_bytes: 0,
+        }
+    }
+
+    async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        loop {
+            tokio::select! {
+                biased;
+                Some(sent) = self.in_flight.next(), if !self.in_flight.is_empty() => self.answered(sent),
+                job = jobs.recv() => {
+                    let Some(job) = job else { break };
+                    self.queue(job);
+                    while let Ok(job) = jobs.try_recv() {
+                        self.queue(job);
+                    }
+                }
+            }
+            while self.has_room() {
+                self.send_one().await;
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.ready.is_empty()
+            && self.in_flight.len() < MAX_REQUESTS
+            && self.in_flight_bytes < MAX_BYTES
+    }
+
+    fn queue(&mut self, job: Job) {
+        let key = (
+            job.route.destination.topic.clone(),
+            job.route.destination.partition,
+        );
+        let waiting = self.waiting.entry(key.clone()).or_default();
+        if waiting.is_empty() {
+            self.ready.push_back(key);
+        }
+        waiting.push_back(job);
+    }
+
+    /// The next request: one batch of each ready partition, up to the size of a request.
+    fn next_request(&mut self) -> (Vec<Job>, usize) {
+        let (mut jobs, mut bytes) = (Vec::new(), 0usize);
+        let partitions = self.ready.len();
+        for _ in 0..partitions {
+            if bytes >= REQUEST_BYTES {
+                break;
+            }
+            let Some(key) = self.ready.pop_front() else {
+                break;
+            };
+            let Some(waiting) = self.waiting.get_mut(&key) else {
+                continue;
+            };
+            while let Some(job) = waiting.pop_front() {
+                if job.route.is_void(job.attempt) {
+                    job.answer(Answer::Lost {
+                        cause: "given up".to_owned(),
+                    });
+                    continue;
+                }
+                if !job.route.lease.is_held() {
+                    job.answer(Answer::Lost {
+                        cause: "this worker's membership is unconfirmed".to_owned(),
+                    });
+                    continue;
+                }
+                bytes += job.batch.len();
+                jobs.push(job);
+                break;
+            }
+            if waiting.is_empty() {
+                self.waiting.remove(&key);
+            } else {
+                self.ready.push_back(key);
+            }
+        }
+        (jobs, bytes)
+    }
+
+    async fn send_one(&mut self) {
+        let connection = match self.connect().await {
+            Ok(connection) => connection,
+            Err(error) => return self.lose_all(&error),
+        };
+        let (jobs, bytes) = self.next_request();
+        if jobs.is_empty() {
+            return;
+        }
+        let batches: Vec<ProduceBatch> = jobs
+            .iter()
+            .map(|job| ProduceBatch {
+                topic: job.route.destination.topic.clone(),
+                topic_id: job.route.destination.topic_id,
+                partition: job.route.destination.partition,
+                head: job.batch.header.clone(),
+                batch: job.batch.records.clone(),
+            })
+            .collect();
+        // Queued here, in order; only the answer is waited for later.
+        let answers: Answers = Box::pin(produce(&connection, ACKS, ACKS_TIMEOUT_MS, &batches));
+        self.in_flight_bytes += bytes;
+        self.in_flight.push_back(Box::pin(async move {
+            let outcome = answers.await;
+            Sent {
+                jobs,
+                bytes,
+                outcome,
+            }
+        }));
+    }
+
+    async fn connect(&mut self) -> Result<Connection, Error> {
+        if let Some(connection) = &self.connection
+            && !connection.is_closed()
+        {
+            return Ok(connection.clone());
+        }
+        let connection = self.client.connect_broker(self.broker).await?;
+        self.connection = Some(connection.clone());
+        Ok(connection)
+    }
+
+    fn lose_all(&mut self, error: &Error) {
+        self.ready.clear();
+        for (_, jobs) in self.waiting.drain() {
+            for job in jobs {
+                job.answer(Answer::Lost {
+                    cause: error.to_string(),
+                });
+            }
+        }
+    }
+
+    fn answered(&mut self, sent: Sent) {
+        self.in_flight_bytes -= sent.bytes;
+        match sent.outcome {
+            Ok(partitions) => {
+                let mut partitions: HashMap<(String, i32), ProducedPartition> = partitions
+                    .into_iter()
+                    .map(|found| ((found.topic.clone(), found.partition), found))
+                    .collect();
+                for job in sent.jobs {
+                    let destination = &job.route.destination;
+                    let found =
+                        partitions.remove(&(destination.topic.clone(), destination.partition));
+                    job.answer(match found {
+                        Some(found) if found.error.is_ok() => Answer::Acknowledged {
+                            base_offset: found.base_offset,
+                        },
+                        Some(found) => Answer::Refused {
+                            code: found.error,
+                            message: found.message,
+                        },
+                        None => Answer::Lost {
+                            cause: "the broker's answer leaves the partition out".to_owned(),
+                        },
+                    });
+                }
+            }
+            Err(error) => {
+                // What the broker did with it is unknown: the tail will tell.
+                self.connection = None;
+                for job in sent.jobs {
+                    job.answer(Answer::Lost {
+                        cause: error.to_string(),
+                    });
+                }
+            }
+        }
+    }
+}

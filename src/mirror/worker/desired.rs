@@ -1,0 +1,103 @@
+//! Which partitions have to run: a pure function of what was applied and what the clusters have.
+
+use std::collections::BTreeMap;
+
+use crate::control::records::{
+    DesiredState, LinkRecord, MirrorRecord, StartSpec, TimestampsSpec, WORK_SLOTS,
+};
+use crate::control::store::ControlState;
+use crate::mirror::io::PartitionKey;
+
+/// One partition that has to run, here or at another worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub link: String,
+    pub source_cluster_id: String,
+    pub source_topic: String,
+    pub destination_topic: String,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub start: StartSpec,
+    pub timestamps: TimestampsSpec,
+    pub state: DesiredState,
+}
+
+/// All partitions of all mirrors. `partitions` says how many a mirror can copy just now: the smaller count
+/// of its two topics, or `None` while one of them is not there.
+pub fn partitions(
+    state: &ControlState,
+    partitions: impl Fn(&LinkRecord, &MirrorRecord) -> Option<i32>,
+) -> BTreeMap<PartitionKey, Wanted> {
+    let mut wanted = BTreeMap::new();
+    for mirror in state.mirrors.values() {
+        let Some(link) = state.links.get(&mirror.id.link) else {
+            continue;
+        };
+        let Some(count) = partitions(link, mirror) else {
+            continue;
+        };
+        for partition in 0..count {
+            let key = PartitionKey {
+                id: mirror.id,
+                partition,
+            };
+            wanted.insert(key, wanted_partition(link, mirror, partition));
+        }
+    }
+    wanted
+}
+
+fn wanted_partition(link: &LinkRecord, mirror: &MirrorRecord, partition: i32) -> Wanted {
+    let paused = [link.state, mirror.state].contains(&DesiredState::Paused);
+    Wanted {
+        link: link.name.clone(),
+        source_cluster_id: link.source_cluster_id.clone(),
+        source_topic: mirror.source_topic.clone(),
+        destination_topic: mirror.destination_topic.clone(),
+        producer_id: mirror.producer_id,
+        producer_epoch: mirror.producer_epoch,
+        // What a partition added later holds was written after the link began.
+        start: if partition < mirror.initial_partitions {
+            link.start
+        } else {
+            StartSpec::Earliest
+        },
+        timestamps: link.timestamps,
+        state: if paused {
+            DesiredState::Paused
+        } else {
+            DesiredState::Active
+        },
+    }
+}
+
+/// The slot that a partition belongs to: the same for every worker and for ever.
+pub fn slot_of(key: &PartitionKey) -> i32 {
+    let text = format!("{}/{}", key.id, key.partition);
+    let slots = u32::try_from(WORK_SLOTS).expect("there are some slots");
+    i32::try_from(crc32c::crc32c(text.as_bytes()) % slots)
+        .expect("a slot is less than their number")
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::control::records::IncarnationId;
+
+    #[test]
+    fn a_partition_keeps_its_slot() {
+        let id = IncarnationId {
+            link: Uuid::from_u128(1),
+            source_topic: Uuid::from_u128(2),
+            destination_topic: Uuid::from_u128(3),
+        };
+        let slots: Vec<i32> = (0..4)
+            .map(|partition| slot_of(&PartitionKey { id, partition }))
+            .collect();
+        assert!(slots.iter().all(|slot| (0..WORK_SLOTS).contains(slot)));
+        // Other workers of another version must agree, or two would copy one partition.
+        assert_eq!(slots, [40, 43, 31, 28]);
+    }
+}

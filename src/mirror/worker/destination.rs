@@ -1,0 +1,652 @@
+//! The partitions of one destination, kept as what was applied says.
+//!
+//! Three things change what has to run: the control records, the topics of both clusters, and which slots the group
+//! gave this worker. Each change leads to one reconciliation: what should run and does not is started,
+//! what should not is stopped, and the rest is told its state.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::error::KafkaError;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use uuid::Uuid;
+
+use super::desired::{self, Wanted};
+use super::figures::{Figures, Name};
+use super::lease::Lease;
+use super::membership::{Change, MemberConfig, Membership};
+use super::{ConnectedCluster, Options};
+use crate::control::progress;
+use crate::control::records::{DesiredState, IncarnationId, LinkRecord, MirrorRecord};
+use crate::control::store::{self, ControlError, ControlState};
+use crate::kafka::admin::OffsetSpec;
+use crate::kafka::fetch::Isolation;
+use crate::kafka::{Client, ErrorCode, TopicMetadata, Topics};
+use crate::mirror::io::keeper::{self, Keeper};
+use crate::mirror::io::task::{self, Running, Surroundings};
+use crate::mirror::io::writer::Writer;
+use crate::mirror::io::{PartitionKey, Route, TopicPartition};
+use crate::mirror::map::{self, MapTail};
+use crate::mirror::partition::{Event, Settings, Stored};
+
+/// How often idle mirrors are looked at for records that somebody else wrote.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a stopping worker waits for answers and for progress to be stored.
+const STOPPING: Duration = Duration::from_secs(15);
+/// How often a worker for which nothing was applied yet looks again.
+const LOOK_FOR_LINKS: Duration = Duration::from_secs(2);
+const WINDOW_BYTES: usize = 16 << 20;
+const WINDOW_BATCHES: usize = 256;
+const QUEUE_BYTES: usize = 4 << 20;
+
+/// Why a worker cannot go on.
+#[derive(Debug, Error)]
+pub enum RunError {
+    #[error("cluster {cluster}: {source}")]
+    Control {
+        cluster: String,
+        source: ControlError,
+    },
+    #[error("cluster {cluster}: the worker group cannot be joined: {source}")]
+    Group { cluster: String, source: KafkaError },
+    #[error("a part of the worker broke down: {0}")]
+    Panicked(String),
+}
+
+/// How a destination's worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Done,
+    /// Nothing was ever applied to this cluster.
+    NothingApplied(String),
+}
+
+/// What both clusters have of the topics of the links.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// Partition counts, by cluster id and topic name.
+    topics: HashMap<(String, String), i32>,
+    /// Topics that their cluster said it does not have.
+    absent: HashSet<(String, String)>,
+}
+
+impl Seen {
+    fn note(&mut self, cluster_id: &str, cluster: &str, topic: TopicMetadata) {
+        let key = (cluster_id.to_owned(), topic.name);
+        match topic.error {
+            ErrorCode::NONE => {
+                let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+                self.absent.remove(&key);
+                self.topics.insert(key, count);
+            }
+            // Partitions that already run find out by themselves whether it was deleted.
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+                if self.absent.insert(key.clone()) {
+                    tracing::warn!(
+                        cluster,
+                        topic = key.1,
+                        "the topic does not exist: its mirror waits for it"
+                    );
+                }
+            }
+            code => tracing::warn!(cluster, topic = key.1, %code, "the topic cannot be described"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Partition {
+    running: Running,
+    wanted: Wanted,
+    name: Name,
+    stopping: bool,
+}
+
+/// The worker of one destination.
+#[derive(Debug)]
+pub struct DestinationWorker {
+    cluster: ConnectedCluster,
+    clusters: HashMap<String, ConnectedCluster>,
+    options: Options,
+    figures: Figures,
+    lease: Arc<Lease>,
+    writer: Arc<Writer>,
+    keeper: Keeper,
+    state: ControlState,
+    seen: Seen,
+    slots: BTreeSet<i32>,
+    /// Whether the group ever gave an answer.
+    assigned: bool,
+    partitions: BTreeMap<PartitionKey, Partition>,
+    /// Links and mirrors that were named in the log already.
+    known_links: HashSet<Uuid>,
+    known_mirrors: HashSet<IncarnationId>,
+}
+
+impl DestinationWorker {
+    pub fn new(
+        cluster: ConnectedCluster,
+        clusters: HashMap<String, ConnectedCluster>,
+        options: Options,
+        figures: Figures,
+    ) -> Self {
+        let client = cluster.client.clone();
+        Self {
+            lease: Arc::new(Lease::new(options.session_timeout)),
+            writer: Writer::new(client.clone()),
+            keeper: keeper::start(client),
+            cluster,
+            clusters,
+            options,
+            figures,
+            state: ControlState::default(),
+            seen: Seen::default(),
+            slots: BTreeSet::new(),
+            assigned: false,
+            partitions: BTreeMap::new(),
+            known_links: HashSet::new(),
+            known_mirrors: HashSet::new(),
+        }
+    }
+
+    /// Runs until told to stop, or until everything is copied where that is asked for.
+    ///
+    /// # Errors
+    /// See [`RunError`].
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<Ended, RunError> {
+        if !self.wait_for_links(&mut stop).await? {
+            let name = self.cluster.name.clone();
+            let done = *stop.borrow();
+            return Ok(if done {
+                Ended::Done
+            } else {
+                Ended::NothingApplied(name)
+            });
+        }
+        let mut watching = store::Watch::start(self.cluster.client.clone());
+        let (sender, mut changes) = mpsc::unbounded_channel();
+        let config = MemberConfig {
+            bootstrap_servers: self.cluster.bootstrap_servers.clone(),
+            client_id: "kmirror".to_owned(),
+            session_timeout: self.options.session_timeout,
+        };
+        let membership =
+            Membership::join(&config, Arc::clone(&self.lease), sender).map_err(|source| {
+                RunError::Group {
+                    cluster: self.cluster.name.clone(),
+                    source,
+                }
+            })?;
+        let mut refresh = interval(self.options.refresh);
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = interval(CHECK_INTERVAL);
+        let mut tidy = interval(Duration::from_millis(200));
+        while !*stop.borrow() {
+            tokio::select! {
+                _ = stop.changed() => {}
+                state = watching.changed() => match state {
+                    Ok(state) => {
+                        self.state = state;
+                        self.look().await;
+                        self.reconcile().await;
+                    }
+                    Err(error) => tracing::warn!(cluster = self.cluster.name, %error, "the control records cannot be followed just now"),
+                },
+                Some(change) = changes.recv() => self.on_change(change).await,
+                _ = refresh.tick() => {
+                    self.look().await;
+                    self.reconcile().await;
+                }
+                _ = check.tick() => self.check_ends().await,
+                _ = tidy.tick() => {
+                    if self.remove_ended() {
+                        self.reconcile().await;
+                    }
+                    if self.options.until_caught_up && self.is_done() {
+                        break;
+                    }
+                }
+            }
+        }
+        let all: Vec<PartitionKey> = self.partitions.keys().copied().collect();
+        self.stop_partitions(&all).await;
+        // Nobody is left to stop anything for a revocation, so none is waited for.
+        drop(changes);
+        membership.leave().await;
+        Ok(Ended::Done)
+    }
+
+    /// `false`: told to stop first, or there is nothing and nothing to wait for.
+    async fn wait_for_links(&mut self, stop: &mut watch::Receiver<bool>) -> Result<bool, RunError> {
+        let mut told = false;
+        loop {
+            let found =
+                store::read(&self.cluster.client)
+                    .await
+                    .map_err(|source| RunError::Control {
+                        cluster: self.cluster.name.clone(),
+                        source,
+                    })?;
+            if let Some(state) = found {
+                self.state = state;
+                return Ok(true);
+            }
+            if self.options.until_caught_up {
+                return Ok(false);
+            }
+            if !told {
+                told = true;
+                tracing::warn!(
+                    cluster = self.cluster.name,
+                    "nothing has been applied to this cluster yet: waiting for `kmirror apply`"
+                );
+            }
+            tokio::select! {
+                _ = stop.changed() => return Ok(false),
+                () = tokio::time::sleep(LOOK_FOR_LINKS) => {}
+            }
+        }
+    }
+
+    async fn on_change(&mut self, change: Change) {
+        match change {
+            Change::Assigned(slots) => {
+                tracing::debug!(
+                    cluster = self.cluster.name,
+                    count = slots.len(),
+                    "slots assigned"
+                );
+                self.assigned = true;
+                self.slots.extend(slots);
+                self.reconcile().await;
+            }
+            Change::Revoked { slots, done } => {
+                for slot in &slots {
+                    self.slots.remove(slot);
+                }
+                let leaving: Vec<PartitionKey> = self
+                    .partitions
+                    .keys()
+                    .filter(|key| slots.contains(&desired::slot_of(key)))
+                    .copied()
+                    .collect();
+                self.stop_partitions(&leaving).await;
+                drop(done);
+            }
+            Change::Trouble(cause) => {
+                tracing::warn!(
+                    cluster = self.cluster.name,
+                    cause,
+                    "the worker group cannot be reached just now"
+                );
+            }
+        }
+    }
+
+    /// Looks up the topics of all mirrors on both sides.
+    async fn look(&mut self) {
+        let mut names: HashMap<String, BTreeSet<String>> = HashMap::new();
+        for mirror in self.state.mirrors.values() {
+            let Some(link) = self.state.links.get(&mirror.id.link) else {
+                continue;
+            };
+            names
+                .entry(link.source_cluster_id.clone())
+                .or_default()
+                .insert(mirror.source_topic.clone());
+            names
+                .entry(self.cluster.cluster_id.clone())
+                .or_default()
+                .insert(mirror.destination_topic.clone());
+        }
+        for (cluster_id, names) in names {
+            let Some(cluster) = self.clusters.get(&cluster_id) else {
+                continue;
+            };
+            let names: Vec<String> = names.into_iter().collect();
+            match cluster.client.metadata(Topics::Named(&names)).await {
+                Ok(metadata) => {
+                    for topic in metadata.topics {
+                        self.seen.note(&cluster_id, &cluster.name, topic);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(cluster = cluster.name, %error, "the cluster cannot be read just now");
+                }
+            }
+        }
+    }
+
+    /// How many partitions of a mirror can be copied: those that both topics have.
+    fn partition_count(&self, link: &LinkRecord, mirror: &MirrorRecord) -> Option<i32> {
+        let source = (link.source_cluster_id.clone(), mirror.source_topic.clone());
+        let destination = (
+            self.cluster.cluster_id.clone(),
+            mirror.destination_topic.clone(),
+        );
+        let source = self.seen.topics.get(&source)?;
+        let destination = self.seen.topics.get(&destination)?;
+        Some(*source.min(destination))
+    }
+
+    fn wanted(&self) -> BTreeMap<PartitionKey, Wanted> {
+        desired::partitions(&self.state, |link, mirror| {
+            self.partition_count(link, mirror)
+        })
+    }
+
+    async fn reconcile(&mut self) {
+        self.name_news();
+        let mut wanted = self.wanted();
+        wanted.retain(|key, wanted| {
+            self.slots.contains(&desired::slot_of(key))
+                && self.clusters.contains_key(&wanted.source_cluster_id)
+        });
+        for (key, partition) in &mut self.partitions {
+            let goes_on = wanted
+                .get(key)
+                .is_some_and(|wanted| partition.wanted.is_same_work(wanted));
+            if !goes_on && !partition.stopping {
+                partition.stopping = true;
+                partition.tell(Event::Stop);
+            }
+        }
+        let mut missing = Vec::new();
+        for (key, wanted) in wanted {
+            match self.partitions.get_mut(&key) {
+                Some(partition) if partition.wanted.state != wanted.state => {
+                    partition.tell(event_of(wanted.state));
+                    partition.wanted = wanted;
+                }
+                Some(_) => {}
+                None => missing.push((key, wanted)),
+            }
+        }
+        if !missing.is_empty() {
+            self.start_partitions(missing).await;
+        }
+    }
+
+    /// One line for each link and mirror that is new to this worker.
+    fn name_news(&mut self) {
+        for link in self.state.links.values() {
+            if self.known_links.insert(link.id) {
+                let from = self
+                    .clusters
+                    .get(&link.source_cluster_id)
+                    .map(|cluster| cluster.name.clone());
+                match from {
+                    Some(from) => tracing::info!(
+                        link = link.name,
+                        from,
+                        to = self.cluster.name,
+                        "link started"
+                    ),
+                    None => tracing::warn!(
+                        link = link.name,
+                        source_cluster_id = link.source_cluster_id,
+                        "the file names no cluster with this link's source cluster id: its mirrors are left to other workers"
+                    ),
+                }
+            }
+        }
+        for mirror in self.state.mirrors.values() {
+            if self.known_mirrors.insert(mirror.id)
+                && let Some(link) = self.state.links.get(&mirror.id.link)
+            {
+                tracing::info!(
+                    link = link.name,
+                    topic = mirror.source_topic,
+                    mirror = mirror.destination_topic,
+                    "topic matched"
+                );
+            }
+        }
+    }
+
+    async fn start_partitions(&mut self, missing: Vec<(PartitionKey, Wanted)>) {
+        let ids: HashSet<IncarnationId> = missing.iter().map(|(key, _)| key.id).collect();
+        let mut stored = match progress::read(&self.cluster.client, &ids).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::warn!(cluster = self.cluster.name, %error, "stored progress cannot be read just now");
+                return;
+            }
+        };
+        for (key, wanted) in missing {
+            let stored =
+                stored
+                    .remove(&(key.id, key.partition))
+                    .map_or_else(Stored::default, |found| {
+                        let chunk = found.record.map_chunk;
+                        let runs = found
+                            .chunks
+                            .get(&chunk)
+                            .map(map::decode)
+                            .unwrap_or_default();
+                        Stored {
+                            anchors: found.record.anchors,
+                            map: MapTail::new(chunk, runs),
+                        }
+                    });
+            self.start_partition(key, wanted, stored);
+        }
+    }
+
+    fn start_partition(&mut self, key: PartitionKey, wanted: Wanted, stored: Stored) {
+        let Some(source) = self.clusters.get(&wanted.source_cluster_id) else {
+            return;
+        };
+        let name = Name {
+            link: wanted.link.clone(),
+            topic: wanted.destination_topic.clone(),
+            partition: key.partition,
+        };
+        let destination = TopicPartition {
+            topic: wanted.destination_topic.clone(),
+            topic_id: key.id.destination_topic,
+            partition: key.partition,
+        };
+        let around = Surroundings {
+            key,
+            link: wanted.link.clone(),
+            source: TopicPartition {
+                topic: wanted.source_topic.clone(),
+                topic_id: key.id.source_topic,
+                partition: key.partition,
+            },
+            route: Route::new(destination, Arc::clone(&self.lease)),
+            source_client: source.client.clone(),
+            destination_client: self.cluster.client.clone(),
+            reader: Arc::clone(&source.reader),
+            writer: Arc::clone(&self.writer),
+            keeper: self.keeper.clone(),
+            start: wanted.start,
+            settings: Settings {
+                producer_id: wanted.producer_id,
+                producer_epoch: wanted.producer_epoch,
+                append_time: wanted.timestamps
+                    == crate::control::records::TimestampsSpec::AsConsumed,
+                window_bytes: WINDOW_BYTES,
+                window_batches: WINDOW_BATCHES,
+                queue_bytes: QUEUE_BYTES,
+            },
+            figures: self.figures.of(name.clone()),
+        };
+        tracing::info!(
+            link = name.link,
+            topic = name.topic,
+            partition = key.partition,
+            "partition assigned"
+        );
+        let running = task::start(around, stored);
+        let partition = Partition {
+            running,
+            wanted,
+            name,
+            stopping: false,
+        };
+        if partition.wanted.state == DesiredState::Paused {
+            partition.tell(Event::Pause);
+        }
+        self.partitions.insert(key, partition);
+    }
+
+    /// Stops partitions and waits until what they sent is answered and stored.
+    async fn stop_partitions(&mut self, keys: &[PartitionKey]) {
+        for key in keys {
+            if let Some(partition) = self.partitions.get_mut(key) {
+                partition.stopping = true;
+                partition.tell(Event::Stop);
+            }
+        }
+        let deadline = Instant::now() + STOPPING;
+        for key in keys {
+            let Some(partition) = self.partitions.get_mut(key) else {
+                continue;
+            };
+            if tokio::time::timeout_at(deadline, &mut partition.running.handle)
+                .await
+                .is_err()
+            {
+                tracing::warn!(
+                    topic = partition.name.topic,
+                    partition = key.partition,
+                    "was cut off before its answers arrived; the next start reads them from the destination"
+                );
+                partition.running.handle.abort();
+            }
+            if let Some(partition) = self.partitions.remove(key) {
+                self.figures.forget(&partition.name);
+            }
+        }
+    }
+
+    /// Takes out partitions whose task ended. Whether there were any.
+    fn remove_ended(&mut self) -> bool {
+        let ended: Vec<PartitionKey> = self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.running.handle.is_finished())
+            .map(|(key, _)| *key)
+            .collect();
+        for key in &ended {
+            if let Some(partition) = self.partitions.remove(key)
+                && !partition.stopping
+            {
+                tracing::error!(
+                    topic = partition.name.topic,
+                    partition = key.partition,
+                    "its task broke down and is started again"
+                );
+            }
+        }
+        !ended.is_empty()
+    }
+
+    /// Looks at the ends of all mirror partitions in one call.
+    async fn check_ends(&self) {
+        let asked: Vec<(String, i32, OffsetSpec)> = self
+            .partitions
+            .values()
+            .map(|partition| {
+                (
+                    partition.name.topic.clone(),
+                    partition.name.partition,
+                    OffsetSpec::Latest,
+                )
+            })
+            .collect();
+        if asked.is_empty() {
+            return;
+        }
+        let client: &Client = &self.cluster.client;
+        let found = client
+            .admin()
+            .list_offsets(asked, Isolation::ReadUncommitted)
+            .await;
+        for (partition, (_, outcome)) in self.partitions.values().zip(found) {
+            if let Ok(listed) = outcome {
+                partition.tell(Event::EndSeen { end: listed.offset });
+            }
+        }
+    }
+
+    /// Whether every partition that the group gave this worker is caught up, paused or failed.
+    fn is_done(&self) -> bool {
+        let wanted = self.wanted();
+        let every_mirror_is_seen =
+            self.state.mirrors.values().all(|mirror| {
+                wanted.keys().any(|key| key.id == mirror.id) || self.cannot_run(mirror)
+            });
+        self.assigned
+            && every_mirror_is_seen
+            && wanted
+                .iter()
+                .filter(|(key, _)| self.slots.contains(&desired::slot_of(key)))
+                .filter(|(_, wanted)| self.clusters.contains_key(&wanted.source_cluster_id))
+                .all(|(key, wanted)| self.is_settled(key, wanted))
+    }
+
+    /// Whether nothing here can be copied: no link, a source that the file does not name, or a missing topic.
+    fn cannot_run(&self, mirror: &MirrorRecord) -> bool {
+        let Some(link) = self.state.links.get(&mirror.id.link) else {
+            return true;
+        };
+        let source = (link.source_cluster_id.clone(), mirror.source_topic.clone());
+        let destination = (
+            self.cluster.cluster_id.clone(),
+            mirror.destination_topic.clone(),
+        );
+        let mut absent = [(source, "source"), (destination, "destination")]
+            .into_iter()
+            .filter(|(topic, _)| self.seen.absent.contains(topic));
+        if let Some(((_, topic), end)) = absent.next() {
+            let name = Name {
+                link: link.name.clone(),
+                topic: mirror.destination_topic.clone(),
+                partition: 0,
+            };
+            self.figures
+                .of(name)
+                .set_failed(format!("the {end} topic {topic} does not exist"));
+            return true;
+        }
+        !self.clusters.contains_key(&link.source_cluster_id)
+    }
+
+    fn is_settled(&self, key: &PartitionKey, wanted: &Wanted) -> bool {
+        wanted.state == DesiredState::Paused
+            || self
+                .partitions
+                .get(key)
+                .is_some_and(|partition| self.figures.of(partition.name.clone()).is_settled())
+    }
+}
+
+impl Partition {
+    fn tell(&self, event: Event) {
+        // A task that ended is found and replaced by the next reconciliation.
+        let _ended = self.running.events.send(event);
+    }
+}
+
+impl Wanted {
+    /// Whether only the state differs: then the running task can go on.
+    fn is_same_work(&self, other: &Self) -> bool {
+        let mut same = other.clone();
+        same.state = self.state;
+        same.link.clone_from(&self.link);
+        *self == same
+    }
+}
+
+fn event_of(state: DesiredState) -> Event {
+    match state {
+        DesiredState::Active => Event::Run,
+        DesiredState::Paused => Event::Pause,
+    }
+}

@@ -1,0 +1,122 @@
+//! The worker: it obeys what was applied, for every destination that the file names.
+//!
+//! [`destination`] keeps the partitions of one destination running, [`desired`] says which those are, [`membership`] and
+//! [`lease`] say which of them are this worker's and whether it may write, [`figures`] counts.
+
+pub mod desired;
+pub mod destination;
+pub mod figures;
+pub mod lease;
+pub mod membership;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::kafka::{Client, ClientConfig, Error};
+use crate::mirror::io::reader::Reader;
+use crate::topology::model::Topology;
+use figures::Figures;
+
+/// How a worker runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long the group waits for a worker that is silent.
+    pub session_timeout: Duration,
+    /// How often topics and partitions are looked for.
+    pub refresh: Duration,
+    /// Copy what is there, then stop.
+    pub until_caught_up: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            session_timeout: Duration::from_secs(10),
+            refresh: Duration::from_secs(3),
+            until_caught_up: false,
+        }
+    }
+}
+
+/// A cluster that the file names, connected.
+#[derive(Clone, Debug)]
+pub struct ConnectedCluster {
+    pub name: String,
+    pub cluster_id: String,
+    pub client: Client,
+    pub reader: Arc<Reader>,
+    pub bootstrap_servers: Vec<String>,
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Destinations on which nothing was ever applied (only with `until_caught_up`).
+    pub nothing_applied: Vec<String>,
+}
+
+/// Connects to every cluster of the file.
+///
+/// # Errors
+/// The first cluster that cannot be reached.
+pub async fn connect(topology: &Topology) -> Result<Vec<ConnectedCluster>, Error> {
+    let mut connected = Vec::new();
+    for cluster in topology.clusters.values() {
+        let config = ClientConfig::new(&cluster.name, cluster.bootstrap_servers.clone());
+        let client = Client::connect(config).await?;
+        connected.push(ConnectedCluster {
+            name: cluster.name.clone(),
+            cluster_id: client.cluster_id(),
+            reader: Reader::new(client.clone()),
+            client,
+            bootstrap_servers: cluster.bootstrap_servers.clone(),
+        });
+    }
+    Ok(connected)
+}
+
+/// Runs until `stop` turns true, or until everything is copied where that is asked for.
+///
+/// # Errors
+/// A destination whose control records cannot be read, or whose group cannot be joined.
+pub async fn run(
+    topology: &Topology,
+    clusters: Vec<ConnectedCluster>,
+    options: Options,
+    figures: Figures,
+    stop: watch::Receiver<bool>,
+) -> Result<Outcome, destination::RunError> {
+    let by_id: HashMap<String, ConnectedCluster> = clusters
+        .iter()
+        .map(|cluster| (cluster.cluster_id.clone(), cluster.clone()))
+        .collect();
+    let mut destinations = JoinSet::new();
+    for cluster in clusters {
+        if !topology
+            .links
+            .values()
+            .any(|link| link.destination == cluster.name)
+        {
+            continue;
+        }
+        let worker = destination::DestinationWorker::new(
+            cluster,
+            by_id.clone(),
+            options.clone(),
+            figures.clone(),
+        );
+        destinations.spawn(worker.run(stop.clone()));
+    }
+    let mut outcome = Outcome::default();
+    while let Some(ended) = destinations.join_next().await {
+        match ended.map_err(|panic| destination::RunError::Panicked(panic.to_string()))?? {
+            destination::Ended::Done => {}
+            destination::Ended::NothingApplied(name) => outcome.nothing_applied.push(name),
+        }
+    }
+    Ok(outcome)
+}

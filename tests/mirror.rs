@@ -1,0 +1,6 @@
+//! The mirror engine's I/O on embedded brokers with injected faults. Needs no Java.
+
+#[path = "mirror/copies.rs"]
+mod copies;
+#[path = "mirror/lab.rs"]
+mod lab;

@@ -1,0 +1,169 @@
+//! Whatever happens to connections, brokers and the worker, the copy is exact.
+
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::ApiKey;
+use kmirror::mirror::partition::Event;
+use kmirror::sandbox::faults::Loss;
+
+use super::lab::{Lab, MIRROR, SOURCE, kill, stop};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_copied_and_the_copy_goes_on_where_it_stopped() {
+    let lab = Lab::new(1).await;
+    lab.produce(0..500).await;
+    let running = lab.start();
+    lab.expect_copy(500).await;
+    lab.produce(500..700).await;
+    lab.expect_copy(700).await;
+    stop(running).await;
+    lab.produce(700..800).await;
+    let running = lab.start();
+    lab.expect_copy(800).await;
+    stop(running).await;
+}
+
+/// Without this, a killed worker's successor would lose or repeat what was on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_workers_leave_an_exact_copy() {
+    let lab = Lab::new(1).await;
+    lab.destination
+        .faults()
+        .delay(ApiKey::Produce, Duration::from_millis(15));
+    lab.produce(0..3000).await;
+    for round in 0..6 {
+        let running = lab.start();
+        tokio::time::sleep(Duration::from_millis(450 + 70 * round)).await;
+        kill(running).await;
+    }
+    lab.destination.faults().clear();
+    let running = lab.start();
+    lab.expect_copy(3000).await;
+    stop(running).await;
+}
+
+/// The answer to a batch that was appended never arrives: it must not be appended twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_answers_and_connections_leave_an_exact_copy() {
+    let lab = Lab::new(1).await;
+    lab.produce(0..1500).await;
+    for nth in [2, 9, 30] {
+        lab.destination
+            .faults()
+            .lose(ApiKey::Produce, nth, Loss::Answer);
+    }
+    lab.destination
+        .faults()
+        .lose(ApiKey::Produce, 17, Loss::Request);
+    lab.source.faults().lose(ApiKey::Fetch, 2, Loss::Answer);
+    let running = lab.start();
+    lab.expect_copy(1500).await;
+    stop(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_moves_is_followed() {
+    let lab = Lab::new(3).await;
+    lab.produce(0..400).await;
+    let running = lab.start();
+    lab.expect_copy(400).await;
+    for round in 1..4u32 {
+        let leader = lab
+            .destination
+            .log(MIRROR, 0)
+            .expect("is there")
+            .leader
+            .expect("has one");
+        lab.destination
+            .faults()
+            .move_leader(MIRROR, 0, Some(leader % 3 + 1))
+            .expect("has that broker");
+        lab.produce(round * 400..(round + 1) * 400).await;
+        lab.expect_copy(usize::try_from((round + 1) * 400).expect("small"))
+            .await;
+    }
+    stop(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passing_refusals_are_waited_out() {
+    let lab = Lab::new(1).await;
+    lab.produce(0..300).await;
+    let faults = lab.destination.faults();
+    faults.fail(
+        ApiKey::Produce,
+        Some(MIRROR),
+        ResponseError::NotEnoughReplicas,
+        3,
+    );
+    faults.fail(
+        ApiKey::DescribeProducers,
+        Some(MIRROR),
+        ResponseError::NotLeaderOrFollower,
+        1,
+    );
+    lab.source.faults().fail(
+        ApiKey::Fetch,
+        Some(SOURCE),
+        ResponseError::NotLeaderOrFollower,
+        2,
+    );
+    let running = lab.start();
+    lab.expect_copy(300).await;
+    stop(running).await;
+}
+
+/// A leader that forgot the producer id takes any sequence: reading the tail keeps the copy exact.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_forgot_the_id_gets_an_exact_copy() {
+    let lab = Lab::new(1).await;
+    lab.destination
+        .faults()
+        .delay(ApiKey::Produce, Duration::from_millis(10));
+    lab.produce(0..1500).await;
+    for _ in 0..4 {
+        let running = lab.start();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        lab.destination.faults().forget_producers(MIRROR, 0);
+        kill(running).await;
+    }
+    lab.destination.faults().clear();
+    let running = lab.start();
+    lab.expect_copy(1500).await;
+    stop(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_mirror_writes_nothing_until_it_runs_again() {
+    let lab = Lab::new(1).await;
+    lab.produce(0..100).await;
+    let running = lab.start();
+    lab.expect_copy(100).await;
+    running
+        .events
+        .send(Event::Pause)
+        .expect("the task is there");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    lab.produce(100..150).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(lab.copied().len(), 100);
+    running.events.send(Event::Run).expect("the task is there");
+    lab.expect_copy(150).await;
+    stop(running).await;
+}
+
+/// Without a confirmed membership nothing is written, whatever was fetched.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_its_lease_does_not_write() {
+    let lab = Lab::new(1).await;
+    lab.produce(0..50).await;
+    lab.lease.give_up();
+    let running = lab.start();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(lab.copied().is_empty());
+    lab.lease
+        .renew(kmirror::mirror::worker::lease::Moment::now());
+    lab.expect_copy(50).await;
+    stop(running).await;
+}

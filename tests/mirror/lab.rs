@@ -1,0 +1,266 @@
+//! Two embedded clusters, a topic on each, and one partition of a mirror between them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kmirror::control::records::{Anchor, IncarnationId, MapRecord, StartSpec};
+use kmirror::kafka::admin::NewTopic;
+use kmirror::kafka::{Client, ClientConfig, Topics};
+use kmirror::mirror::io::keeper::{Keeper, Save};
+use kmirror::mirror::io::reader::Reader;
+use kmirror::mirror::io::task::{self, Running, Surroundings};
+use kmirror::mirror::io::writer::Writer;
+use kmirror::mirror::io::{PartitionKey, Route, TopicPartition};
+use kmirror::mirror::map::{self, MapTail};
+use kmirror::mirror::partition::{Event, Settings, Stored};
+use kmirror::mirror::worker::figures::PartitionFigures;
+use kmirror::mirror::worker::lease::{Lease, Moment};
+use kmirror::sandbox::{RecordView, Sandbox, SandboxConfig};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+pub const SOURCE: &str = "orders";
+pub const MIRROR: &str = "orders.replica";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a keeper was asked to store, as it would be read back.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    pub anchors: Vec<Anchor>,
+    pub chunks: Vec<(u32, MapRecord)>,
+}
+
+pub struct Lab {
+    pub source: Sandbox,
+    pub destination: Sandbox,
+    pub source_client: Client,
+    pub destination_client: Client,
+    pub producer_id: i64,
+    pub ids: (Uuid, Uuid),
+    pub kept: Arc<Mutex<Kept>>,
+    pub lease: Arc<Lease>,
+}
+
+impl Lab {
+    /// `brokers` of the destination; the source has one.
+    pub async fn new(brokers: usize) -> Self {
+        let source = Sandbox::start(SandboxConfig::new("east", 1))
+            .await
+            .expect("free ports");
+        let destination = Sandbox::start(SandboxConfig::new("west", brokers))
+            .await
+            .expect("free ports");
+        let source_client = connect("east", &source).await;
+        let destination_client = connect("west", &destination).await;
+        let ids = (
+            create(&source_client, SOURCE, 1).await,
+            create(
+                &destination_client,
+                MIRROR,
+                i16::try_from(brokers).expect("few brokers"),
+            )
+            .await,
+        );
+        let producer = destination_client
+            .admin()
+            .init_producer_id(None, 0)
+            .await
+            .expect("an id");
+        let lease = Arc::new(Lease::new(Duration::from_secs(3600)));
+        lease.renew(Moment::now());
+        Self {
+            source,
+            destination,
+            source_client,
+            destination_client,
+            producer_id: producer.id,
+            ids,
+            kept: Arc::default(),
+            lease,
+        }
+    }
+
+    /// A worker's partition, started from what was kept.
+    pub fn start(&self) -> Running {
+        let kept = self.kept.lock().expect("not poisoned").clone();
+        let chunk = kept
+            .chunks
+            .iter()
+            .map(|(chunk, _)| *chunk)
+            .max()
+            .unwrap_or(0);
+        let runs = kept.chunks.iter().find(|(known, _)| *known == chunk);
+        let runs = runs
+            .map(|(_, record)| map::decode(record))
+            .unwrap_or_default();
+        let stored = Stored {
+            anchors: kept.anchors,
+            map: MapTail::new(chunk, runs),
+        };
+        let key = PartitionKey {
+            id: IncarnationId {
+                link: Uuid::from_u128(1),
+                source_topic: self.ids.0,
+                destination_topic: self.ids.1,
+            },
+            partition: 0,
+        };
+        let partition = |topic: &str, topic_id| TopicPartition {
+            topic: topic.to_owned(),
+            topic_id,
+            partition: 0,
+        };
+        let around = Surroundings {
+            key,
+            link: "east-to-west".to_owned(),
+            source: partition(SOURCE, self.ids.0),
+            route: Route::new(partition(MIRROR, self.ids.1), Arc::clone(&self.lease)),
+            source_client: self.source_client.clone(),
+            destination_client: self.destination_client.clone(),
+            reader: Reader::new(self.source_client.clone()),
+            writer: Writer::new(self.destination_client.clone()),
+            keeper: keeper(Arc::clone(&self.kept)),
+            start: StartSpec::Earliest,
+            settings: Settings {
+                producer_id: self.producer_id,
+                producer_epoch: 0,
+                append_time: true,
+                window_bytes: 1 << 20,
+                window_batches: 64,
+                queue_bytes: 1 << 20,
+            },
+            figures: Arc::new(PartitionFigures::default()),
+        };
+        task::start(around, stored)
+    }
+
+    pub async fn produce(&self, range: std::ops::Range<u32>) {
+        let producer: FutureProducer = rdkafka::ClientConfig::new()
+            .set("bootstrap.servers", self.source.bootstrap_servers())
+            .set("broker.address.family", "v4")
+            .set("batch.num.messages", "7")
+            .set("compression.type", "lz4")
+            .create()
+            .expect("a valid configuration");
+        let mut sent = Vec::new();
+        for number in range {
+            let (key, value) = (format!("key-{number}"), format!("value-{number}"));
+            let record = FutureRecord::to(SOURCE)
+                .partition(0)
+                .key(&key)
+                .payload(&value);
+            sent.push(
+                producer
+                    .send_result(record)
+                    .map_err(|(error, _)| error)
+                    .expect("queued"),
+            );
+        }
+        for delivery in sent {
+            delivery
+                .await
+                .expect("not cancelled")
+                .map_err(|(error, _)| error)
+                .expect("delivered");
+        }
+    }
+
+    /// Waits until the destination holds `count` records, and checks that they are the source's.
+    pub async fn expect_copy(&self, count: usize) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.copied().len() < count {
+            let have = self.copied().len();
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{have} of {count} records arrived"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let source = records(&self.source, SOURCE);
+        let copied = self.copied();
+        assert_eq!(source.len(), count);
+        assert_eq!(copied.len(), count);
+        for (source, copied) in source.iter().zip(&copied) {
+            assert_eq!(
+                (
+                    &source.key,
+                    &source.value,
+                    source.timestamp,
+                    &source.headers
+                ),
+                (
+                    &copied.key,
+                    &copied.value,
+                    copied.timestamp,
+                    &copied.headers
+                )
+            );
+        }
+    }
+
+    pub fn copied(&self) -> Vec<RecordView> {
+        records(&self.destination, MIRROR)
+    }
+}
+
+/// Ends a partition as a worker does, and waits for it.
+pub async fn stop(mut running: Running) {
+    running.events.send(Event::Stop).expect("the task is there");
+    tokio::time::timeout(PATIENCE, &mut running.handle)
+        .await
+        .expect("stops in time")
+        .expect("no panic");
+}
+
+/// Ends a partition as SIGKILL does.
+pub async fn kill(running: Running) {
+    running.handle.abort();
+    assert!(running.handle.await.is_err(), "was cut off");
+}
+
+fn records(sandbox: &Sandbox, topic: &str) -> Vec<RecordView> {
+    sandbox.log(topic, 0).expect("the topic is there").records()
+}
+
+fn keeper(kept: Arc<Mutex<Kept>>) -> Keeper {
+    let (sender, mut saves) = mpsc::unbounded_channel::<Save>();
+    tokio::spawn(async move {
+        while let Some(save) = saves.recv().await {
+            {
+                let mut kept = kept.lock().expect("not poisoned");
+                kept.anchors = save.anchors;
+                for (chunk, record) in save.map {
+                    kept.chunks.retain(|(known, _)| *known != chunk);
+                    kept.chunks.push((chunk, record));
+                }
+            }
+            let _gone = save.events.send(Event::Saved);
+        }
+    });
+    sender
+}
+
+async fn connect(name: &str, sandbox: &Sandbox) -> Client {
+    Client::connect(ClientConfig::new(name, sandbox.addresses()))
+        .await
+        .expect("the sandbox listens")
+}
+
+async fn create(client: &Client, topic: &str, factor: i16) -> Uuid {
+    let spec = NewTopic {
+        name: topic.to_owned(),
+        partitions: Some(1),
+        replication_factor: Some(factor),
+        configs: Vec::new(),
+    };
+    for (_, outcome) in client.admin().create_topics(vec![spec], false).await {
+        outcome.expect("created");
+    }
+    let names = [topic.to_owned()];
+    let metadata = client
+        .metadata(Topics::Named(&names))
+        .await
+        .expect("metadata");
+    metadata.topic(topic).expect("is there").id
+}
