@@ -11,6 +11,7 @@ pub mod apply;
 mod error;
 pub mod logging;
 pub mod plan;
+pub mod run;
 mod ui;
 pub mod validate;
 
@@ -36,6 +37,7 @@ pub enum Command {
     Validate(validate::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Run(run::Args),
 }
 
 impl Command {
@@ -43,6 +45,7 @@ impl Command {
     pub fn default_level(&self) -> LevelFilter {
         match self {
             Self::Validate(_) | Self::Plan(_) | Self::Apply(_) => LevelFilter::WARN,
+            Self::Run(_) => LevelFilter::INFO,
         }
     }
 
@@ -55,6 +58,7 @@ impl Command {
             Self::Validate(args) => validate::run(&args, ui),
             Self::Plan(args) => plan::run(args, ui).await,
             Self::Apply(args) => apply::run(args, ui).await,
+            Self::Run(args) => run::run(args, ui).await,
         }
     }
 }
