@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apply;
 mod bench;
 mod copy;
 mod kill;
@@ -14,6 +15,7 @@ fn main() {
     let tests = [
         kit::tests(),
         plan::tests(),
+        apply::tests(),
         tutorial::tests(),
         copy::tests(),
         kill::tests(),

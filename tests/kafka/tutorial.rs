@@ -130,7 +130,8 @@ fn tutorial(lab: &Lab, kmirror: &Kmirror, origin: &Cluster, destination: &Cluste
         before.text()
     );
     lab.note(format!("plan:\n{}", before.stdout));
-    lab.note(format!("apply:\n{}", kmirror.ok("apply", &["--yes"])?));
+    kmirror.ok("apply", &["--yes"])?;
+    lab.note("applied");
     let after = kmirror.command("plan", &["--detailed-exitcode"])?;
     ensure!(
         after.status.success(),
@@ -145,7 +146,9 @@ fn tutorial(lab: &Lab, kmirror: &Kmirror, origin: &Cluster, destination: &Cluste
     let consumed = destination.tools().console_consumer(REPLICA, 10_000)?;
     ensure!(
         consumed == numbers,
-        "the console consumer read something else than 1 to 10000"
+        "the console consumer read {} lines and not just 1 to 10000:\n{}",
+        consumed.lines().count(),
+        worker.log_text()
     );
     lab.note("ten thousand numbers arrived, in order");
     worker.signal("TERM")?;
