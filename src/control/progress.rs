@@ -102,7 +102,7 @@ async fn write_partition(
             problem,
         })?;
         let batch = ProduceBatch {
-            head: bytes::Bytes::new(),
+            head: Bytes::new(),
             topic: OFFSETS_TOPIC.to_owned(),
             topic_id: Uuid::nil(),
             partition,

@@ -4,6 +4,7 @@
 //! coordinator fences everybody before. Between that and the first write nobody else can have
 //! written, so what is read then is what the write builds on.
 
+use bytes::Bytes;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
     AddPartitionsToTxnRequest, EndTxnRequest, ProducerId, TopicName, TransactionalId,
@@ -42,7 +43,8 @@ impl From<Error> for Refusal {
                 | ErrorCode::INVALID_PRODUCER_ID_MAPPING
                 | ErrorCode::PRODUCER_FENCED
                 | UNKNOWN_PRODUCER_ID
-                | TRANSACTION_ABORTABLE,
+                | TRANSACTION_ABORTABLE
+                | ErrorCode::UNKNOWN_SERVER_ERROR,
             ) => Self::Superseded,
             _ => Self::Kafka(error),
         }
@@ -51,6 +53,9 @@ impl From<Error> for Refusal {
 
 const UNKNOWN_PRODUCER_ID: ErrorCode = ErrorCode(59);
 const TRANSACTION_ABORTABLE: ErrorCode = ErrorCode(120);
+
+// UNKNOWN_SERVER_ERROR stands in the list because of Kafka 4.3: while a coordinator is fencing a
+// producer, that one's EndTxn makes it trip over its own state ("PREPARE_EPOCH_FENCE").
 
 /// The producer that writes control records.
 #[derive(Debug)]
@@ -131,7 +136,7 @@ impl Producer {
             let batch = batch(run, Some((self.identity, self.sequence)))
                 .map_err(|problem| self.cannot_encode(problem))?;
             let batch = ProduceBatch {
-                head: bytes::Bytes::new(),
+                head: Bytes::new(),
                 topic: LINKS_TOPIC.to_owned(),
                 topic_id: Uuid::nil(),
                 partition: 0,

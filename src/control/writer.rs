@@ -34,6 +34,8 @@ pub const STALE_BY_CLOCK: Duration = Duration::from_secs(60);
 
 /// How often a newcomer looks whether the lock is free.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Newcomers that fence each other come to an end long before.
+const RACE_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a rightful holder takes the right back before it gives up.
 const RECLAIMS: usize = 5;
 
@@ -245,7 +247,8 @@ impl Session {
             match self.take_over(&mut watched).await {
                 Ok(true) => return Ok(()),
                 // Another newcomer was quicker; its lock is there now or will be in a moment.
-                Ok(false) => backoff.sleep().await,
+                Ok(false) if started.elapsed() < timeout + RACE_PATIENCE => backoff.sleep().await,
+                Ok(false) => return Err(ControlError::Fenced { by: None }.into()),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -173,9 +173,7 @@ fn encode(
         for batch in partitions {
             body.buffer.put_i32(batch.partition);
             body.length(batch.head.len() + batch.batch.len(), LengthOf::Bytes);
-            if !batch.head.is_empty() {
-                body.piece(batch.head.clone());
-            }
+            body.piece(batch.head.clone());
             body.piece(batch.batch.clone());
             body.no_tags();
         }
@@ -268,7 +266,7 @@ mod tests {
             topics.entry(&batch.topic).or_default().push(
                 PartitionProduceData::default()
                     .with_index(batch.partition)
-                    .with_records(Some(batch.batch.clone())),
+                    .with_records(Some(Bytes::from([&batch.head[..], &batch.batch].concat()))),
             );
         }
         let topics = topics.into_iter().map(|(topic, partitions)| {
@@ -301,7 +299,7 @@ mod tests {
                 .iter()
                 .enumerate()
                 .map(|(index, &(topic, size))| ProduceBatch {
-                    head: Bytes::new(),
+                    head: Bytes::from(vec![0xfe; size % 62]),
                     topic: format!("topic-{topic}").repeat(usize::from(topic) * 7 + 1),
                     topic_id: Uuid::nil(),
                     partition: index as i32,

@@ -5,17 +5,21 @@ mod support;
 
 mod apply;
 mod bench;
+mod control;
 mod copy;
 mod kill;
 mod kit;
 mod plan;
 mod tutorial;
+mod wire;
 
 fn main() {
     let tests = [
         kit::tests(),
         plan::tests(),
         apply::tests(),
+        wire::tests(),
+        control::tests(),
         tutorial::tests(),
         copy::tests(),
         kill::tests(),
