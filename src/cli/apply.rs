@@ -152,7 +152,8 @@ async fn interrupted() {
 }
 
 /// `user@host (pid)`.
-fn holder() -> String {
+/// Who this process is, for others that wait for the lock.
+pub(super) fn holder() -> String {
     let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()

@@ -8,7 +8,6 @@ use std::fmt;
 use std::io;
 
 use super::{ExitCode, Style, Ui};
-use crate::kafka;
 
 /// The kinds of failure that people and scripts can tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,36 +156,5 @@ impl From<anyhow::Error> for CliError {
         let mut converted = Self::new(ErrorKind::Internal, message);
         converted.details = causes.map(ToString::to_string).collect();
         converted
-    }
-}
-
-impl From<kafka::Error> for CliError {
-    fn from(error: kafka::Error) -> Self {
-        match &error {
-            kafka::Error::Unreachable {
-                cluster,
-                attempts,
-                elapsed,
-            } => {
-                let mut converted = Self::new(
-                    ErrorKind::Unreachable,
-                    format!(
-                        "cluster {cluster} cannot be reached (tried for {:.1} s)",
-                        elapsed.as_secs_f64()
-                    ),
-                );
-                converted.details = attempts
-                    .iter()
-                    .map(|attempt| format!("{}: {}", attempt.address, attempt.cause))
-                    .collect();
-                converted.with_hint(
-                    "check bootstrap_servers of the cluster, and that its brokers are up",
-                )
-            }
-            kafka::Error::Disconnected { .. } | kafka::Error::Timeout { .. } => {
-                Self::new(ErrorKind::Unreachable, error.to_string())
-            }
-            _ => Self::new(ErrorKind::Refused, error.to_string()),
-        }
     }
 }

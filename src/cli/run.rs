@@ -56,6 +56,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let options = Options {
         session_timeout: args.session_timeout,
         until_caught_up: args.until_caught_up,
+        holder: super::apply::holder(),
         ..Options::default()
     };
     let began = Instant::now();

@@ -11,11 +11,13 @@ use std::time::Duration;
 use rdkafka::error::KafkaError;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::desired::{self, Wanted};
 use super::figures::{Figures, Name};
+use super::follow::{self, Orders};
 use super::lease::Lease;
 use super::membership::{Change, MemberConfig, Membership};
 use super::{ConnectedCluster, Options};
@@ -38,6 +40,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 const STOPPING: Duration = Duration::from_secs(15);
 /// How often a worker for which nothing was applied yet looks again.
 const LOOK_FOR_LINKS: Duration = Duration::from_secs(2);
+/// Its owner is the one worker that makes mirrors of topics that match later.
+const LEADING_SLOT: i32 = 0;
 const WINDOW_BYTES: usize = 16 << 20;
 const WINDOW_BATCHES: usize = 256;
 const QUEUE_BYTES: usize = 4 << 20;
@@ -121,6 +125,8 @@ pub struct DestinationWorker {
     /// Whether the group ever gave an answer.
     assigned: bool,
     partitions: BTreeMap<PartitionKey, Partition>,
+    /// For the follower.
+    orders: watch::Sender<Orders>,
     /// Links and mirrors that were named in the log already.
     known_links: HashSet<Uuid>,
     known_mirrors: HashSet<IncarnationId>,
@@ -147,6 +153,7 @@ impl DestinationWorker {
             slots: BTreeSet::new(),
             assigned: false,
             partitions: BTreeMap::new(),
+            orders: watch::Sender::new(Orders::default()),
             known_links: HashSet::new(),
             known_mirrors: HashSet::new(),
         }
@@ -180,6 +187,7 @@ impl DestinationWorker {
                     source,
                 }
             })?;
+        let following = self.follow();
         let mut refresh = interval(self.options.refresh);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut check = interval(CHECK_INTERVAL);
@@ -211,6 +219,7 @@ impl DestinationWorker {
                 }
             }
         }
+        following.abort();
         let all: Vec<PartitionKey> = self.partitions.keys().copied().collect();
         self.stop_partitions(&all).await;
         // Nobody is left to stop anything for a revocation, so none is waited for.
@@ -249,6 +258,13 @@ impl DestinationWorker {
                 () = tokio::time::sleep(LOOK_FOR_LINKS) => {}
             }
         }
+    }
+
+    fn follow(&self) -> AbortHandle {
+        let orders = self.orders.subscribe();
+        let (destination, clusters) = (self.cluster.clone(), self.clusters.clone());
+        let (holder, every) = (self.options.holder.clone(), self.options.refresh);
+        tokio::spawn(follow::run(destination, clusters, orders, holder, every)).abort_handle()
     }
 
     async fn on_change(&mut self, change: Change) {
@@ -339,6 +355,10 @@ impl DestinationWorker {
     }
 
     async fn reconcile(&mut self) {
+        self.orders.send_replace(Orders {
+            state: self.state.clone(),
+            leads: self.slots.contains(&LEADING_SLOT),
+        });
         self.name_news();
         let mut wanted = self.wanted();
         wanted.retain(|key, wanted| {

@@ -1,11 +1,13 @@
 //! The worker: it obeys what was applied, for every destination that the file names.
 //!
 //! [`destination`] keeps the partitions of one destination running, [`desired`] says which those are, [`membership`] and
-//! [`lease`] say which of them are this worker's and whether it may write, [`figures`] counts.
+//! [`lease`] say which of them are this worker's and whether it may write, [`follow`] makes mirrors of topics that match
+//! later, [`figures`] counts.
 
 pub mod desired;
 pub mod destination;
 pub mod figures;
+pub mod follow;
 pub mod lease;
 pub mod membership;
 
@@ -16,8 +18,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::kafka::{Client, ClientConfig, Error};
+use crate::kafka::Client;
 use crate::mirror::io::reader::Reader;
+use crate::observe::{Clusters, Unreachable};
 use crate::topology::model::Topology;
 use figures::Figures;
 
@@ -30,6 +33,8 @@ pub struct Options {
     pub refresh: Duration,
     /// Copy what is there, then stop.
     pub until_caught_up: bool,
+    /// Who is named to others that wait for the lock.
+    pub holder: String,
 }
 
 impl Default for Options {
@@ -38,6 +43,7 @@ impl Default for Options {
             session_timeout: Duration::from_secs(10),
             refresh: Duration::from_secs(3),
             until_caught_up: false,
+            holder: "kmirror run".to_owned(),
         }
     }
 }
@@ -62,21 +68,20 @@ pub struct Outcome {
 /// Connects to every cluster of the file.
 ///
 /// # Errors
-/// The first cluster that cannot be reached.
-pub async fn connect(topology: &Topology) -> Result<Vec<ConnectedCluster>, Error> {
-    let mut connected = Vec::new();
-    for cluster in topology.clusters.values() {
-        let config = ClientConfig::new(&cluster.name, cluster.bootstrap_servers.clone());
-        let client = Client::connect(config).await?;
-        connected.push(ConnectedCluster {
+/// Every cluster that cannot be reached.
+pub async fn connect(topology: &Topology) -> Result<Vec<ConnectedCluster>, Unreachable> {
+    let clusters = Clusters::connect(topology).await?;
+    let connected = topology.clusters.values().map(|cluster| {
+        let client = clusters.client(&cluster.name).clone();
+        ConnectedCluster {
             name: cluster.name.clone(),
             cluster_id: client.cluster_id(),
             reader: Reader::new(client.clone()),
             client,
             bootstrap_servers: cluster.bootstrap_servers.clone(),
-        });
-    }
-    Ok(connected)
+        }
+    });
+    Ok(connected.collect())
 }
 
 /// Runs until `stop` turns true, or until everything is copied where that is asked for.
@@ -90,6 +95,10 @@ pub async fn run(
     figures: Figures,
     stop: watch::Receiver<bool>,
 ) -> Result<Outcome, destination::RunError> {
+    let difference = tokio::spawn(tell_difference(
+        topology.clone(),
+        Clusters::of(clusters.iter().map(|cluster| cluster.client.clone())),
+    ));
     let by_id: HashMap<String, ConnectedCluster> = clusters
         .iter()
         .map(|cluster| (cluster.cluster_id.clone(), cluster.clone()))
@@ -118,5 +127,23 @@ pub async fn run(
             destination::Ended::NothingApplied(name) => outcome.nothing_applied.push(name),
         }
     }
+    difference.abort();
     Ok(outcome)
+}
+
+/// The file only says how clusters are reached; where it asks for something else than was applied, people
+/// should know that nothing is done about it here.
+async fn tell_difference(topology: Topology, clusters: Clusters) {
+    match clusters.observe(&topology).await {
+        Ok(observed) => {
+            let plan = crate::plan::plan(&topology, &observed);
+            if plan.has_changes() || plan.is_blocked() {
+                tracing::warn!(
+                    "the file differs from what was applied; the worker goes by what was applied. `kmirror plan {}` shows the difference",
+                    topology.path.display()
+                );
+            }
+        }
+        Err(error) => tracing::debug!(%error, "the file could not be compared with the clusters"),
+    }
 }

@@ -1,0 +1,209 @@
+//! Topics that match later, and partitions that a source topic got: the link's standing permission.
+//!
+//! One worker of a destination does this, the owner of slot 0. It looks when the source's topics or the link have
+//! changed, plans as `apply` does, and writes as the holder of the same lock.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::ConnectedCluster;
+use crate::apply::{Event, Follow, Progress};
+use crate::control::ControlWriter;
+use crate::control::records::{DesiredState, LinkRecord, LockRecord, RECORD_VERSION};
+use crate::control::store::ControlState;
+use crate::kafka::Topics;
+use crate::plan::model::Address;
+
+/// How long to wait for an apply at work; after that the next look tries again.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the follower obeys: the control records, and whether this worker is the one to do it.
+#[derive(Clone, Debug, Default)]
+pub struct Orders {
+    pub state: ControlState,
+    pub leads: bool,
+}
+
+/// Follows the links of one destination until it is aborted.
+pub async fn run(
+    destination: ConnectedCluster,
+    clusters: HashMap<String, ConnectedCluster>,
+    orders: watch::Receiver<Orders>,
+    holder: String,
+    every: Duration,
+) {
+    let mut follower = Follower {
+        destination,
+        clusters,
+        holder,
+        seen: HashMap::new(),
+        told: HashSet::new(),
+    };
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = orders.borrow().clone();
+        if !now.leads {
+            follower.seen.clear();
+            continue;
+        }
+        for link in now.state.links.values() {
+            if link.state == DesiredState::Active {
+                follower.follow(link, &now.state).await;
+            }
+        }
+    }
+}
+
+/// The link's generation and the source's topics with their partition counts.
+type Fingerprint = (u64, BTreeMap<String, usize>);
+
+struct Follower {
+    destination: ConnectedCluster,
+    clusters: HashMap<String, ConnectedCluster>,
+    /// Who is named to others that wait for the lock.
+    holder: String,
+    /// What each link was last compared with, so that nothing is described twice for nothing.
+    seen: HashMap<Uuid, Fingerprint>,
+    /// Refusals that were told already.
+    told: HashSet<(Uuid, String, String)>,
+}
+
+impl Follower {
+    async fn follow(&mut self, link: &LinkRecord, state: &ControlState) {
+        let Some(source) = self.clusters.get(&link.source_cluster_id).cloned() else {
+            return;
+        };
+        let fingerprint = match source.client.metadata(Topics::All).await {
+            Ok(metadata) => {
+                let topics = metadata
+                    .topics
+                    .into_iter()
+                    .map(|topic| (topic.name, topic.partitions.len()));
+                (link.generation, topics.collect())
+            }
+            Err(error) => {
+                tracing::debug!(link = link.name, %error, "the source's topics cannot be listed just now");
+                return;
+            }
+        };
+        if self.seen.get(&link.id) == Some(&fingerprint) {
+            return;
+        }
+        if self.bring_up_to_date(&source, link, state).await {
+            self.seen.insert(link.id, fingerprint);
+        }
+    }
+
+    /// Whether there is nothing left to do for what was seen.
+    async fn bring_up_to_date(
+        &mut self,
+        source: &ConnectedCluster,
+        link: &LinkRecord,
+        state: &ControlState,
+    ) -> bool {
+        let Some(look) = self.look(source, link).await else {
+            return false;
+        };
+        self.tell_refused(link, &look);
+        if !look.has_work() {
+            return true;
+        }
+        let lock = LockRecord {
+            version: RECORD_VERSION,
+            holder: self.holder.clone(),
+            since_ms: jiff::Timestamp::now().as_millisecond(),
+            command: "run".to_owned(),
+        };
+        let writer =
+            match ControlWriter::acquire(&self.destination.client, lock, LOCK_TIMEOUT).await {
+                Ok(writer) => writer,
+                Err(error) => {
+                    tracing::info!(link = link.name, %error, "new topics wait for the lock");
+                    return false;
+                }
+            };
+        // Whoever held the lock may have changed what there is to do.
+        let Some(look) = self.look(source, link).await else {
+            give_back(writer).await;
+            return false;
+        };
+        let log = Log { link, state };
+        let (outcome, writer) = look
+            .carry_out(writer, &log, &CancellationToken::new())
+            .await;
+        give_back(writer).await;
+        outcome.is_complete()
+    }
+
+    async fn look(&self, source: &ConnectedCluster, link: &LinkRecord) -> Option<Follow> {
+        match Follow::look(&source.client, &self.destination.client, link).await {
+            Ok(look) => Some(look),
+            Err(error) => {
+                tracing::warn!(link = link.name, %error, "the clusters cannot be compared just now");
+                None
+            }
+        }
+    }
+
+    fn tell_refused(&mut self, link: &LinkRecord, look: &Follow) {
+        for (topic, cause) in look.refused() {
+            if self.told.insert((link.id, topic.clone(), cause.clone())) {
+                tracing::warn!(
+                    link = link.name,
+                    topic,
+                    cause,
+                    "cannot be mirrored as it is"
+                );
+            }
+        }
+    }
+}
+
+async fn give_back(writer: ControlWriter) {
+    if let Err(error) = writer.release().await {
+        // The lock ages out by itself.
+        tracing::warn!(%error, "the lock could not be given back");
+    }
+}
+
+/// One line for each mirror that was made or grew.
+struct Log<'a> {
+    link: &'a LinkRecord,
+    state: &'a ControlState,
+}
+
+impl Progress for Log<'_> {
+    fn event(&self, event: Event<'_>) {
+        let link = &self.link.name;
+        match event {
+            Event::Done(Address::Mirror {
+                source_topic: topic,
+                ..
+            }) => {
+                let known =
+                    self.state.mirrors.values().any(|mirror| {
+                        mirror.id.link == self.link.id && mirror.source_topic == *topic
+                    });
+                if known {
+                    tracing::info!(link, topic, "partitions added");
+                } else {
+                    tracing::info!(link, topic, "topic created");
+                }
+            }
+            Event::Done(_) => {}
+            Event::Failed(address, failure) => {
+                tracing::warn!(link, %address, "could not be done: {failure}");
+            }
+            Event::Skipped(address, because) => {
+                tracing::warn!(link, %address, %because, "was skipped");
+            }
+        }
+    }
+}
