@@ -46,8 +46,8 @@ pub(super) struct Polled {
 }
 
 const FETCH_BYTES: i32 = 4 * 1024 * 1024;
-/// How long reading to the end of a log may take.
-const READ_DEADLINE: Duration = Duration::from_secs(30);
+/// How long reading to the end of a log may stand still.
+const READ_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Follower {
     pub(super) fn new(client: &Client, topic: &str, partition: i32) -> Self {
@@ -62,15 +62,13 @@ impl Follower {
 
     /// Reads everything that was committed before the call.
     pub(super) async fn catch_up(&mut self) -> Result<Polled, ControlError> {
-        let started = Instant::now();
         let end = self.offset(OffsetSpec::Latest).await?;
         let mut all = Polled::default();
         let mut backoff = Backoff::for_requests();
-        // A log that was created anew has another end, so the position may be beyond this one.
-        while self.position.is_none_or(|position| position < end) {
-            if end == 0 && self.position.is_none() {
-                break;
-            }
+        let mut moved = Instant::now();
+        // An empty log needs no fetch; of one that begins later the start is not known yet.
+        while end > 0 && self.position.is_none_or(|position| position < end) {
+            let before = self.position;
             match self.poll(0).await {
                 Ok(polled) => {
                     if polled.restarted {
@@ -80,15 +78,25 @@ impl Follower {
                         };
                     }
                     all.entries.extend(polled.entries);
-                    backoff.reset();
                 }
-                Err(error) if is_final(&error) || started.elapsed() > READ_DEADLINE => {
+                Err(error) if is_final(&error) || moved.elapsed() > READ_PATIENCE => {
                     return Err(error);
                 }
-                Err(_) => backoff.sleep().await,
+                Err(_) => {}
             }
-            if started.elapsed() > READ_DEADLINE {
-                break;
+            if self.position != before {
+                moved = Instant::now();
+                backoff.reset();
+            } else if moved.elapsed() > READ_PATIENCE {
+                // Half a log must never be taken for all of it.
+                return Err(Error::Timeout {
+                    address: self.client.cluster_name().to_owned(),
+                    during: format!("a read of topic {} up to offset {end}", self.topic),
+                    after: moved.elapsed(),
+                }
+                .into());
+            } else {
+                backoff.sleep().await;
             }
         }
         Ok(all)

@@ -1,5 +1,7 @@
 //! Following desired state as it changes.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -16,6 +18,8 @@ pub struct Watch {
 
 /// How long one fetch waits for news.
 const LONG_POLL_MS: i32 = 1_000;
+/// The pause after an error that is unlikely to pass by itself.
+const LASTING: Duration = Duration::from_secs(10);
 
 impl Watch {
     /// Starts to follow `_kmirror.links`.
@@ -70,13 +74,15 @@ async fn follow(client: Client, sender: watch::Sender<Option<Result<ControlState
             Err(error) => {
                 let passing = may_pass(&error);
                 sender.send_replace(Some(Err(error)));
-                if !passing {
-                    // A lasting error may still end when somebody mends the topic or the rights:
-                    // begin again from the start of the log, slowly.
+                if passing {
+                    backoff.sleep().await;
+                } else {
+                    // It may still end when somebody mends the topic or the rights: begin again from
+                    // the start of the log, slowly.
                     links = LinksLog::new(&client);
                     told = false;
+                    tokio::time::sleep(LASTING).await;
                 }
-                backoff.sleep().await;
             }
         }
     }

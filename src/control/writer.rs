@@ -73,7 +73,7 @@ impl std::fmt::Display for LockError {
                 let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
                 write!(
                     f,
-                    "{} is at work on this cluster with `{}` since {age}; try again when it is done",
+                    "{} has been at work on this cluster with `{}` for {age}; try again when it is done",
                     record.holder, record.command
                 )
             }

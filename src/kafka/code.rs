@@ -76,9 +76,9 @@ impl ErrorCode {
         match self.0 {
             0 => ErrorClass::None,
             // The cluster's own state moved, or has not reached this broker yet.
-            3 | 5 | 6 | 9 | 15 | 16 | 41 | 56 | 72 | 74 | 75 | 100 | 103 => ErrorClass::Refresh,
+            3 | 5 | 6 | 8 | 9 | 15 | 16 | 41 | 56 | 72 | 74 | 75 | 100 | 103 => ErrorClass::Refresh,
             // The broker is busy, is loading, throttles, or lacks replicas just now.
-            7 | 8 | 13 | 14 | 19 | 20 | 51 | 70 | 71 | 78 | 80 | 83 | 88 | 89 | 106 => {
+            7 | 13 | 14 | 19 | 20 | 51 | 70 | 71 | 78 | 80 | 83 | 88 | 89 | 106 => {
                 ErrorClass::Retriable
             }
             _ => ErrorClass::Fatal,

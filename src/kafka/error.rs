@@ -176,7 +176,7 @@ impl fmt::Display for Error {
                 let words = words.trim_end_matches('.');
                 write!(
                     f,
-                    "the broker refused to {operation} {resource}: {words} ({})",
+                    "cannot {operation} {resource}: {words} ({})",
                     code.name()
                 )
             }
@@ -264,13 +264,13 @@ mod tests {
         );
         assert_eq!(
             own.to_string(),
-            "the broker refused to create topic orders: \
+            "cannot create topic orders: \
              Replication factor: 3 larger than available brokers: 1 (INVALID_REPLICATION_FACTOR)"
         );
         let general = Error::broker(36, Some(String::new()), "create", "topic orders");
         assert_eq!(
             general.to_string(),
-            "the broker refused to create topic orders: \
+            "cannot create topic orders: \
              a topic of that name exists already (TOPIC_ALREADY_EXISTS)"
         );
     }

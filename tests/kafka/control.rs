@@ -1,6 +1,7 @@
 //! Control records on real brokers: transactions, the lock and its races, fencing, following, progress.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use crate::support::cluster::{Cluster, Spec};
 use crate::support::jars::Version;
+use crate::support::lab::Lab;
 use crate::support::runner::{Test, Tier};
 use crate::wire::{block_on, connect};
 
@@ -50,12 +52,78 @@ pub fn tests() -> Vec<Test> {
             90,
             |lab| records(&Spec::new("three", Version::V4_3).nodes(3).start(lab)?),
         ),
+        test(
+            "control::brokers_die_under_commits",
+            Tier::Long,
+            3,
+            120,
+            brokers_die_under_commits,
+        ),
         test("control::a_dead_holder", Tier::Long, 1, 60, |lab| {
             let cluster = Spec::new("kraft", Version::V4_3).start(lab)?;
             let bootstrap = cluster.bootstrap();
             block_on(a_dead_holder_is_taken_over_and_refused(&bootstrap))
         }),
     ]
+}
+
+/// Brokers are killed in turn while a holder commits: what commit() acknowledged stands, in order.
+fn brokers_die_under_commits(lab: &Lab) -> Result<()> {
+    let mut cluster = Spec::new("three", Version::V4_3).nodes(3).start(lab)?;
+    let bootstrap = cluster.bootstrap();
+    let stop = AtomicBool::new(false);
+    let (acknowledged, link) = std::thread::scope(|scope| {
+        let committing = scope.spawn(|| {
+            block_on(async {
+                let client = connect(&bootstrap).await?;
+                let mut writer =
+                    ControlWriter::acquire(&client, lock("holder"), Duration::ZERO).await?;
+                let link = link("l");
+                let mut acknowledged = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let record = LinkRecord {
+                        generation: acknowledged + 1,
+                        ..link.clone()
+                    };
+                    let mirror = mirror(link.id, 1);
+                    match writer
+                        .commit(vec![Write::Link(record), Write::Mirror(mirror)])
+                        .await
+                    {
+                        Ok(()) => acknowledged += 1,
+                        Err(ControlError::Kafka(error)) => eprintln!("not this time: {error}"),
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                writer.release().await?;
+                anyhow::Ok((acknowledged, link.id))
+            })
+        });
+        let killing = (0..6).try_for_each(|round| {
+            std::thread::sleep(Duration::from_secs(1));
+            cluster.kill(round % 3)?;
+            std::thread::sleep(Duration::from_secs(3));
+            cluster.start(round % 3)
+        });
+        stop.store(true, Ordering::Relaxed);
+        let committed = committing.join().expect("committing does not panic");
+        killing?;
+        committed
+    })?;
+    lab.note(format!("{acknowledged} commits"));
+    let found = block_on(async { state(&connect(&bootstrap).await?).await })?;
+    let generation = found.links[&link].generation;
+    ensure!(
+        generation == acknowledged && found.lock.is_none(),
+        "{acknowledged} acknowledged, {generation} found"
+    );
+    // Each commit carried one more mirror.
+    ensure!(
+        found.mirrors.len() as u64 >= acknowledged,
+        "{} mirrors after {acknowledged} commits",
+        found.mirrors.len()
+    );
+    Ok(())
 }
 
 fn records(cluster: &Cluster) -> Result<()> {

@@ -223,7 +223,8 @@ async fn administers_topics(bootstrap: &str) -> Result<()> {
     many.replication_factor = Some(3);
     let text = refused(admin.create_topics(vec![many], true).await).to_string();
     ensure!(
-        text.contains("INVALID_REPLICATION_FACTOR") && text.contains("to create topic wire-many"),
+        text.contains("INVALID_REPLICATION_FACTOR")
+            && text.contains("cannot create topic wire-many"),
         "{text}"
     );
     let mut wrong = new_topic("wire-wrong", 1);

@@ -343,40 +343,4 @@ fn partition_label(topic: &str, partition: i32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kafka::{ClientConfig, CoordinatorKind, Isolation};
-
-    /// Callers spawn these calls, so their futures have to move between threads.
-    #[allow(dead_code, reason = "it only has to compile")]
-    fn calls_can_be_spawned(admin: &'static Admin) {
-        fn check<F: Future + Send>(_: F) {}
-        check(admin.metadata(Topics::All));
-        check(admin.create_topics(vec![], true));
-        check(admin.delete_topics(vec![]));
-        check(admin.create_partitions(vec![], true));
-        check(admin.describe_configs(vec![]));
-        check(admin.incremental_alter_configs(vec![], true));
-        check(admin.list_offsets(vec![], Isolation::ReadCommitted));
-        check(admin.delete_records(vec![]));
-        check(admin.offset_commit("", vec![]));
-        check(admin.offset_fetch("", None));
-        check(admin.find_coordinator(CoordinatorKind::Group, ""));
-        check(admin.init_producer_id(None, 0));
-        check(admin.describe_producers("", vec![]));
-    }
-
-    #[tokio::test]
-    async fn an_unreachable_cluster_fails_at_once() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        drop(listener);
-        let started = Instant::now();
-        let config = ClientConfig::new("east", vec![address.clone()]);
-        let error = Client::connect(config).await.unwrap_err();
-        assert!(
-            matches!(&error, Error::Unreachable { attempts, .. } if attempts[0].address == address)
-        );
-        assert!(started.elapsed() < Duration::from_secs(2));
-    }
-}
+mod tests;

@@ -59,7 +59,7 @@ impl Admin {
                             Some(id) => format!("for transactional id {id}"),
                             None => "without transactional id".to_owned(),
                         };
-                        Error::broker(code, None, "give a producer id", resource)
+                        Error::broker(code, None, "allocate a producer id", resource)
                     })?;
                     Ok(vec![Ok(ProducerIdentity {
                         id: response.producer_id.0,

@@ -7,10 +7,12 @@
 //! without an answer in time) the connection ends for good and everything that waits on it fails:
 //! after that nobody could tell which answer belongs to what.
 
-use std::collections::VecDeque;
+mod io;
+mod shared;
+
 use std::future::Future;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,11 +22,12 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{
     Decodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+
+use shared::{Outgoing, Pending, Shared};
 
 use super::code::ErrorCode;
 use super::error::Error;
@@ -55,43 +58,8 @@ struct Handle {
     correlation: AtomicI32,
 }
 
-/// What the two tasks and the handle have in common.
-#[derive(Debug)]
-struct Shared {
-    options: ConnectionOptions,
-    in_flight: Mutex<InFlight>,
-    closed: CancellationToken,
-    /// Why it closed, in words; set before `closed`.
-    cause: OnceLock<Option<String>>,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    requests: VecDeque<Pending>,
-    /// When the peer last sent something.
-    last_read: Instant,
-    open: bool,
-}
-
-#[derive(Debug)]
-struct Pending {
-    correlation_id: i32,
-    api_key: i16,
-    sent: Instant,
-    answer: oneshot::Sender<Result<Bytes, Error>>,
-}
-
-#[derive(Debug)]
-struct Outgoing {
-    /// Pieces of one frame, so that record bytes need not be copied into it.
-    frame: Vec<Bytes>,
-    pending: Pending,
-}
-
-/// Small requests are gathered into one write up to this size.
-const GATHER_BYTES: usize = 256 * 1024;
-/// The system's limit of pieces a vectored write takes is 1024; far fewer do.
-const GATHER_PIECES: usize = 64;
+/// How long a peer may take to say which versions it speaks.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Known to every broker since 2.4; older ones answer with version 0.
 const API_VERSIONS_VERSION: i16 = 3;
 
@@ -123,7 +91,19 @@ impl Connection {
             .set_nodelay(true)
             .map_err(|error| unreachable(io_words(&error)))?;
         let (reader, writer) = stream.into_split();
-        Self::handshake(Self::start(reader, writer, options)).await
+        // Something that listens but is no broker should not take the time of a slow answer.
+        let patience = HANDSHAKE.max(connect_timeout).min(options.request_timeout);
+        let address = options.address.clone();
+        let handshake = Self::handshake(Self::start(reader, writer, options));
+        tokio::time::timeout(patience, handshake)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::Timeout {
+                    address,
+                    during: api_name(ApiVersionsRequest::KEY),
+                    after: patience,
+                })
+            })
     }
 
     /// Speaks over any transport and negotiates versions.
@@ -143,19 +123,10 @@ impl Connection {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let shared = Arc::new(Shared {
-            options,
-            in_flight: Mutex::new(InFlight {
-                requests: VecDeque::new(),
-                last_read: Instant::now(),
-                open: true,
-            }),
-            closed: CancellationToken::new(),
-            cause: OnceLock::new(),
-        });
+        let shared = Arc::new(Shared::new(options));
         let (queue, outgoing) = mpsc::unbounded_channel();
-        tokio::spawn(write_loop(outgoing, writer, Arc::clone(&shared)));
-        tokio::spawn(read_loop(reader, Arc::clone(&shared)));
+        tokio::spawn(io::write_loop(outgoing, writer, Arc::clone(&shared)));
+        tokio::spawn(io::read_loop(reader, Arc::clone(&shared)));
         Self {
             handle: Arc::new(Handle {
                 queue,
@@ -176,8 +147,8 @@ impl Connection {
             Error::broker(
                 code,
                 None,
-                "say which versions it speaks",
-                format!("({address})"),
+                "negotiate versions with",
+                address,
             )
         })?;
         let versions = ApiVersions::from_response(&response);
@@ -397,250 +368,6 @@ impl Answer {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, InFlight> {
-        self.in_flight
-            .lock()
-            .expect("nothing panics while it holds this lock")
-    }
-
-    fn disconnected(&self, api_key: i16) -> Error {
-        Error::Disconnected {
-            address: self.options.address.clone(),
-            during: api_name(api_key),
-            cause: self.cause.get().cloned().flatten(),
-        }
-    }
-
-    /// Ends the connection. The oldest request gets `error`, if there is one; the others learn that
-    /// they were disconnected and why.
-    fn close(&self, cause: Option<String>, error: Option<Error>) {
-        let _ = self.cause.set(cause);
-        let requests = {
-            let mut in_flight = self.lock();
-            in_flight.open = false;
-            std::mem::take(&mut in_flight.requests)
-        };
-        self.closed.cancel();
-        let mut error = error;
-        for pending in requests {
-            let error = error
-                .take()
-                .unwrap_or_else(|| self.disconnected(pending.api_key));
-            let _ = pending.answer.send(Err(error));
-        }
-    }
-
-    /// The oldest request, if it has been silent for too long.
-    fn overdue(&self) -> Option<i16> {
-        let in_flight = self.lock();
-        let oldest = in_flight.requests.front()?;
-        let since = oldest.sent.max(in_flight.last_read);
-        (since.elapsed() >= self.options.request_timeout).then_some(oldest.api_key)
-    }
-
-    fn oldest(&self) -> String {
-        let in_flight = self.lock();
-        let oldest = in_flight.requests.front();
-        oldest.map_or_else(|| "no request".to_owned(), |p| api_name(p.api_key))
-    }
-}
-
-async fn write_loop<W: AsyncWrite + Unpin>(
-    mut queue: mpsc::UnboundedReceiver<Outgoing>,
-    mut writer: W,
-    shared: Arc<Shared>,
-) {
-    let mut pieces: VecDeque<Bytes> = VecDeque::new();
-    loop {
-        let first = tokio::select! {
-            biased;
-            () = shared.closed.cancelled() => return,
-            next = queue.recv() => next,
-        };
-        let Some(first) = first else { return };
-        let (mut size, mut count) = (0, 0);
-        {
-            let mut in_flight = shared.lock();
-            if !in_flight.open {
-                return;
-            }
-            let mut next = Some(first);
-            while let Some(Outgoing { frame, mut pending }) = next {
-                size += frame.iter().map(Bytes::len).sum::<usize>();
-                count += 1;
-                pieces.extend(frame);
-                pending.sent = Instant::now();
-                in_flight.requests.push_back(pending);
-                next = if size < GATHER_BYTES && pieces.len() < GATHER_PIECES {
-                    queue.try_recv().ok()
-                } else {
-                    None
-                };
-            }
-        }
-        let written = tokio::select! {
-            biased;
-            () = shared.closed.cancelled() => return,
-            written = write_pieces(&mut writer, &mut pieces, count, &shared) => written,
-        };
-        if let Err(error) = written {
-            shared.close(Some(io_words(&error)), None);
-            return;
-        }
-    }
-}
-
-/// Writes everything; a request's time only starts to run once it has left.
-async fn write_pieces<W: AsyncWrite + Unpin>(
-    writer: &mut W,
-    pieces: &mut VecDeque<Bytes>,
-    requests: usize,
-    shared: &Shared,
-) -> std::io::Result<()> {
-    while !pieces.is_empty() {
-        let written = {
-            let slices: Vec<_> = pieces
-                .iter()
-                .take(GATHER_PIECES)
-                .map(|piece| std::io::IoSlice::new(piece))
-                .collect();
-            writer.write_vectored(&slices).await?
-        };
-        if written == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        let mut left = written;
-        while left > 0 {
-            let piece = pieces
-                .front_mut()
-                .expect("no more is written than was given");
-            if piece.len() <= left {
-                left -= piece.len();
-                pieces.pop_front();
-            } else {
-                let _ = piece.split_to(left);
-                left = 0;
-            }
-        }
-        let now = Instant::now();
-        let mut in_flight = shared.lock();
-        // Answers come in order, so what this write carries is at the back.
-        for pending in in_flight.requests.iter_mut().rev().take(requests) {
-            pending.sent = now;
-        }
-    }
-    writer.flush().await
-}
-
-async fn read_loop<R: AsyncRead + Unpin>(reader: R, shared: Arc<Shared>) {
-    let mut reader = BufReader::with_capacity(32 * 1024, reader);
-    let timeout = shared.options.request_timeout;
-    let mut watch = tokio::time::interval(
-        (timeout / 10).clamp(Duration::from_millis(5), Duration::from_secs(1)),
-    );
-    watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let reading = read_frame(&mut reader, &shared);
-        tokio::pin!(reading);
-        let frame = loop {
-            tokio::select! {
-                biased;
-                () = shared.closed.cancelled() => return,
-                frame = &mut reading => break frame,
-                _ = watch.tick() => {
-                    if let Some(api_key) = shared.overdue() {
-                        let (address, during) = (shared.options.address.clone(), api_name(api_key));
-                        let cause = format!("no answer to {during} within {:.1} s", timeout.as_secs_f64());
-                        shared.close(Some(cause), Some(Error::Timeout { address, during, after: timeout }));
-                        return;
-                    }
-                }
-            }
-        };
-        let outcome = frame.and_then(|frame| deliver(frame, &shared));
-        if let Err((cause, error)) = outcome {
-            shared.close(cause, error);
-            return;
-        }
-    }
-}
-
-/// Why reading ended: words for everything that waits, and the error of the oldest request.
-type Ended = (Option<String>, Option<Error>);
-
-async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, shared: &Shared) -> Result<Bytes, Ended> {
-    let lost = |error: std::io::Error| {
-        let cause = (error.kind() != std::io::ErrorKind::UnexpectedEof).then(|| io_words(&error));
-        (cause, None)
-    };
-    let size = reader.read_i32().await.map_err(lost)?;
-    let limit = shared.options.max_response_bytes;
-    let size = match usize::try_from(size) {
-        Ok(size) if size <= limit => size,
-        _ => {
-            let announced = u64::from(size.cast_unsigned());
-            let error = Error::Oversized {
-                address: shared.options.address.clone(),
-                during: shared.oldest(),
-                size: announced,
-                limit: limit as u64,
-            };
-            return Err((
-                Some(format!("an answer of {announced} bytes was announced")),
-                Some(error),
-            ));
-        }
-    };
-    let mut frame = BytesMut::with_capacity(size);
-    while frame.len() < size {
-        let left = size - frame.len();
-        let count = reader
-            .read_buf(&mut (&mut frame).limit(left))
-            .await
-            .map_err(lost)?;
-        if count == 0 {
-            return Err((Some("in the middle of an answer".to_owned()), None));
-        }
-        shared.lock().last_read = Instant::now();
-    }
-    Ok(frame.freeze())
-}
-
-fn deliver(frame: Bytes, shared: &Shared) -> Result<(), Ended> {
-    let malformed = |during: String, problem: String| {
-        let address = shared.options.address.clone();
-        let error = Error::Protocol {
-            address,
-            during,
-            problem: problem.clone(),
-        };
-        (Some(problem), Some(error))
-    };
-    let Some(id) = frame.first_chunk::<4>() else {
-        let problem = format!("an answer of {} bytes has no header", frame.len());
-        return Err(malformed(shared.oldest(), problem));
-    };
-    let correlation_id = i32::from_be_bytes(*id);
-    let pending = {
-        let mut in_flight = shared.lock();
-        in_flight.last_read = Instant::now();
-        match in_flight.requests.front() {
-            Some(oldest) if oldest.correlation_id == correlation_id => {
-                in_flight.requests.pop_front()
-            }
-            _ => None,
-        }
-    };
-    let Some(pending) = pending else {
-        let problem = format!("answer {correlation_id} belongs to no request that is due");
-        return Err(malformed(shared.oldest(), problem));
-    };
-    // Whoever asked may have gone; then nobody wants it.
-    let _ = pending.answer.send(Ok(frame));
-    Ok(())
-}
-
 /// An I/O error without the parts that say nothing to a user.
 pub(super) fn io_words(error: &std::io::Error) -> String {
     use std::io::ErrorKind as Kind;
@@ -662,5 +389,4 @@ pub(super) fn io_words(error: &std::io::Error) -> String {
 }
 
 #[cfg(test)]
-#[path = "connection_tests.rs"]
 mod tests;

@@ -5,7 +5,7 @@ use kafka_protocol::messages::{
     ApiKey, FetchRequest, MetadataRequest, MetadataResponse, RequestHeader,
 };
 use kafka_protocol::protocol::Encodable;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
 

@@ -5,8 +5,10 @@
 //! request, so that is decided by its callers ([`super::admin`]); they tell the client with the
 //! `forget` methods what turned out to be stale.
 
+mod known;
+mod pool;
+
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,12 +17,12 @@ use kafka_protocol::messages::{
     FindCoordinatorRequest, MetadataRequest, TopicName, find_coordinator_response,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
-use tokio::time::Instant;
+use known::Known;
+use pool::Slot;
 
-use super::backoff::Backoff;
 use super::code::ErrorCode;
-use super::connection::{CONNECTING, Connection, ConnectionOptions};
-use super::error::{Attempt, Error};
+use super::connection::Connection;
+use super::error::Error;
 use super::metadata::{Broker, ClusterMetadata, TopicMetadata};
 
 /// How a cluster is reached.
@@ -85,24 +87,6 @@ struct Inner {
     config: ClientConfig,
     known: Mutex<Known>,
     pool: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Slot>>>>,
-}
-
-/// What was last heard of the cluster.
-#[derive(Debug, Default)]
-struct Known {
-    cluster_id: Option<String>,
-    controller_id: Option<i32>,
-    brokers: HashMap<i32, Broker>,
-    topics: HashMap<String, TopicMetadata>,
-    coordinators: HashMap<(CoordinatorKind, String), i32>,
-}
-
-/// The pooled connection to one address.
-#[derive(Debug)]
-struct Slot {
-    connection: Option<Connection>,
-    backoff: Backoff,
-    not_before: Option<Instant>,
 }
 
 impl Client {
@@ -173,18 +157,6 @@ impl Client {
         }
     }
 
-    /// A connection of the caller's own, so that nothing else waits in front of its requests.
-    ///
-    /// # Errors
-    /// The broker is unknown or cannot be connected to.
-    pub async fn connect_broker(&self, id: i32) -> Result<Connection, Error> {
-        let address = self.address_of(id).await?;
-        let started = Instant::now();
-        self.open(&address)
-            .await
-            .map_err(|error| self.advertised(id, &address, error, started))
-    }
-
     /// Asks any broker for metadata and remembers it. Does not create topics.
     ///
     /// # Errors
@@ -212,7 +184,7 @@ impl Client {
             during: "Metadata".to_owned(),
             problem: "it names no cluster id".to_owned(),
         })?;
-        self.remember(&metadata);
+        self.known().remember(&metadata);
         Ok(metadata)
     }
 
@@ -230,7 +202,7 @@ impl Client {
             .unwrap_or(Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
             .map_err(|code| {
                 let resource = format!("partition {partition} of topic {topic}");
-                Error::broker(code, None, "name the leader of", resource)
+                Error::broker(code, None, "find the leader of", resource)
             })
     }
 
@@ -290,7 +262,7 @@ impl Client {
                         _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
                     };
                     let resource = format!("partition {partition} of topic {topic}");
-                    Err(Error::broker(code, None, "name the leader of", resource))
+                    Err(Error::broker(code, None, "find the leader of", resource))
                 }
             })
             .collect()
@@ -388,7 +360,7 @@ impl Client {
                 CoordinatorKind::Transaction => format!("transactional id {key}"),
             };
             let message = found.error_message.as_ref().map(ToString::to_string);
-            Error::broker(code, message, "name the coordinator of", resource)
+            Error::broker(code, message, "find the coordinator of", resource)
         })?;
         Ok(Broker {
             id: found.node_id.0,
@@ -412,7 +384,7 @@ impl Client {
         Err(Error::broker(
             ErrorCode::NOT_CONTROLLER,
             message,
-            "name the controller of",
+            "find the controller of",
             cluster,
         ))
     }
@@ -429,113 +401,8 @@ impl Client {
                 self.cluster_name()
             ));
             // BROKER_NOT_AVAILABLE: it may come back.
-            Error::broker(8, message, "name the address of", format!("broker {id}"))
+            Error::broker(8, message, "find the address of", format!("broker {id}"))
         })
-    }
-
-    async fn broker(&self, id: i32) -> Result<Connection, Error> {
-        let address = self.address_of(id).await?;
-        let started = Instant::now();
-        let slot = self.slot(&address);
-        let mut slot = slot.lock().await;
-        if let Some(connection) = slot.live() {
-            return Ok(connection);
-        }
-        if let Some(not_before) = slot.not_before {
-            tokio::time::sleep_until(not_before).await;
-        }
-        let opened = slot.keep(self.open(&address).await);
-        drop(slot);
-        opened.map_err(|error| {
-            // It may have moved; the next one who asks hears the address it has now.
-            self.known().brokers.remove(&id);
-            self.advertised(id, &address, error, started)
-        })
-    }
-
-    /// Any live connection, else the first broker that answers: those last heard of, then the
-    /// bootstrap servers, which still know the way when the whole cluster has moved.
-    async fn any(&self) -> Result<Connection, Error> {
-        let started = Instant::now();
-        let mut addresses: Vec<String> = {
-            let known = self.known();
-            let mut ids: Vec<_> = known.brokers.keys().copied().collect();
-            ids.sort_unstable();
-            ids.iter().map(|id| known.brokers[id].address()).collect()
-        };
-        for server in &self.inner.config.bootstrap_servers {
-            if !addresses.contains(server) {
-                addresses.push(server.clone());
-            }
-        }
-        for address in &addresses {
-            let slot = self.slot(address);
-            // A slot that is locked is just being connected by somebody else.
-            let live = slot.try_lock().ok().and_then(|mut slot| slot.live());
-            if let Some(connection) = live {
-                return Ok(connection);
-            }
-        }
-        let mut attempts = Vec::new();
-        for address in &addresses {
-            let slot = self.slot(address);
-            let mut slot = slot.lock().await;
-            if let Some(connection) = slot.live() {
-                return Ok(connection);
-            }
-            match slot.keep(self.open(address).await) {
-                Ok(connection) => return Ok(connection),
-                Err(error) => attempts.push(Attempt {
-                    address: address.clone(),
-                    cause: cause_of(&error, address),
-                }),
-            }
-        }
-        Err(Error::Unreachable {
-            cluster: self.cluster_name().to_owned(),
-            attempts,
-            elapsed: started.elapsed(),
-        })
-    }
-
-    fn open(&self, address: &str) -> impl Future<Output = Result<Connection, Error>> + use<> {
-        let config = &self.inner.config;
-        let options = ConnectionOptions {
-            address: address.to_owned(),
-            client_id: config.client_id.clone(),
-            request_timeout: config.request_timeout,
-            max_response_bytes: config.max_response_bytes,
-        };
-        Connection::connect(options, config.connect_timeout)
-    }
-
-    /// An address that only the cluster itself gave: the user has to know where it comes from.
-    fn advertised(&self, id: i32, address: &str, error: Error, started: Instant) -> Error {
-        if matches!(
-            error,
-            Error::Broker { .. } | Error::Oversized { .. } | Error::UnsupportedApi { .. }
-        ) {
-            return error;
-        }
-        let cause = cause_of(&error, address);
-        Error::Unreachable {
-            cluster: self.cluster_name().to_owned(),
-            attempts: vec![Attempt {
-                address: address.to_owned(),
-                cause: format!("{cause} (broker {id} advertises this address)"),
-            }],
-            elapsed: started.elapsed(),
-        }
-    }
-
-    fn slot(&self, address: &str) -> Arc<tokio::sync::Mutex<Slot>> {
-        let mut pool = self
-            .inner
-            .pool
-            .lock()
-            .expect("nothing panics while it holds this lock");
-        let slot = pool.entry(address.to_owned()).or_default();
-        Arc::clone(slot)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -543,84 +410,6 @@ impl Client {
             .known
             .lock()
             .expect("nothing panics while it holds this lock")
-    }
-
-    fn remember(&self, metadata: &ClusterMetadata) {
-        let mut known = self.known();
-        known.cluster_id = Some(metadata.cluster_id.clone());
-        known.controller_id = Some(metadata.controller_id).filter(|id| *id >= 0);
-        known.brokers = metadata
-            .brokers
-            .iter()
-            .map(|broker| (broker.id, broker.clone()))
-            .collect();
-        for topic in &metadata.topics {
-            if topic.error.is_ok() {
-                known.topics.insert(topic.name.clone(), topic.clone());
-            } else {
-                known.topics.remove(&topic.name);
-            }
-        }
-    }
-}
-
-impl Known {
-    /// `None`: the topic is not known. An error: the partition has no leader or does not exist.
-    fn leader(&self, topic: &str, partition: i32) -> Option<Result<i32, ErrorCode>> {
-        let topic = self.topics.get(topic)?;
-        Some(match topic.partition(partition) {
-            Some(partition) if partition.leader >= 0 => Ok(partition.leader),
-            Some(_) => Err(ErrorCode::LEADER_NOT_AVAILABLE),
-            None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-        })
-    }
-}
-
-impl Default for Slot {
-    fn default() -> Self {
-        Self {
-            connection: None,
-            backoff: Backoff::for_requests(),
-            not_before: None,
-        }
-    }
-}
-
-impl Slot {
-    fn live(&mut self) -> Option<Connection> {
-        self.connection.take_if(|connection| connection.is_closed());
-        self.connection.clone()
-    }
-
-    fn keep(&mut self, opened: Result<Connection, Error>) -> Result<Connection, Error> {
-        match &opened {
-            Ok(connection) => {
-                self.connection = Some(connection.clone());
-                self.backoff.reset();
-                self.not_before = None;
-            }
-            Err(_) => self.not_before = Some(Instant::now() + self.backoff.next_delay()),
-        }
-        opened
-    }
-}
-
-/// The cause alone, where the address stands beside it.
-fn cause_of(error: &Error, address: &str) -> String {
-    match error {
-        Error::Disconnected {
-            during,
-            cause: Some(cause),
-            ..
-        } if during == CONNECTING => cause.clone(),
-        Error::Timeout { during, after, .. } if during == CONNECTING => {
-            format!("no connection within {:.1} s", after.as_secs_f64())
-        }
-        other => {
-            let text = other.to_string();
-            let text = text.strip_prefix(address).unwrap_or(&text).trim_start();
-            text.to_owned()
-        }
     }
 }
 

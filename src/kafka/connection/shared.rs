@@ -1,0 +1,107 @@
+//! What the two tasks of a connection and its handle have in common: the requests on their way, and
+//! how everything ends.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{ConnectionOptions, Error, api_name};
+
+/// What the two tasks and the handle have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub options: ConnectionOptions,
+    pub in_flight: Mutex<InFlight>,
+    pub closed: CancellationToken,
+    /// Why it closed, in words; set before `closed`.
+    pub cause: OnceLock<Option<String>>,
+}
+
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub requests: VecDeque<Pending>,
+    /// When the peer last sent something.
+    pub last_read: Instant,
+    pub open: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub correlation_id: i32,
+    pub api_key: i16,
+    pub sent: Instant,
+    pub answer: oneshot::Sender<Result<Bytes, Error>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// Pieces of one frame, so that record bytes need not be copied into it.
+    pub frame: Vec<Bytes>,
+    pub pending: Pending,
+}
+
+impl Shared {
+    pub fn new(options: ConnectionOptions) -> Self {
+        Self {
+            options,
+            in_flight: Mutex::new(InFlight {
+                requests: VecDeque::new(),
+                last_read: Instant::now(),
+                open: true,
+            }),
+            closed: CancellationToken::new(),
+            cause: OnceLock::new(),
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, InFlight> {
+        self.in_flight
+            .lock()
+            .expect("nothing panics while it holds this lock")
+    }
+
+    pub fn disconnected(&self, api_key: i16) -> Error {
+        Error::Disconnected {
+            address: self.options.address.clone(),
+            during: api_name(api_key),
+            cause: self.cause.get().cloned().flatten(),
+        }
+    }
+
+    /// Ends the connection. The oldest request gets `error`, if there is one; the others learn that
+    /// they were disconnected and why.
+    pub fn close(&self, cause: Option<String>, error: Option<Error>) {
+        let _ = self.cause.set(cause);
+        let requests = {
+            let mut in_flight = self.lock();
+            in_flight.open = false;
+            std::mem::take(&mut in_flight.requests)
+        };
+        self.closed.cancel();
+        let mut error = error;
+        for pending in requests {
+            let error = error
+                .take()
+                .unwrap_or_else(|| self.disconnected(pending.api_key));
+            let _ = pending.answer.send(Err(error));
+        }
+    }
+
+    /// The oldest request, if it has been silent for too long.
+    pub fn overdue(&self) -> Option<i16> {
+        let in_flight = self.lock();
+        let oldest = in_flight.requests.front()?;
+        let since = oldest.sent.max(in_flight.last_read);
+        (since.elapsed() >= self.options.request_timeout).then_some(oldest.api_key)
+    }
+
+    pub fn oldest(&self) -> String {
+        let in_flight = self.lock();
+        let oldest = in_flight.requests.front();
+        oldest.map_or_else(|| "no request".to_owned(), |p| api_name(p.api_key))
+    }
+}
