@@ -144,12 +144,7 @@ impl Connection {
         }
         ErrorCode(response.error_code).ok().map_err(|code| {
             let address = &self.handle.shared.options.address;
-            Error::broker(
-                code,
-                None,
-                "negotiate versions with",
-                address,
-            )
+            Error::broker(code, None, "negotiate versions with", address)
         })?;
         let versions = ApiVersions::from_response(&response);
         self.handle
