@@ -249,7 +249,9 @@ impl From<RunError> for CliError {
                 format!("cluster {cluster}: the control records cannot be read"),
             )
             .with_causes(&source),
-            RunError::Group { .. } => Self::new(ErrorKind::Refused, error.to_string()),
+            RunError::Group { .. } | RunError::Refused { .. } => {
+                Self::new(ErrorKind::Refused, error.to_string())
+            }
             RunError::Panicked(_) => Self::new(ErrorKind::Internal, error.to_string()),
         }
     }

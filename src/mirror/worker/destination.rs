@@ -56,6 +56,8 @@ pub enum RunError {
     },
     #[error("cluster {cluster}: the worker group cannot be joined: {source}")]
     Group { cluster: String, source: KafkaError },
+    #[error("cluster {cluster}: {cause}")]
+    Refused { cluster: String, cause: String },
     #[error("a part of the worker broke down: {0}")]
     Panicked(String),
 }
@@ -188,6 +190,7 @@ impl DestinationWorker {
                 }
             })?;
         let following = self.follow();
+        let mut refused = None;
         let mut refresh = interval(self.options.refresh);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut check = interval(CHECK_INTERVAL);
@@ -203,7 +206,13 @@ impl DestinationWorker {
                     }
                     Err(error) => tracing::warn!(cluster = self.cluster.name, %error, "the control records cannot be followed just now"),
                 },
-                Some(change) = changes.recv() => self.on_change(change).await,
+                Some(change) = changes.recv() => {
+                    if let Change::Refused(cause) = change {
+                        refused = Some(cause);
+                        break;
+                    }
+                    self.on_change(change).await;
+                }
                 _ = refresh.tick() => {
                     self.look().await;
                     self.reconcile().await;
@@ -225,7 +234,13 @@ impl DestinationWorker {
         // Nobody is left to stop anything for a revocation, so none is waited for.
         drop(changes);
         membership.leave().await;
-        Ok(Ended::Done)
+        match refused {
+            Some(cause) => Err(RunError::Refused {
+                cluster: self.cluster.name,
+                cause,
+            }),
+            None => Ok(Ended::Done),
+        }
     }
 
     /// `false`: told to stop first, or there is nothing and nothing to wait for.
@@ -292,7 +307,7 @@ impl DestinationWorker {
                 self.stop_partitions(&leaving).await;
                 drop(done);
             }
-            Change::Trouble(cause) => {
+            Change::Refused(cause) | Change::Trouble(cause) => {
                 tracing::warn!(
                     cluster = self.cluster.name,
                     cause,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
@@ -37,6 +37,8 @@ pub enum Change {
     },
     /// Something to tell people; the client goes on trying.
     Trouble(String),
+    /// The coordinator will never take this member as it is configured.
+    Refused(String),
 }
 
 /// A member of the worker group, until it is dropped or left.
@@ -169,8 +171,22 @@ struct Context {
 
 impl Context {
     fn trouble(&self, error: &KafkaError) {
+        let change = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::InvalidSessionTimeout) => Change::Refused(
+                "the session timeout is outside of what the brokers allow (group.min.session.timeout.ms, \
+                 group.max.session.timeout.ms): choose another --session-timeout"
+                    .to_owned(),
+            ),
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                Change::Trouble(format!("Read on group {WORKER_GROUP} is not granted"))
+            }
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                Change::Trouble(format!("Read on topic {WORK_TOPIC} is not granted"))
+            }
+            _ => Change::Trouble(error.to_string()),
+        };
         // Nobody listens any more when the worker is stopping.
-        let _gone = self.changes.send(Change::Trouble(error.to_string()));
+        let _gone = self.changes.send(change);
     }
 }
 
