@@ -40,6 +40,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 const STOPPING: Duration = Duration::from_secs(15);
 /// How often a worker for which nothing was applied yet looks again.
 const LOOK_FOR_LINKS: Duration = Duration::from_secs(2);
+/// How soon the same trouble is told again.
+const TROUBLE_AGAIN: Duration = Duration::from_secs(30);
 /// Its owner is the one worker that makes mirrors of topics that match later.
 const LEADING_SLOT: i32 = 0;
 const WINDOW_BYTES: usize = 16 << 20;
@@ -127,6 +129,8 @@ pub struct DestinationWorker {
     /// Whether the group ever gave an answer.
     assigned: bool,
     partitions: BTreeMap<PartitionKey, Partition>,
+    /// What was last said of the group, and when.
+    trouble: Option<(String, Instant)>,
     /// For the follower.
     orders: watch::Sender<Orders>,
     /// Links and mirrors that were named in the log already.
@@ -155,6 +159,7 @@ impl DestinationWorker {
             slots: BTreeSet::new(),
             assigned: false,
             partitions: BTreeMap::new(),
+            trouble: None,
             orders: watch::Sender::new(Orders::default()),
             known_links: HashSet::new(),
             known_mirrors: HashSet::new(),
@@ -307,14 +312,22 @@ impl DestinationWorker {
                 self.stop_partitions(&leaving).await;
                 drop(done);
             }
-            Change::Refused(cause) | Change::Trouble(cause) => {
-                tracing::warn!(
-                    cluster = self.cluster.name,
-                    cause,
-                    "the worker group cannot be reached just now"
-                );
-            }
+            Change::Refused(cause) | Change::Trouble(cause) => self.tell_trouble(cause),
         }
+    }
+
+    /// The client repeats itself while a cluster is away; people are told once, and again after a while.
+    fn tell_trouble(&mut self, cause: String) {
+        let told = self.trouble.as_ref();
+        if told.is_some_and(|(same, at)| *same == cause && at.elapsed() < TROUBLE_AGAIN) {
+            return;
+        }
+        tracing::warn!(
+            cluster = self.cluster.name,
+            cause,
+            "the worker group cannot be reached just now"
+        );
+        self.trouble = Some((cause, Instant::now()));
     }
 
     /// Looks up the topics of all mirrors on both sides.
