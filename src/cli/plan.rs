@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::{CliError, ErrorKind, ExitCode, Style, Ui};
-use crate::observe::{Clusters, Unreachable, rehearse};
+use crate::kafka;
+use crate::observe::{Clusters, Unreachable, UnreadableCluster, rehearse};
 use crate::plan::model::Plan;
 use crate::report::text::{Emphasis, TextOptions};
 use crate::report::{json, text};
@@ -95,11 +96,26 @@ impl From<Unreachable> for CliError {
             _ => format!("{count} clusters can't be read"),
         };
         let mut error = Self::new(ErrorKind::Unreachable, message);
+        let mut unreachable = false;
         for (name, cause) in clusters {
-            error = error.with_detail(crate::report::clean(&format!("{name}: {cause}")));
+            let nobody = matches!(
+                cause,
+                UnreadableCluster::Kafka(kafka::Error::Unreachable { .. })
+            );
+            unreachable |= nobody;
+            // This one names the cluster itself.
+            let detail = if nobody {
+                cause.to_string()
+            } else {
+                format!("{name}: {cause}")
+            };
+            error = error.with_detail(crate::report::clean(&detail));
         }
-        error.with_hint(
-            "check bootstrap_servers, and that the brokers are up and reachable from here",
-        )
+        if unreachable {
+            error = error.with_hint(
+                "check bootstrap_servers, and that the brokers are up and reachable from here",
+            );
+        }
+        error
     }
 }

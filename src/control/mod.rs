@@ -11,5 +11,5 @@ mod transaction;
 mod watch;
 pub mod writer;
 
-pub use store::{ControlError, ControlState, Watch, ensure_topics, read};
+pub use store::{ControlError, ControlState, Watch, ensure_topics, missing_topics, read};
 pub use writer::{ControlWriter, LockError, Write};

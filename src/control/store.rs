@@ -157,7 +157,11 @@ pub async fn ensure_topics(client: &Client) -> Result<(), ControlError> {
     }
 }
 
-async fn missing_topics(client: &Client) -> Result<Vec<NewTopic>, ControlError> {
+/// Those of the internal topics that are missing, as they would be created.
+///
+/// # Errors
+/// See [`ControlError`].
+pub async fn missing_topics(client: &Client) -> Result<Vec<NewTopic>, ControlError> {
     let wanted = [
         (LINKS_TOPIC, 1),
         (OFFSETS_TOPIC, OFFSETS_PARTITIONS),

@@ -7,6 +7,6 @@ mod clusters;
 pub mod model;
 mod rehearse;
 
-pub use clusters::{Clusters, Unreachable};
+pub use clusters::{Clusters, Unreachable, UnreadableCluster};
 pub use rehearse::rehearse;
 pub(crate) use rehearse::{alteration, new_topic};

@@ -7,15 +7,23 @@ use std::collections::BTreeMap;
 use futures::future::join_all;
 
 use super::Clusters;
+use crate::control::{self, ControlError};
 use crate::kafka::admin::{ConfigChange, ConfigResource, NewTopic};
-use crate::kafka::{Error, ErrorCode};
+use crate::kafka::{Client, Error, ErrorCode};
 use crate::plan::model::{
     Address, Entry, MirrorTopic, Operation, Plan, Rehearsal, TopicChanges, TopicSpec,
 };
 use crate::plan::reason::Blocker;
 
 /// What one attempt was about and what the broker said.
-type Attempt = (Address, Tried, Result<(), Error>);
+type Attempt = (Address, Tried, Result<(), Refusal>);
+
+#[derive(Debug)]
+enum Refusal {
+    Kafka(Error),
+    /// The internal topics can't be what they have to be.
+    Control(ControlError),
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tried {
@@ -51,6 +59,7 @@ pub async fn rehearse(plan: &mut Plan, clusters: &Clusters) {
 }
 
 async fn rehearse_on(clusters: &Clusters, cluster: &str, entries: Vec<&Entry>) -> Vec<Attempt> {
+    let mut attempts = Vec::new();
     let mut create: Vec<(&Address, &TopicSpec)> = Vec::new();
     let mut change: Vec<(&Address, &TopicChanges)> = Vec::new();
     for entry in entries {
@@ -61,17 +70,26 @@ async fn rehearse_on(clusters: &Clusters, cluster: &str, entries: Vec<&Entry>) -
                 MirrorTopic::Create(spec) => create.push((&entry.address, spec)),
                 MirrorTopic::Alter(changes) => change.push((&entry.address, changes)),
             },
-            Operation::None | Operation::ControlTopics | Operation::Link(_) => {}
+            Operation::ControlTopics => {
+                let results = control_topics(clusters.client(cluster)).await;
+                let of_entry = |result| (entry.address.clone(), Tried::Create, result);
+                attempts.extend(results.into_iter().map(of_entry));
+            }
+            Operation::None | Operation::Link(_) => {}
         }
     }
     let admin = clusters.client(cluster).admin();
     let specs = create.iter().map(|(_, spec)| new_topic(spec)).collect();
     let created = admin.create_topics(specs, true).await;
-    let mut attempts: Vec<Attempt> = create
-        .iter()
-        .zip(created)
-        .map(|((address, _), (_, result))| ((*address).clone(), Tried::Create, result.map(drop)))
-        .collect();
+    attempts.extend(
+        create
+            .iter()
+            .zip(created)
+            .map(|((address, _), (_, result))| {
+                let result = result.map(drop).map_err(Refusal::Kafka);
+                ((*address).clone(), Tried::Create, result)
+            }),
+    );
     let growing: Vec<_> = change
         .iter()
         .filter_map(|(address, changes)| {
@@ -84,7 +102,10 @@ async fn rehearse_on(clusters: &Clusters, cluster: &str, entries: Vec<&Entry>) -
         growing
             .iter()
             .zip(grown)
-            .map(|((address, _), (_, result))| ((*address).clone(), Tried::Grow, result)),
+            .map(|((address, _), (_, result))| {
+                let result = result.map_err(Refusal::Kafka);
+                ((*address).clone(), Tried::Grow, result)
+            }),
     );
     let altering: Vec<_> = change
         .iter()
@@ -99,9 +120,24 @@ async fn rehearse_on(clusters: &Clusters, cluster: &str, entries: Vec<&Entry>) -
         altering
             .iter()
             .zip(altered)
-            .map(|((address, _), (_, result))| ((*address).clone(), Tried::Alter, result)),
+            .map(|((address, _), (_, result))| {
+                let result = result.map_err(Refusal::Kafka);
+                ((*address).clone(), Tried::Alter, result)
+            }),
     );
     attempts
+}
+
+async fn control_topics(client: &Client) -> Vec<Result<(), Refusal>> {
+    let missing = match control::missing_topics(client).await {
+        Ok(missing) => missing,
+        Err(error) => return vec![Err(Refusal::Control(error))],
+    };
+    let results = client.admin().create_topics(missing, true).await;
+    results
+        .into_iter()
+        .map(|(_, result)| result.map(drop).map_err(Refusal::Kafka))
+        .collect()
 }
 
 /// A topic as the admin calls take it.
@@ -129,7 +165,11 @@ pub(crate) fn alteration(
     (ConfigResource::Topic(topic.to_owned()), changes)
 }
 
-fn judge(tried: Tried, error: &Error) -> Result<Rehearsal, (String, String)> {
+fn judge(tried: Tried, refusal: &Refusal) -> Result<Rehearsal, (String, String)> {
+    let error = match refusal {
+        Refusal::Kafka(error) | Refusal::Control(ControlError::Kafka(error)) => error,
+        Refusal::Control(other) => return Err(("internal topics".to_owned(), other.to_string())),
+    };
     let unauthorized = [
         ErrorCode::TOPIC_AUTHORIZATION_FAILED,
         ErrorCode::CLUSTER_AUTHORIZATION_FAILED,

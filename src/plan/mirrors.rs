@@ -353,13 +353,13 @@ impl MirrorPlanner<'_> {
     ) -> Option<&'w MirrorRecord> {
         let control = world.cluster(&self.link.destination).control.as_ref()?;
         let link_id = planned.applied.map(|applied| applied.id);
-        let into_live = |record: &&MirrorRecord| {
-            record.destination_topic == self.route.destination_topic
-                && same_topic(record.id.destination_topic, live.id)
-        };
+        let records = world.records(&self.link.destination)?;
         let mut found = None;
         let mut blockers = Vec::new();
-        for record in control.mirrors.iter().filter(into_live) {
+        for &record in records.into_topic(&self.route.destination_topic) {
+            if !same_topic(record.id.destination_topic, live.id) {
+                continue;
+            }
             let ours = Some(record.id.link) == link_id;
             if ours && record.source_topic == self.route.source_topic {
                 match self.source.id {
@@ -407,7 +407,8 @@ impl MirrorPlanner<'_> {
         planned: &PlannedLink<'_>,
         live: &ObservedTopic,
     ) -> Option<Blocker> {
-        let recreated = own_records(world, self.link, planned).find(|record| {
+        let own = self.own_records(world, planned);
+        let recreated = own.iter().find(|record| {
             record.destination_topic == self.route.destination_topic
                 && record.source_topic == self.route.source_topic
         });
@@ -425,7 +426,8 @@ impl MirrorPlanner<'_> {
     /// The source topic has a mirror under another name, and that is still there.
     fn renamed(&self, world: &World<'_>, planned: &PlannedLink<'_>) -> Option<Blocker> {
         let topics = &world.cluster(&self.link.destination).topics;
-        own_records(world, self.link, planned)
+        self.own_records(world, planned)
+            .into_iter()
             .find(|record| {
                 record.source_topic == self.route.source_topic
                     && record.destination_topic != self.route.destination_topic
@@ -446,19 +448,37 @@ impl MirrorPlanner<'_> {
             self.entry.block(blocker);
             return Vec::new();
         }
-        let mut replaced = Vec::new();
-        for record in own_records(world, self.link, planned) {
-            if record.source_topic == self.route.source_topic
-                || record.destination_topic == self.route.destination_topic
-            {
-                replaced.push(record.id);
-                self.entry.reasons.push(Reason::DestinationGone {
-                    recorded_id: record.id.destination_topic,
-                });
-            }
+        let replaced = self.own_records(world, planned);
+        for record in &replaced {
+            self.entry.reasons.push(Reason::DestinationGone {
+                recorded_id: record.id.destination_topic,
+            });
         }
-        replaced.sort();
-        replaced
+        replaced.into_iter().map(|record| record.id).collect()
+    }
+
+    /// The link's records, as it was applied, for either of the two names; in the order of their ids.
+    fn own_records<'w>(
+        &self,
+        world: &World<'w>,
+        planned: &PlannedLink<'_>,
+    ) -> Vec<&'w MirrorRecord> {
+        let (Some(applied), Some(records)) =
+            (planned.applied, world.records(&self.link.destination))
+        else {
+            return Vec::new();
+        };
+        let by_source = records.from_topic(&self.route.source_topic);
+        let by_destination = records.into_topic(&self.route.destination_topic);
+        let mut own: Vec<&MirrorRecord> = by_source
+            .iter()
+            .chain(by_destination)
+            .copied()
+            .filter(|record| record.id.link == applied.id)
+            .collect();
+        own.sort_by_key(|record| record.id);
+        own.dedup_by_key(|record| record.id);
+        own
     }
 
     fn check_empty(&mut self, live: &ObservedTopic) {
@@ -674,19 +694,4 @@ fn created(attribute: &str, side: Side, asked_by: Option<Place>) -> Change {
         new: Some(side),
         asked_by,
     }
-}
-
-/// The records of the link as it was applied.
-fn own_records<'w>(
-    world: &World<'w>,
-    link: &Link,
-    planned: &PlannedLink<'_>,
-) -> impl Iterator<Item = &'w MirrorRecord> + use<'w> {
-    let id = planned.applied.map(|applied| applied.id);
-    world
-        .cluster(&link.destination)
-        .control
-        .iter()
-        .flat_map(|control| &control.mirrors)
-        .filter(move |record| Some(record.id.link) == id)
 }

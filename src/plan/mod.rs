@@ -109,11 +109,9 @@ pub fn interest(topology: &Topology, observed: &Observed) -> BTreeMap<String, In
         let seen = world.cluster(&link.destination);
         if seen.topics.contains_key(&route.destination_topic) {
             let destination = interest.entry(link.destination.clone()).or_default();
-            let recorded = seen
-                .control
-                .iter()
-                .flat_map(|control| &control.mirrors)
-                .any(|record| record.destination_topic == route.destination_topic);
+            let recorded = world
+                .records(&link.destination)
+                .is_some_and(|records| !records.into_topic(&route.destination_topic).is_empty());
             if !recorded {
                 destination.contents.insert(route.destination_topic.clone());
             }
@@ -183,11 +181,12 @@ fn plan_links(world: &mut World<'_>, routes: &[routes::Route], plan: &mut Plan) 
     }
     for (name, link) in planned {
         if link.entry.blocked.is_empty() {
-            let is_routed = |topic: &str| {
-                routes
-                    .iter()
-                    .any(|route| route.link == name && route.source_topic == topic)
-            };
+            let routed: BTreeSet<&str> = routes
+                .iter()
+                .filter(|route| route.link == name)
+                .map(|route| route.source_topic.as_str())
+                .collect();
+            let is_routed = |topic: &str| routed.contains(topic);
             plan.entries.extend(mirrors::plan_unselected(
                 world,
                 &topology.links[name],

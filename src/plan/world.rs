@@ -4,13 +4,14 @@
 //! mirror. So planning looks at topics through [`World`]: what was observed, overlaid with what the
 //! entries planned so far will have made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
 use super::model::{Address, Place};
 use super::reason::Blocker;
-use crate::observe::model::{Configs, Described, Observed, ObservedCluster};
+use crate::control::records::MirrorRecord;
+use crate::observe::model::{Configs, Control, Described, Observed, ObservedCluster};
 use crate::topology::model::{Span, Topology};
 
 /// A topic as a link finds it.
@@ -34,7 +35,44 @@ pub(super) struct World<'a> {
     pub file: String,
     /// Clusters on which nothing is planned.
     pub blocked: BTreeMap<String, Blocker>,
-    overlay: BTreeMap<(String, String), TopicView>,
+    overlay: HashMap<(String, String), TopicView>,
+    records: BTreeMap<&'a str, Records<'a>>,
+}
+
+/// The mirror records of one cluster, found by name: thousands of mirrors ask for theirs.
+#[derive(Debug, Default)]
+pub(super) struct Records<'a> {
+    by_destination: HashMap<&'a str, Vec<&'a MirrorRecord>>,
+    by_source: HashMap<&'a str, Vec<&'a MirrorRecord>>,
+}
+
+impl<'a> Records<'a> {
+    fn of(control: &'a Control) -> Self {
+        let mut records = Self::default();
+        for record in &control.mirrors {
+            records
+                .by_destination
+                .entry(&record.destination_topic)
+                .or_default()
+                .push(record);
+            records
+                .by_source
+                .entry(&record.source_topic)
+                .or_default()
+                .push(record);
+        }
+        records
+    }
+
+    /// Records of any link that write to a topic of this name.
+    pub fn into_topic(&self, topic: &str) -> &[&'a MirrorRecord] {
+        self.by_destination.get(topic).map_or(&[], Vec::as_slice)
+    }
+
+    /// Records of any link that copy a topic of this name.
+    pub fn from_topic(&self, topic: &str) -> &[&'a MirrorRecord] {
+        self.by_source.get(topic).map_or(&[], Vec::as_slice)
+    }
 }
 
 impl<'a> World<'a> {
@@ -44,7 +82,14 @@ impl<'a> World<'a> {
             observed,
             file: topology.path.display().to_string(),
             blocked: BTreeMap::new(),
-            overlay: BTreeMap::new(),
+            overlay: HashMap::new(),
+            records: observed
+                .clusters
+                .iter()
+                .filter_map(|(name, seen)| {
+                    Some((name.as_str(), Records::of(seen.control.as_ref()?)))
+                })
+                .collect(),
         }
     }
 
@@ -54,6 +99,11 @@ impl<'a> World<'a> {
             .clusters
             .get(name)
             .expect("every cluster of the file was observed")
+    }
+
+    /// The mirror records of a cluster; none where nothing was ever applied.
+    pub fn records(&self, cluster: &str) -> Option<&Records<'a>> {
+        self.records.get(cluster)
     }
 
     /// The topic as it will be, if there is going to be one.
