@@ -5,15 +5,15 @@
 //! same mirror whether it was there at the apply or came a day later. Configs of existing mirrors are
 //! left to the next apply.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
 use super::brokers::Brokers;
 use super::{Outcome, Progress, execute};
-use crate::control::ControlWriter;
 use crate::control::records::{DesiredState, LinkRecord, StartSpec, TimestampsSpec};
+use crate::control::{ControlState, ControlWriter};
 use crate::kafka::Client;
 use crate::observe::model::Observed;
 use crate::observe::{Clusters, Unreachable};
@@ -25,6 +25,7 @@ use crate::topology::model::{
     Cluster, Link, LinkState, Mirror, MirrorState, OffsetsPolicy, Span, Spanned, Start, Timestamps,
     Topology,
 };
+use crate::topology::resolve::LinkRule;
 
 /// What there is to do for one link.
 #[derive(Debug)]
@@ -32,6 +33,35 @@ pub struct Follow {
     clusters: Clusters,
     observed: Observed,
     plan: Plan,
+}
+
+/// Whether a [look](Follow::look) is worth its requests: decided from what a worker sees anyway, the
+/// partition counts of both clusters' topics. A topic that can't be mirrored stays due.
+pub fn is_due<'t>(
+    link: &LinkRecord,
+    state: &ControlState,
+    source_topics: impl IntoIterator<Item = (&'t str, i32)>,
+    destination_partitions: impl Fn(&str) -> Option<i32>,
+) -> bool {
+    let rule = LinkRule::from(link);
+    let mirrored: HashMap<&str, &str> = state
+        .mirrors
+        .values()
+        .filter(|record| record.id.link == link.id)
+        .map(|record| {
+            (
+                record.source_topic.as_str(),
+                record.destination_topic.as_str(),
+            )
+        })
+        .collect();
+    source_topics.into_iter().any(|(topic, partitions)| {
+        let grown = |mirror: &&str| destination_partitions(mirror).is_some_and(|n| n < partitions);
+        match mirrored.get(topic) {
+            Some(mirror) => grown(mirror) && rule.takes(topic).is_some(),
+            None => link.auto_create && rule.takes(topic).is_some(),
+        }
+    })
 }
 
 impl Follow {

@@ -13,5 +13,5 @@ pub(crate) mod model;
 mod session;
 
 pub use execute::{Event, Outcome, Progress, execute};
-pub use follow::Follow;
+pub use follow::{Follow, is_due};
 pub use session::{ApplyError, ApplyOptions, apply};

@@ -356,7 +356,7 @@ impl MirrorPlanner<'_> {
         let records = world.records(&self.link.destination)?;
         let mut found = None;
         let mut blockers = Vec::new();
-        for &record in records.into_topic(&self.route.destination_topic) {
+        for &record in records.written_to(&self.route.destination_topic) {
             if !same_topic(record.id.destination_topic, live.id) {
                 continue;
             }
@@ -468,8 +468,8 @@ impl MirrorPlanner<'_> {
         else {
             return Vec::new();
         };
-        let by_source = records.from_topic(&self.route.source_topic);
-        let by_destination = records.into_topic(&self.route.destination_topic);
+        let by_source = records.copied_from(&self.route.source_topic);
+        let by_destination = records.written_to(&self.route.destination_topic);
         let mut own: Vec<&MirrorRecord> = by_source
             .iter()
             .chain(by_destination)

@@ -111,7 +111,7 @@ pub fn interest(topology: &Topology, observed: &Observed) -> BTreeMap<String, In
             let destination = interest.entry(link.destination.clone()).or_default();
             let recorded = world
                 .records(&link.destination)
-                .is_some_and(|records| !records.into_topic(&route.destination_topic).is_empty());
+                .is_some_and(|records| !records.written_to(&route.destination_topic).is_empty());
             if !recorded {
                 destination.contents.insert(route.destination_topic.clone());
             }

@@ -65,12 +65,12 @@ impl<'a> Records<'a> {
     }
 
     /// Records of any link that write to a topic of this name.
-    pub fn into_topic(&self, topic: &str) -> &[&'a MirrorRecord] {
+    pub fn written_to(&self, topic: &str) -> &[&'a MirrorRecord] {
         self.by_destination.get(topic).map_or(&[], Vec::as_slice)
     }
 
     /// Records of any link that copy a topic of this name.
-    pub fn from_topic(&self, topic: &str) -> &[&'a MirrorRecord] {
+    pub fn copied_from(&self, topic: &str) -> &[&'a MirrorRecord] {
         self.by_source.get(topic).map_or(&[], Vec::as_slice)
     }
 }

@@ -1,10 +1,11 @@
 //! `kmirror apply` against embedded clusters.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
-use kmirror::apply::{Event, Follow, Progress};
+use kmirror::apply::{Event, Follow, Progress, is_due};
 use kmirror::control::records::{LockRecord, RECORD_VERSION};
 use kmirror::control::{self, ControlState, ControlWriter};
 use kmirror::kafka::Topics;
@@ -256,6 +257,18 @@ fn a_worker_makes_the_mirror_that_an_apply_would_make() {
             .expect("readable")
     };
     assert!(!look().has_work());
+    // Partition counts as a worker sees them: of `orders` on both sides, then of `late` at the source.
+    let due = |topics: &[(&'static str, i32)]| {
+        is_due(
+            &link,
+            &control_of(&clusters),
+            topics.iter().copied(),
+            |_| Some(1),
+        )
+    };
+    assert!(!due(&[("orders", 1)]));
+    assert!(due(&[("orders", 2)]));
+    assert!(due(&[("orders", 1), ("late", 3)]));
     clusters.create(&clusters.east, "late", 3, &[("retention.ms", "5000")]);
     let follow = look();
     assert!(follow.has_work());
@@ -273,4 +286,33 @@ fn a_worker_makes_the_mirror_that_an_apply_would_make() {
     assert!(!look().has_work());
     let quiet = clusters.run(&["plan", "--detailed-exitcode", "mirror.toml"]);
     assert_eq!(quiet.code, Some(0), "{quiet}");
+}
+
+#[test]
+fn an_interrupt_while_waiting_for_the_lock_ends_it_with_nothing_done() {
+    let clusters = TwoClusters::start(1, TUTORIAL);
+    let west = clusters.client(&clusters.west);
+    let writer = clusters
+        .block_on(ControlWriter::acquire(
+            &west,
+            lock("ann@build-7 (4711)"),
+            Duration::ZERO,
+        ))
+        .expect("nobody else is there");
+    let child = clusters
+        .scenario
+        .command(&["apply", "--yes", "--lock-timeout", "60s", "mirror.toml"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    std::thread::sleep(Duration::from_secs(1));
+    let signal = format!("kill -INT {}", child.id());
+    let sent = Command::new("sh").arg("-c").arg(signal).status();
+    assert!(sent.expect("a shell").success());
+    let output = child.wait_with_output().expect("the program ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("nothing was done"), "{stderr}");
+    assert_eq!(clusters.east.topics(), [""; 0]);
+    clusters.block_on(writer.release()).expect("released");
 }
