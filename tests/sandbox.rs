@@ -3,6 +3,8 @@
 
 #[path = "sandbox/clients.rs"]
 mod clients;
+#[path = "sandbox/command.rs"]
+mod command;
 #[path = "sandbox/groups.rs"]
 mod groups;
 #[path = "sandbox/records.rs"]

@@ -12,6 +12,8 @@ mod error;
 pub mod logging;
 pub mod plan;
 pub mod run;
+pub mod sandbox;
+mod signals;
 mod ui;
 pub mod validate;
 
@@ -38,13 +40,16 @@ pub enum Command {
     Plan(plan::Args),
     Apply(apply::Args),
     Run(run::Args),
+    Sandbox(sandbox::Args),
 }
 
 impl Command {
     /// What is logged without `--verbose`: little, unless a command's log is what people read.
     pub fn default_level(&self) -> LevelFilter {
         match self {
-            Self::Validate(_) | Self::Plan(_) | Self::Apply(_) => LevelFilter::WARN,
+            Self::Validate(_) | Self::Plan(_) | Self::Apply(_) | Self::Sandbox(_) => {
+                LevelFilter::WARN
+            }
             Self::Run(_) => LevelFilter::INFO,
         }
     }
@@ -59,6 +64,7 @@ impl Command {
             Self::Plan(args) => plan::run(args, ui).await,
             Self::Apply(args) => apply::run(args, ui).await,
             Self::Run(args) => run::run(args, ui).await,
+            Self::Sandbox(args) => sandbox::run(&args, ui).await,
         }
     }
 }

@@ -10,6 +10,7 @@
 pub mod broker;
 pub mod faults;
 mod server;
+pub mod stage;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -88,7 +89,7 @@ impl SandboxConfig {
         SandboxConfig {
             name: name.to_owned(),
             cluster_id: None,
-            brokers: vec![Listen::anywhere(); brokers.max(1)],
+            brokers: vec![Listen::anywhere(); brokers],
             auto_create_topics: false,
             default_partitions: 1,
             shortest_session_timeout: Duration::from_secs(6),
@@ -123,15 +124,8 @@ impl Sandbox {
         let mut listeners = Vec::new();
         for (id, listen) in (1..).zip(&config.brokers) {
             let mut port = 0;
-            for address in &listen.addresses {
-                let listener = bind(*address).await.map_err(|cause| StartError::Listen {
-                    cluster: config.name.clone(),
-                    address: *address,
-                    cause,
-                })?;
-                port = listener
-                    .local_addr()
-                    .map_or(address.port(), |local| local.port());
+            for listener in bind(&config.name, listen).await? {
+                port = listener.local_addr().map_or(port, |local| local.port());
                 listeners.push((id, listener));
             }
             brokers.push(Broker {
@@ -248,8 +242,32 @@ impl Drop for Sandbox {
     }
 }
 
-async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// Opens a broker's sockets. `localhost` may stand for an address that this machine does not have
+/// (often ::1); one of its addresses is enough.
+async fn bind(cluster: &str, listen: &Listen) -> Result<Vec<TcpListener>, StartError> {
+    let mut open = Vec::new();
+    let mut missing = None;
+    for address in &listen.addresses {
+        match TcpListener::bind(address).await {
+            Ok(listener) => open.push(listener),
+            Err(cause) => {
+                let absent = cause.kind() == io::ErrorKind::AddrNotAvailable;
+                let error = StartError::Listen {
+                    cluster: cluster.to_owned(),
+                    address: *address,
+                    cause,
+                };
+                if !absent {
+                    return Err(error);
+                }
+                missing = Some(error);
+            }
+        }
+    }
+    match missing {
+        Some(error) if open.is_empty() => Err(error),
+        _ => Ok(open),
+    }
 }
 
 /// Kafka's form of a cluster id: 16 random bytes in URL-safe base64. One that begins with `-` would

@@ -1,0 +1,117 @@
+//! `kmirror sandbox` as a process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::clients::PATIENCE;
+
+/// A port that is free now, below the range from which outgoing connections take theirs.
+fn free_port(from: u16) -> u16 {
+    (from..from + 500)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port among 500")
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new()
+        .suffix(".toml")
+        .tempfile()
+        .expect("a temporary file");
+    std::fs::write(file.path(), text).expect("written");
+    file
+}
+
+fn start(file: &tempfile::NamedTempFile) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_kmirror"))
+        .arg("sandbox")
+        .arg(file.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
+fn end(child: &mut Child) -> (Option<i32>, String) {
+    let mut text = String::new();
+    let stderr = child.stderr.as_mut().expect("piped");
+    stderr.read_to_string(&mut text).expect("text");
+    (child.wait().expect("an end").code(), text)
+}
+
+#[test]
+fn a_files_clusters_are_served_until_interrupted() {
+    let (a, b) = (free_port(21_000), free_port(22_000));
+    let file = file(&format!(
+        "kmirror = 1\n[clusters.one]\nbootstrap_servers = \"127.0.0.1:{a}\"\ncluster_id = \"MkU3OEVBNTcwNTJENDM2Qg\"\n[clusters.two]\nbootstrap_servers = \"localhost:{b}\"\n"
+    ));
+    let mut child = start(&file);
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut shown = Vec::new();
+    for line in lines.by_ref() {
+        shown.push(line.expect("text"));
+        if shown.last().is_some_and(|line| line.contains("Ctrl-C")) {
+            break;
+        }
+    }
+    assert_eq!(
+        shown[0].split_whitespace().collect::<Vec<_>>(),
+        ["cluster", "broker", "address", "cluster", "id"]
+    );
+    assert!(
+        shown[1].starts_with("one") && shown[1].ends_with("MkU3OEVBNTcwNTJENDM2Qg"),
+        "{}",
+        shown[1]
+    );
+    assert!(shown[2].contains(&format!("localhost:{b}")), "{}", shown[2]);
+    for address in [format!("127.0.0.1:{a}"), format!("localhost:{b}")] {
+        let client: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &address)
+            .create()
+            .expect("a valid configuration");
+        let metadata = client.fetch_metadata(None, PATIENCE).expect("metadata");
+        assert_eq!(metadata.brokers().len(), 1);
+    }
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill runs");
+    assert!(sent.success());
+    let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    let order: Vec<_> = rest
+        .iter()
+        .filter(|line| line.starts_with("stopped"))
+        .collect();
+    assert!(
+        order[0].contains("two") && order[1].contains("one"),
+        "{rest:?}"
+    );
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
+}
+
+#[test]
+fn addresses_that_are_taken_or_elsewhere_are_named() {
+    let taken = TcpListener::bind(("127.0.0.1", free_port(23_000))).expect("free");
+    let port = taken.local_addr().expect("bound").port();
+    let cases = [
+        (
+            format!("127.0.0.1:{port}"),
+            format!("cannot listen on 127.0.0.1:{port} for cluster one"),
+        ),
+        (
+            "192.0.2.7:9092".to_owned(),
+            "cluster one: 192.0.2.7:9092 is not a loopback address".to_owned(),
+        ),
+    ];
+    for (address, expected) in cases {
+        let file = file(&format!(
+            "kmirror = 1\n[clusters.one]\nbootstrap_servers = \"{address}\"\n"
+        ));
+        let (code, text) = end(&mut start(&file));
+        assert_eq!(code, Some(1));
+        assert!(text.contains(&expected) && text.contains("hint:"), "{text}");
+    }
+}
