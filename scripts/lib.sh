@@ -50,25 +50,36 @@ ensure_compilers() {
 
 # A Rust toolchain. The version is in rust-toolchain.toml; rustup fetches it by itself.
 ensure_rust() {
-    if ! command -v cargo >/dev/null && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
-        PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    bin="${CARGO_HOME:-$HOME/.cargo}/bin"
+    if ! command -v cargo >/dev/null && [ -x "$bin/cargo" ]; then
+        PATH="$bin:$PATH"
         export PATH
     fi
-    if ! command -v cargo >/dev/null; then
-        if command -v apt-get >/dev/null && apt-cache show rustup >/dev/null 2>&1; then
-            need_packages "a Rust toolchain" rustup
-            rustup toolchain install "$(wanted_rust)" --profile minimal --component rustfmt --component clippy >&2
-        else
-            command -v curl >/dev/null || need_packages "curl (to fetch rustup)" curl ca-certificates
-            say "Rust: missing, installing rustup from https://sh.rustup.rs for this user"
-            curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-                sh -s -- -y --no-modify-path --profile minimal --default-toolchain "$(wanted_rust)" >&2 ||
-                die "could not install Rust. Please install Rust $(wanted_rust) or later (https://rustup.rs) and run this script again."
-            PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
-            export PATH
-        fi
-    fi
+    command -v cargo >/dev/null || install_rust
     cargo --version >/dev/null || die "cargo is installed but does not run; see above"
+}
+
+install_rust() {
+    command -v apt-get >/dev/null && as_root apt-get update </dev/null >/dev/null 2>&1 || true
+    if apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [^(]'; then
+        need_packages "a Rust toolchain" rustup
+        rustup toolchain install "$(wanted_rust)" --profile minimal --component rustfmt --component clippy >&2
+        return
+    fi
+    command -v curl >/dev/null || need_packages "curl (to fetch rustup)" curl ca-certificates
+    say "a Rust toolchain: missing, installing rustup from https://sh.rustup.rs for this user"
+    installer=$(mktemp)
+    if curl --proto '=https' --tlsv1.2 -sSf -o "$installer" https://sh.rustup.rs &&
+        sh "$installer" -y --no-modify-path --profile minimal --default-toolchain "$(wanted_rust)" \
+            --component rustfmt --component clippy </dev/null >&2; then
+        rm -f "$installer"
+        PATH="$bin:$PATH"
+        export PATH
+    else
+        rm -f "$installer"
+        die "could not install Rust.
+Please install Rust $(wanted_rust) or later (see https://rustup.rs) and run this script again."
+    fi
 }
 
 wanted_rust() { sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml; }
@@ -88,6 +99,6 @@ ensure_kafka_tools() {
 
 java_works() {
     command -v java >/dev/null || return 1
-    major=$(java -version 2>&1 </dev/null | sed -n '1s/.*"\([0-9]*\).*/\1/p')
+    major=$(java -version 2>&1 </dev/null | sed -n 's/^[a-z]* version "\([0-9]*\).*/\1/p')
     [ -n "$major" ] && [ "$major" -ge 17 ]
 }
