@@ -24,6 +24,8 @@ use crate::control::records::{WORK_TOPIC, WORKER_GROUP};
 
 /// How long a rebalance waits for partitions of a revoked slot to stop.
 const STOPPING: Duration = Duration::from_secs(8);
+/// How long a worker that ends waits for its group to know.
+const LEAVING: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A change of what this worker owns.
@@ -78,12 +80,16 @@ impl Membership {
         })
     }
 
-    /// Leaves the group, so that others take over at once.
+    /// Leaves the group, so that others take over at once. Where the brokers cannot be reached, the group notices
+    /// by itself when the session ends.
     pub async fn leave(mut self) {
         self.leaving.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            // The thread ends by itself; a panic in it has nothing left to spoil.
-            let _ended = tokio::task::spawn_blocking(move || thread.join()).await;
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let deadline = tokio::time::Instant::now() + LEAVING;
+        while !thread.is_finished() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
