@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::ConnectedCluster;
-use crate::apply::{Event, Follow, Progress};
+use crate::apply::{Event, Follow, Progress, is_due};
 use crate::control::ControlWriter;
 use crate::control::records::{DesiredState, LinkRecord, LockRecord, RECORD_VERSION};
 use crate::control::store::ControlState;
@@ -62,7 +62,7 @@ pub async fn run(
 }
 
 /// The link's generation and the source's topics with their partition counts.
-type Fingerprint = (u64, BTreeMap<String, usize>);
+type Fingerprint = (u64, BTreeMap<String, i32>);
 
 struct Follower {
     destination: ConnectedCluster,
@@ -80,23 +80,23 @@ impl Follower {
         let Some(source) = self.clusters.get(&link.source_cluster_id).cloned() else {
             return;
         };
-        let fingerprint = match source.client.metadata(Topics::All).await {
-            Ok(metadata) => {
-                let topics = metadata
-                    .topics
-                    .into_iter()
-                    .map(|topic| (topic.name, topic.partitions.len()));
-                (link.generation, topics.collect())
-            }
-            Err(error) => {
-                tracing::debug!(link = link.name, %error, "the source's topics cannot be listed just now");
-                return;
-            }
+        let (Some(topics), Some(mirrors)) =
+            (counts(&source).await, counts(&self.destination).await)
+        else {
+            return;
         };
+        let fingerprint = (link.generation, topics);
         if self.seen.get(&link.id) == Some(&fingerprint) {
             return;
         }
-        if self.bring_up_to_date(&source, link, state).await {
+        let source_topics = fingerprint
+            .1
+            .iter()
+            .map(|(topic, count)| (topic.as_str(), *count));
+        let due = is_due(link, state, source_topics, |topic| {
+            mirrors.get(topic).copied()
+        });
+        if !due || self.bring_up_to_date(&source, link, state).await {
             self.seen.insert(link.id, fingerprint);
         }
     }
@@ -162,6 +162,25 @@ impl Follower {
                     "cannot be mirrored as it is"
                 );
             }
+        }
+    }
+}
+
+/// Partition counts of all topics, unless the cluster cannot be asked just now.
+async fn counts(cluster: &ConnectedCluster) -> Option<BTreeMap<String, i32>> {
+    match cluster.client.metadata(Topics::All).await {
+        Ok(metadata) => {
+            let count = |partitions: usize| i32::try_from(partitions).unwrap_or(i32::MAX);
+            let topics = metadata.topics.into_iter();
+            Some(
+                topics
+                    .map(|topic| (topic.name, count(topic.partitions.len())))
+                    .collect(),
+            )
+        }
+        Err(error) => {
+            tracing::debug!(cluster = cluster.name, %error, "the topics cannot be listed just now");
+            None
         }
     }
 }
