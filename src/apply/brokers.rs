@@ -1,20 +1,25 @@
 //! The effects of an apply on real clusters.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::effects::{ConfigAlteration, Effects, Failure, ProducerId};
 use crate::control::{ControlWriter, Write};
-use crate::kafka::{Error, ErrorCode, Topics};
+use crate::kafka::{Backoff, ClusterMetadata, Error, ErrorCode, TopicMetadata, Topics};
 use crate::observe::{Clusters, alteration, new_topic};
 use crate::plan::model::TopicSpec;
 
 /// Producer ids can't be asked for in batches; so many requests are under way at a time.
 const CONCURRENT_ID_REQUESTS: usize = 16;
+
+/// How long a new topic may be unknown to the broker that is asked.
+const NEW_TOPIC_GRACE: Duration = Duration::from_secs(10);
 
 /// Connections, and the lock on each destination.
 #[derive(Debug)]
@@ -63,6 +68,29 @@ fn outcome<T>((_, result): (impl Sized, Result<T, Error>)) -> Result<(), Failure
     result.map(drop).map_err(|error| Failure::from(&error))
 }
 
+fn ids_in(metadata: &ClusterMetadata, topics: &[String]) -> Vec<Result<Uuid, Error>> {
+    let by_name: BTreeMap<&str, &TopicMetadata> = metadata
+        .topics
+        .iter()
+        .map(|topic| (topic.name.as_str(), topic))
+        .collect();
+    topics
+        .iter()
+        .map(|name| match by_name.get(name.as_str()) {
+            Some(topic) if topic.error.is_ok() => Ok(topic.id),
+            found => {
+                let code = found.map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |it| it.error);
+                Err(Error::broker(
+                    code,
+                    None,
+                    "describe",
+                    format!("topic {name}"),
+                ))
+            }
+        })
+        .collect()
+}
+
 #[async_trait]
 impl Effects for Brokers<'_> {
     async fn create_topics(&self, cluster: &str, topics: &[TopicSpec]) -> Vec<Result<(), Failure>> {
@@ -98,26 +126,23 @@ impl Effects for Brokers<'_> {
 
     async fn topic_ids(&self, cluster: &str, topics: &[String]) -> Vec<Result<Uuid, Failure>> {
         let admin = self.clusters.client(cluster).admin();
-        let metadata = match admin.metadata(Topics::Named(topics)).await {
-            Ok(metadata) => metadata,
-            Err(error) => return topics.iter().map(|_| Err(Failure::from(&error))).collect(),
-        };
-        let by_name: BTreeMap<&str, _> = metadata
-            .topics
-            .iter()
-            .map(|topic| (topic.name.as_str(), topic))
-            .collect();
-        topics
-            .iter()
-            .map(|name| match by_name.get(name.as_str()) {
-                Some(topic) if topic.error.is_ok() => Ok(topic.id),
-                found => {
-                    let code = found.map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |it| it.error);
-                    let error = Error::broker(code, None, "describe", format!("topic {name}"));
-                    Err(Failure::from(&error))
-                }
-            })
-            .collect()
+        let started = Instant::now();
+        let mut backoff = Backoff::for_requests();
+        loop {
+            let metadata = match admin.metadata(Topics::Named(topics)).await {
+                Ok(metadata) => metadata,
+                Err(error) => return topics.iter().map(|_| Err(Failure::from(&error))).collect(),
+            };
+            let ids = ids_in(&metadata, topics);
+            // A topic that was just created takes a moment to reach every broker.
+            if ids.iter().all(Result::is_ok) || started.elapsed() > NEW_TOPIC_GRACE {
+                return ids
+                    .into_iter()
+                    .map(|id| id.map_err(|error| Failure::from(&error)))
+                    .collect();
+            }
+            backoff.sleep().await;
+        }
     }
 
     async fn producer_ids(&self, cluster: &str, count: usize) -> Vec<Result<ProducerId, Failure>> {

@@ -22,9 +22,17 @@ use crate::plan::{Interest, interest};
 use crate::topology::model::Topology;
 
 /// What topics inherit from their broker, as far as a mirror depends on it: topic key, broker key.
-const INHERITED: [(&str, &str); 4] = [
+const INHERITED: [(&str, &str); 6] = [
     ("compression.type", "compression.type"),
     ("max.message.bytes", "message.max.bytes"),
+    (
+        "message.timestamp.after.max.ms",
+        "log.message.timestamp.after.max.ms",
+    ),
+    (
+        "message.timestamp.before.max.ms",
+        "log.message.timestamp.before.max.ms",
+    ),
     ("message.timestamp.type", "log.message.timestamp.type"),
     ("min.insync.replicas", "min.insync.replicas"),
 ];

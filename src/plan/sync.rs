@@ -5,8 +5,8 @@
 //! Taken over is what the source topic has set itself (its *dynamic topic configs*); what it merely
 //! inherits stays inherited at the destination too. Above that a mirror needs three things: the
 //! batches as they are (`compression.type = producer`), the source's timestamps
-//! (`message.timestamp.type = CreateTime`), and room for the source's largest batch. Single keys
-//! stay behind, each for a reason that the plan tells ([`NotSynced`]).
+//! (`message.timestamp.type = CreateTime`), and room for what the source holds: its largest batch, its
+//! timestamps. Single keys stay behind, each for a reason that the plan tells ([`NotSynced`]).
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,8 @@ const COMPRESSION_TYPE: &str = "compression.type";
 const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+const TIMESTAMP_AFTER: &str = "message.timestamp.after.max.ms";
+const TIMESTAMP_BEFORE: &str = "message.timestamp.before.max.ms";
 
 /// What every mirror has, whatever its source has.
 const REQUIRED: [(&str, &str); 2] = [
@@ -201,17 +203,31 @@ fn take_over(desired: &mut DesiredTopic, source: &Configs) {
     }
 }
 
-/// A destination that would refuse the source's largest batch gets the source's limit.
+/// What the destination's topics inherit may refuse what the source holds; then the mirror says better.
 fn make_room(desired: &mut DesiredTopic, source: &Configs, defaults: &Configs) {
-    if desired.configs.contains_key(MAX_MESSAGE_BYTES) {
-        return;
-    }
-    let Some(needed) = limit(source) else {
-        return;
-    };
-    // Where the broker does not say what a topic inherits, it is not relied upon.
-    if limit(defaults).is_none_or(|inherited| inherited < needed) {
+    if let Some(needed) = limit(source)
+        && !desired.configs.contains_key(MAX_MESSAGE_BYTES)
+        // Where the broker does not say what a topic inherits, it is not relied upon.
+        && limit(defaults).is_none_or(|inherited| inherited < needed)
+    {
         desired.set(MAX_MESSAGE_BYTES, &needed.to_string(), Origin::Required);
+    }
+    // A record is never further ahead of the clock than it was at the source; but it may be of any age.
+    // Brokers that know no such bounds tell none, and source brokers before them had none.
+    let ahead = number_of(source, TIMESTAMP_AFTER).unwrap_or(i64::MAX);
+    for (key, needed) in [(TIMESTAMP_AFTER, ahead), (TIMESTAMP_BEFORE, i64::MAX)] {
+        if number_of(defaults, key).is_some_and(|inherited| inherited < needed) {
+            desired.set(key, &needed.to_string(), Origin::Required);
+        }
+    }
+    // With more in-sync replicas asked for than there are replicas, nothing could ever be written.
+    if let (Some(inherited), Some(factor)) = (
+        number_of(defaults, MIN_INSYNC_REPLICAS),
+        desired.replication_factor,
+    ) && inherited > i64::from(factor)
+        && !desired.configs.contains_key(MIN_INSYNC_REPLICAS)
+    {
+        desired.set(MIN_INSYNC_REPLICAS, &factor.to_string(), Origin::Required);
     }
 }
 
@@ -238,7 +254,11 @@ fn check_overrides(desired: &mut DesiredTopic, wishes: &MirrorWishes, source: &C
 }
 
 fn limit(configs: &Configs) -> Option<i64> {
-    number(configs.get(MAX_MESSAGE_BYTES)?.value.as_deref())
+    number_of(configs, MAX_MESSAGE_BYTES)
+}
+
+fn number_of(configs: &Configs, key: &str) -> Option<i64> {
+    number(configs.get(key)?.value.as_deref())
 }
 
 fn number(text: Option<&str>) -> Option<i64> {
@@ -407,6 +427,58 @@ mod tests {
                 .map(|config| format!("{} {:?}", config.value, config.origin));
             assert_eq!(got.as_deref(), expected, "{source:?} {defaults:?}");
         }
+    }
+
+    #[test]
+    fn the_mirror_takes_the_sources_timestamps_whatever_its_brokers_allow() {
+        use ConfigSource::{Default, StaticBroker};
+        let newer = configs(&[
+            ("message.timestamp.after.max.ms", "3600000", Default),
+            (
+                "message.timestamp.before.max.ms",
+                "9223372036854775807",
+                Default,
+            ),
+            ("max.message.bytes", "1048588", Default),
+        ]);
+        let strict = configs(&[
+            ("message.timestamp.after.max.ms", "1000", StaticBroker),
+            ("message.timestamp.before.max.ms", "1000", StaticBroker),
+            ("max.message.bytes", "1048588", Default),
+        ]);
+        let own = |source: &Configs, defaults: &Configs| -> Vec<String> {
+            plain(&desired(source, defaults, &MirrorWishes::default()))
+                .into_iter()
+                .filter(|line| line.contains(".max.ms"))
+                .collect()
+        };
+        // A source that knows no bound, on brokers that have one.
+        assert_eq!(
+            own(&roomy(), &newer),
+            ["message.timestamp.after.max.ms=9223372036854775807 Required"]
+        );
+        assert_eq!(own(&newer, &newer), [""; 0]);
+        assert_eq!(own(&newer, &roomy()), [""; 0]);
+        assert_eq!(
+            own(&newer, &strict),
+            [
+                "message.timestamp.after.max.ms=3600000 Required",
+                "message.timestamp.before.max.ms=9223372036854775807 Required",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mirror_never_asks_for_more_in_sync_replicas_than_it_has() {
+        let strict = configs(&[
+            ("min.insync.replicas", "3", ConfigSource::StaticBroker),
+            ("max.message.bytes", "1048588", ConfigSource::Default),
+        ]);
+        let mirror = desired(&roomy(), &strict, &MirrorWishes::default());
+        assert_eq!(mirror.configs["min.insync.replicas"].value, "2");
+        let explicit = configs(&[("min.insync.replicas", "1", ConfigSource::Topic)]);
+        let mirror = desired(&explicit, &strict, &MirrorWishes::default());
+        assert_eq!(mirror.configs["min.insync.replicas"].value, "1");
     }
 
     #[test]
