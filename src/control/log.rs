@@ -60,25 +60,19 @@ impl Follower {
         }
     }
 
-    /// Reads everything that was committed before the call.
-    pub(super) async fn catch_up(&mut self) -> Result<Polled, ControlError> {
+    /// Reads everything that was committed before the call, piece by piece.
+    pub(super) async fn catch_up(
+        &mut self,
+        mut take: impl FnMut(Polled) -> Result<(), ControlError> + Send,
+    ) -> Result<(), ControlError> {
         let end = self.offset(OffsetSpec::Latest).await?;
-        let mut all = Polled::default();
         let mut backoff = Backoff::for_requests();
         let mut moved = Instant::now();
         // An empty log needs no fetch; of one that begins later the start is not known yet.
         while end > 0 && self.position.is_none_or(|position| position < end) {
             let before = self.position;
             match self.poll(0).await {
-                Ok(polled) => {
-                    if polled.restarted {
-                        all = Polled {
-                            restarted: true,
-                            entries: Vec::new(),
-                        };
-                    }
-                    all.entries.extend(polled.entries);
-                }
+                Ok(polled) => take(polled)?,
                 Err(error) if is_final(&error) || moved.elapsed() > READ_PATIENCE => {
                     return Err(error);
                 }
@@ -99,7 +93,7 @@ impl Follower {
                 backoff.sleep().await;
             }
         }
-        Ok(all)
+        Ok(())
     }
 
     /// One fetch that waits up to `max_wait_ms` for something new.

@@ -134,14 +134,19 @@ async fn read_partition(
     partition: i32,
     ids: &HashSet<IncarnationId>,
 ) -> Result<HashMap<(IncarnationId, i32), Stored>, ControlError> {
-    let polled = Follower::new(client, OFFSETS_TOPIC, partition)
-        .catch_up()
-        .await?;
-    // The last record of a key counts; only those are worth decoding.
+    // The last record of a key counts; only those are kept, and worth decoding.
     let mut latest: HashMap<Bytes, super::log::Entry> = HashMap::new();
-    for entry in polled.entries {
-        latest.insert(entry.key.clone().unwrap_or_default(), entry);
-    }
+    Follower::new(client, OFFSETS_TOPIC, partition)
+        .catch_up(|polled| {
+            if polled.restarted {
+                latest.clear();
+            }
+            for entry in polled.entries {
+                latest.insert(entry.key.clone().unwrap_or_default(), entry);
+            }
+            Ok(())
+        })
+        .await?;
     let mut records: HashMap<(IncarnationId, i32), ProgressRecord> = HashMap::new();
     let mut maps: HashMap<(IncarnationId, i32), HashMap<u32, MapRecord>> = HashMap::new();
     for entry in latest.into_values() {

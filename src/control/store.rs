@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::log::{Entry, Follower, is_final};
+use super::log::{Entry, Follower, Polled, is_final};
 use super::records::{
     IncarnationId, LINKS_TOPIC, LinkRecord, LinksKey, LockRecord, MirrorRecord, OFFSETS_PARTITIONS,
     OFFSETS_TOPIC, RECORD_VERSION, WORK_SLOTS, WORK_TOPIC,
@@ -244,14 +244,25 @@ impl LinksLog {
 
     /// Reads what was committed before the call. Says whether links or mirrors changed.
     pub(super) async fn catch_up(&mut self) -> Result<bool, ControlError> {
-        let polled = self.follower.catch_up().await?;
-        self.fold(polled)
+        let Self {
+            follower,
+            state,
+            lock,
+        } = self;
+        let mut changed = false;
+        follower
+            .catch_up(|polled| {
+                changed |= fold(state, lock, polled)?;
+                Ok(())
+            })
+            .await?;
+        Ok(changed)
     }
 
     /// Waits a while for something new. Says whether links or mirrors changed.
     pub(super) async fn poll(&mut self, max_wait_ms: i32) -> Result<bool, ControlError> {
         let polled = self.follower.poll(max_wait_ms).await?;
-        self.fold(polled)
+        fold(&mut self.state, &mut self.lock, polled)
     }
 
     pub(super) fn state(&self) -> &ControlState {
@@ -261,45 +272,46 @@ impl LinksLog {
     pub(super) fn into_state(self) -> ControlState {
         self.state
     }
+}
 
-    fn fold(&mut self, polled: super::log::Polled) -> Result<bool, ControlError> {
-        let mut changed = polled.restarted;
-        if polled.restarted {
-            self.state = ControlState::default();
-            self.lock = None;
-        }
-        for entry in polled.entries {
-            changed |= self.apply(&entry)?;
-        }
-        Ok(changed)
+/// Takes in records. Says whether links or mirrors changed.
+fn fold(
+    state: &mut ControlState,
+    lock: &mut Option<SeenLock>,
+    polled: Polled,
+) -> Result<bool, ControlError> {
+    let mut changed = polled.restarted;
+    if polled.restarted {
+        *state = ControlState::default();
+        *lock = None;
     }
-
-    fn apply(&mut self, entry: &Entry) -> Result<bool, ControlError> {
-        let Some(key) = key_of::<LinksKey>(LINKS_TOPIC, entry)? else {
-            return Ok(false);
+    for entry in polled.entries {
+        let Some(key) = key_of::<LinksKey>(LINKS_TOPIC, &entry)? else {
+            continue;
         };
         match key {
             LinksKey::Lock => {
-                let record = value_of::<LockRecord>(LINKS_TOPIC, entry)?;
-                self.state.lock.clone_from(&record);
-                self.lock = record.map(|record| SeenLock {
+                let record = value_of::<LockRecord>(LINKS_TOPIC, &entry)?;
+                state.lock.clone_from(&record);
+                *lock = record.map(|record| SeenLock {
                     record,
                     offset: entry.offset,
                     timestamp: entry.timestamp,
                 });
-                return Ok(false);
+                continue;
             }
-            LinksKey::Link { id } => match value_of::<LinkRecord>(LINKS_TOPIC, entry)? {
-                Some(record) => drop(self.state.links.insert(id, record)),
-                None => drop(self.state.links.shift_remove(&id)),
+            LinksKey::Link { id } => match value_of::<LinkRecord>(LINKS_TOPIC, &entry)? {
+                Some(record) => drop(state.links.insert(id, record)),
+                None => drop(state.links.shift_remove(&id)),
             },
-            LinksKey::Mirror { id } => match value_of::<MirrorRecord>(LINKS_TOPIC, entry)? {
-                Some(record) => drop(self.state.mirrors.insert(id, record)),
-                None => drop(self.state.mirrors.shift_remove(&id)),
+            LinksKey::Mirror { id } => match value_of::<MirrorRecord>(LINKS_TOPIC, &entry)? {
+                Some(record) => drop(state.mirrors.insert(id, record)),
+                None => drop(state.mirrors.shift_remove(&id)),
             },
         }
-        Ok(true)
+        changed = true;
     }
+    Ok(changed)
 }
 
 /// A record's key; `None` for a kind that a later kmirror may have added.

@@ -102,6 +102,8 @@ struct Session {
     links: LinksLog,
     /// Set once somebody else has taken over for good.
     lost: Option<ControlError>,
+    /// Set once the lock is being given back; it is not renewed any more.
+    released: bool,
 }
 
 impl ControlWriter {
@@ -173,6 +175,8 @@ impl ControlWriter {
     /// As [`commit`](Self::commit). The lock then goes stale by itself.
     pub async fn release(self) -> Result<(), ControlError> {
         let mut session = self.session.lock().await;
+        // Before the lock is given back: a renewal that waits for its turn would take it again.
+        session.released = true;
         let tombstone = (json(&LinksKey::Lock), None);
         let released = session.write(&[tombstone]).await;
         if released.is_err() && session.links.lock.is_none() {
@@ -188,7 +192,7 @@ async fn renew(session: Arc<Mutex<Session>>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
         let mut session = session.lock().await;
-        if session.lost.is_some() {
+        if session.released || session.lost.is_some() {
             return;
         }
         let record = session.lock_record();
@@ -210,6 +214,7 @@ impl Session {
             producer: None,
             links: LinksLog::new(client),
             lost: None,
+            released: false,
         }
     }
 

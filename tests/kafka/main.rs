@@ -1,5 +1,7 @@
 //! Tests on real Kafka. `scripts/test` runs them; see docs/testing.md.
 
+#[path = "../conformance/mod.rs"]
+mod conformance;
 #[path = "../support/mod.rs"]
 mod support;
 

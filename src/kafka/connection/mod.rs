@@ -132,7 +132,8 @@ impl Connection {
                 queue,
                 shared,
                 versions: OnceLock::new(),
-                correlation: AtomicI32::new(0),
+                // Not 0, which is what a stray answer of something else is likely to begin with.
+                correlation: AtomicI32::new(1),
             }),
         }
     }

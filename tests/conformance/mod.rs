@@ -1,0 +1,4 @@
+//! What any broker has to do for kmirror, whoever it is.
+
+pub mod control;
+pub mod wire;
