@@ -9,8 +9,10 @@ mod apply;
 mod bench;
 mod control;
 mod copy;
+mod faults;
 mod kill;
 mod kit;
+mod live;
 mod plan;
 mod tutorial;
 mod wire;
@@ -24,7 +26,9 @@ fn main() {
         control::tests(),
         tutorial::tests(),
         copy::tests(),
+        live::tests(),
         kill::tests(),
+        faults::tests(),
         bench::tests(),
     ];
     support::runner::main(tests.concat());
