@@ -518,24 +518,25 @@ fn send(producer: &BaseProducer, topic: &str, content: &Content) -> Result<()> {
     }
 }
 
-/// The first record of a librdkafka producer takes a second; that is spent here for all of them together.
+/// The first record of a librdkafka producer for a partition takes up to a second; that is spent here for all together.
 fn warm_up(plain: &[(Shape, BaseProducer)], transactional: &[BaseProducer]) -> Result<()> {
-    let record = Content {
-        partition: 0,
-        time: now_millis(),
-        key: None,
-        value: Some(b"first".to_vec()),
-        headers: Vec::new(),
-    };
     for producer in transactional {
         producer.begin_transaction()?;
     }
-    for producer in plain.iter().map(|(_, p)| p).chain(transactional) {
-        send(producer, MIXED, &record)?;
+    let all = || plain.iter().map(|(_, p)| p).chain(transactional);
+    for producer in all() {
+        for partition in 0..PARTITIONS {
+            let record = Content {
+                partition,
+                time: now_millis(),
+                key: None,
+                value: Some(b"first".to_vec()),
+                headers: Vec::new(),
+            };
+            send(producer, MIXED, &record)?;
+        }
     }
-    for producer in plain.iter().map(|(_, p)| p).chain(transactional) {
-        flush(producer)?;
-    }
+    all().try_for_each(flush)?;
     for producer in transactional {
         producer.commit_transaction(PATIENCE)?;
     }
