@@ -70,7 +70,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     conclude(&outcome, stop.is_cancelled(), ui)
 }
 
-fn show(plan: &Plan, ui: &Ui) {
+pub(super) fn show(plan: &Plan, ui: &Ui) {
     let paint = |emphasis, text: &str| ui.paint_err(style(emphasis), text);
     let options = TextOptions {
         width: ui.width_err(),
@@ -256,7 +256,7 @@ impl Progress for Watch<'_> {
     }
 }
 
-fn conclude(outcome: &Outcome, stopped: bool, ui: &Ui) -> Result<ExitCode, CliError> {
+pub(super) fn conclude(outcome: &Outcome, stopped: bool, ui: &Ui) -> Result<ExitCode, CliError> {
     let done = outcome.done.len();
     if outcome.is_complete() {
         let line = format!("Applied: {done} done.");

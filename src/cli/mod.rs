@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub mod apply;
+pub mod demo;
 mod error;
 pub mod logging;
 pub mod plan;
@@ -41,15 +42,18 @@ pub enum Command {
     Apply(apply::Args),
     Run(run::Args),
     Sandbox(sandbox::Args),
+    Demo(demo::Args),
 }
 
 impl Command {
     /// What is logged without `--verbose`: little, unless a command's log is what people read.
     pub fn default_level(&self) -> LevelFilter {
         match self {
-            Self::Validate(_) | Self::Plan(_) | Self::Apply(_) | Self::Sandbox(_) => {
-                LevelFilter::WARN
-            }
+            Self::Validate(_)
+            | Self::Plan(_)
+            | Self::Apply(_)
+            | Self::Sandbox(_)
+            | Self::Demo(_) => LevelFilter::WARN,
             Self::Run(_) => LevelFilter::INFO,
         }
     }
@@ -65,6 +69,7 @@ impl Command {
             Self::Apply(args) => apply::run(args, ui).await,
             Self::Run(args) => run::run(args, ui).await,
             Self::Sandbox(args) => sandbox::run(&args, ui).await,
+            Self::Demo(args) => demo::run(&args, ui).await,
         }
     }
 }

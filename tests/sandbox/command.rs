@@ -75,11 +75,7 @@ fn a_files_clusters_are_served_until_interrupted() {
         let metadata = client.fetch_metadata(None, PATIENCE).expect("metadata");
         assert_eq!(metadata.brokers().len(), 1);
     }
-    let sent = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .expect("kill runs");
-    assert!(sent.success());
+    interrupt(&child);
     let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
     let order: Vec<_> = rest
         .iter()
@@ -114,4 +110,106 @@ fn addresses_that_are_taken_or_elsewhere_are_named() {
         assert_eq!(code, Some(1));
         assert!(text.contains(&expected) && text.contains("hint:"), "{text}");
     }
+}
+
+/// Everything that a process says on stderr until it has said `last`; the rest can be read on.
+fn until(child: &mut Child, last: &str) -> (Vec<String>, impl Iterator<Item = String> + use<>) {
+    let stderr = child.stderr.take().expect("piped");
+    let mut lines = BufReader::new(stderr)
+        .lines()
+        .map(|line| line.expect("text"));
+    let mut shown = Vec::new();
+    for line in lines.by_ref() {
+        shown.push(line);
+        if shown.last().is_some_and(|line| line.contains(last)) {
+            break;
+        }
+    }
+    (shown, lines)
+}
+
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill runs");
+    assert!(sent.success());
+}
+
+fn demo(args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_kmirror"))
+        .arg("demo")
+        .args(args)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
+#[test]
+fn the_demonstration_mirrors_compares_and_stops_what_it_started() {
+    let began = std::time::Instant::now();
+    let (code, text) = end(&mut demo(&[]));
+    assert_eq!(code, Some(0), "{text}");
+    let expected = [
+        "Plan: 4 to create.",
+        "Applied: 4 done.",
+        "10,000 records",
+        "lag 0",
+        "all there, once, in order",
+        "No changes.",
+        "stopped the worker",
+        "stopped cluster destination",
+        "stopped cluster origin",
+    ];
+    let mut rest = text.as_str();
+    for line in expected {
+        let at = rest
+            .find(line)
+            .unwrap_or_else(|| panic!("`{line}` is missing or out of order in:\n{text}"));
+        rest = &rest[at..];
+    }
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn a_kept_demonstration_goes_on_until_interrupted() {
+    let mut child = demo(&["--keep"]);
+    let (shown, rest) = until(&mut child, " apply /");
+    let file = shown
+        .last()
+        .and_then(|line| line.split_whitespace().last())
+        .expect("a path")
+        .to_owned();
+    let plan = Command::new(env!("CARGO_BIN_EXE_kmirror"))
+        .args(["plan", "--detailed-exitcode", &file])
+        .output()
+        .expect("the binary starts");
+    assert_eq!(plan.status.code(), Some(0), "{plan:?}");
+    interrupt(&child);
+    let stopped: Vec<String> = rest.filter(|line| line.starts_with("stopped")).collect();
+    assert_eq!(
+        stopped,
+        [
+            "stopped the worker",
+            "stopped cluster destination",
+            "stopped cluster origin"
+        ]
+    );
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
+    assert!(!std::path::Path::new(&file).exists());
+}
+
+#[test]
+fn an_interrupted_demonstration_stops_what_it_had_started() {
+    let mut child = demo(&[]);
+    let (_, rest) = until(&mut child, "in memory");
+    interrupt(&child);
+    let last = rest.last();
+    assert_eq!(child.wait().expect("an end").code(), Some(130));
+    assert_eq!(last.as_deref(), Some("stopped cluster origin"));
 }
