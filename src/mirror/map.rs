@@ -3,29 +3,53 @@
 //! Nothing is left out of it: every record copied lies in one run, so a translation is exact for every
 //! offset. It is stored in chunks; only the last one grows, and the others are never written again.
 
+use std::collections::VecDeque;
+
 use super::super::control::records::{Anchor, MapRecord, RECORD_VERSION, Run};
 
-/// Runs in a chunk that is closed: some 20 KB of JSON.
-pub const RUNS_PER_CHUNK: usize = 1024;
+/// Runs in a chunk that is closed: some 20 KB of JSON. Few in tests, so that they cross chunks often.
+pub const RUNS_PER_CHUNK: usize = if cfg!(test) { 8 } else { 1024 };
 
 /// The growing end of a partition's offset map.
+///
+/// Besides the growing chunk it keeps the ones that an anchor may still lead back into.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapTail {
+    /// Index of the growing chunk.
     chunk: u32,
+    /// The chunks before it that are kept, oldest first, without a gap.
+    closed: VecDeque<Vec<Run>>,
     runs: Vec<Run>,
-    /// Chunks that were closed since they were last taken for storage.
-    closed: Vec<(u32, Vec<Run>)>,
-    dirty: bool,
+    /// The first chunk that changed since they were last taken for storage; all after it did too.
+    changed_from: Option<u32>,
 }
 
 impl MapTail {
+    /// The map whose growing chunk is `chunk`, with that chunk alone.
     pub fn new(chunk: u32, runs: Vec<Run>) -> Self {
         Self {
             chunk,
+            closed: VecDeque::new(),
             runs,
-            closed: Vec::new(),
-            dirty: false,
+            changed_from: None,
         }
+    }
+
+    /// The map as it is stored, with all chunks that may be needed to go back to `oldest`.
+    pub fn load(
+        chunk: u32,
+        oldest: Option<&Anchor>,
+        stored: impl Fn(u32) -> Option<Vec<Run>>,
+    ) -> Self {
+        let mut map = Self::new(chunk, stored(chunk).unwrap_or_default());
+        let Some(oldest) = oldest else { return map };
+        while map.first_destination() >= oldest.destination_offset
+            && let Some(before) = map.first_chunk().checked_sub(1)
+            && let Some(runs) = stored(before)
+        {
+            map.closed.push_front(runs);
+        }
+        map
     }
 
     /// The index of the growing chunk.
@@ -33,9 +57,25 @@ impl MapTail {
         self.chunk
     }
 
+    fn first_chunk(&self) -> u32 {
+        let kept = u32::try_from(self.closed.len()).expect("far fewer chunks than that are kept");
+        self.chunk.saturating_sub(kept)
+    }
+
+    /// Where the records begin that are kept here.
+    fn first_destination(&self) -> i64 {
+        let first = self.closed.front().unwrap_or(&self.runs).first();
+        first.map_or(i64::MAX, |run| run.destination)
+    }
+
+    fn changed(&mut self) {
+        let from = self.changed_from.unwrap_or(self.chunk);
+        self.changed_from = Some(from.min(self.chunk));
+    }
+
     /// Adds `count` records that follow everything added before.
     pub fn push(&mut self, run: Run) {
-        self.dirty = true;
+        self.changed();
         if let Some(last) = self.runs.last_mut()
             && last.source + last.count == run.source
             && last.destination + last.count == run.destination
@@ -43,43 +83,60 @@ impl MapTail {
             last.count += run.count;
             return;
         }
-        if self.runs.len() == RUNS_PER_CHUNK {
-            let full = std::mem::take(&mut self.runs);
-            self.closed.push((self.chunk, full));
+        if self.runs.len() >= RUNS_PER_CHUNK {
+            self.closed.push_back(std::mem::take(&mut self.runs));
             self.chunk += 1;
         }
         self.runs.push(run);
     }
 
-    /// Forgets what lies at or after the anchor. `false` where that reaches into an earlier chunk,
-    /// which has to be read again first.
+    /// Forgets what lies at or after the anchor. `false` where that reaches into a chunk that is not kept.
     #[must_use]
     pub fn rewind(&mut self, anchor: &Anchor) -> bool {
         let end = anchor.destination_offset;
-        while let Some(last) = self.runs.last_mut() {
-            if last.destination >= end {
-                self.runs.pop();
-                self.dirty = true;
-                continue;
+        loop {
+            while let Some(last) = self.runs.last_mut() {
+                if last.destination >= end {
+                    self.runs.pop();
+                    self.changed();
+                    continue;
+                }
+                if last.destination + last.count > end {
+                    last.count = end - last.destination;
+                    self.changed();
+                }
+                return true;
             }
-            if last.destination + last.count > end {
-                last.count = end - last.destination;
-                self.dirty = true;
-            }
-            return true;
+            // The anchor is where this chunk begins, or before it.
+            let Some(before) = self.closed.pop_back() else {
+                return self.chunk == 0;
+            };
+            self.runs = before;
+            self.chunk -= 1;
+            self.changed();
         }
-        // The anchor is where this chunk begins, or before it.
-        self.chunk == 0
     }
 
-    /// What has to be stored: chunks closed since the last call, and the growing one if it changed.
-    pub fn take_changed(&mut self) -> Vec<(u32, MapRecord)> {
-        let mut changed: Vec<(u32, MapRecord)> = std::mem::take(&mut self.closed)
-            .into_iter()
-            .map(|(chunk, runs)| (chunk, encode(&runs)))
-            .collect();
-        if std::mem::take(&mut self.dirty) {
-            changed.push((self.chunk, encode(&self.runs)));
+    /// What has to be stored: every chunk that changed since the last call. Chunks that no anchor from
+    /// `oldest` on leads back into are let go.
+    pub fn take_changed(&mut self, oldest: Option<&Anchor>) -> Vec<(u32, MapRecord)> {
+        let first = self.first_chunk();
+        let mut changed = Vec::new();
+        if let Some(from) = self.changed_from.take() {
+            let chunks = self.closed.iter().chain([&self.runs]);
+            changed = (first..)
+                .zip(chunks)
+                .filter(|(chunk, _)| *chunk >= from)
+                .map(|(chunk, runs)| (chunk, encode(runs)))
+                .collect();
+        }
+        let oldest = oldest.map_or(i64::MAX, |anchor| anchor.destination_offset);
+        // The chunk after it has to begin before the anchor: then going back ends there.
+        while let Some(next) = self.closed.get(1).or(Some(&self.runs))
+            && !self.closed.is_empty()
+            && next.first().is_some_and(|run| run.destination < oldest)
+        {
+            self.closed.pop_front();
         }
         changed
     }
@@ -159,16 +216,18 @@ mod tests {
                 source += count;
                 destination += count;
             }
-            prop_assert_eq!(decode(&encode(tail.runs())), tail.runs());
+            let stored = tail.take_changed(None);
+            let runs: Vec<Run> = stored.iter().flat_map(|(_, record)| decode(record)).collect();
+            prop_assert!(runs.ends_with(tail.runs()));
             // Neighbours that rise together are one run.
-            for pair in tail.runs().windows(2) {
+            for pair in runs.windows(2) {
                 let gap = (pair[1].source - pair[0].source - pair[0].count, pair[1].destination - pair[0].destination - pair[0].count);
                 prop_assert_ne!(gap, (0, 0));
             }
         }
 
         #[test]
-        fn rewinding_forgets_exactly_what_lies_behind(counts in proptest::collection::vec(1i64..20, 1..20), cut in 0i64..200) {
+        fn rewinding_forgets_exactly_what_lies_behind(counts in proptest::collection::vec(1i64..20, 1..40), cut in 0i64..400, reload in any::<bool>()) {
             let mut tail = MapTail::default();
             let mut destination = 0;
             let mut all = Vec::new();
@@ -178,8 +237,15 @@ mod tests {
                 all.extend((0..*count).map(|n| (source + n, destination + n)));
                 destination += count;
             }
+            // What was stored before, with what is stored after going back and loading anew in between.
+            let mut stored: std::collections::BTreeMap<u32, MapRecord> = tail.take_changed(Some(&anchor(cut))).into_iter().collect();
+            if reload {
+                tail = MapTail::load(tail.chunk(), Some(&anchor(cut)), |chunk| stored.get(&chunk).map(decode));
+            }
             prop_assert!(tail.rewind(&anchor(cut)));
-            let left: Vec<_> = tail.runs().iter().flat_map(|run| (0..run.count).map(|n| (run.source + n, run.destination + n))).collect();
+            stored.extend(tail.take_changed(None));
+            let left: Vec<_> = stored.range(..=tail.chunk()).flat_map(|(_, record)| decode(record))
+                .flat_map(|run| (0..run.count).map(move |n| (run.source + n, run.destination + n))).collect();
             all.retain(|(_, destination)| *destination < cut);
             prop_assert_eq!(left, all);
         }
@@ -195,15 +261,15 @@ mod tests {
                 count: 1,
             });
         }
-        let changed = tail.take_changed();
+        let changed = tail.take_changed(None);
         assert_eq!(
             changed
                 .iter()
                 .map(|(chunk, record)| (*chunk, record.runs.len()))
                 .collect::<Vec<_>>(),
-            [(0, 1024), (1, 1)]
+            [(0, RUNS_PER_CHUNK), (1, 1)]
         );
-        assert!(tail.take_changed().is_empty());
+        assert!(tail.take_changed(None).is_empty());
         assert_eq!(tail.chunk(), 1);
     }
 }

@@ -17,6 +17,8 @@ mod failure;
 mod messages;
 
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
@@ -36,8 +38,9 @@ use crate::kafka::ErrorCode;
 pub const ANCHORS_KEPT: usize = 8;
 /// Rounds of recovery without a new acknowledgement before a refusal is taken as final.
 const FRUITLESS_ROUNDS: u32 = 3;
-/// Answers without data, while records already copied are being passed over, before the source counts as cut back.
-const EMPTY_ANSWERS_IN_REPLAY: u32 = 40;
+/// Ticks at the source's end, while records that were copied already are still to be passed over, before the
+/// source counts as cut back: a leader that was just elected may lag behind itself for a while.
+const TICKS_STARVED: u32 = 20;
 /// Ticks between attempts of a mirror that failed for want of a right.
 const TICKS_BETWEEN_RETRIES: u32 = 30;
 
@@ -128,8 +131,16 @@ pub struct PartitionMirror {
     /// Records that the destination holds according to its tail.
     present: i64,
     tail_key: Option<(i64, ContentKey)>,
+    /// Recoveries since the last acknowledgement, and those of them that a doubtful refusal caused.
     fruitless: u32,
-    empty_answers: u32,
+    refusals: u32,
+    /// The source's last answer ended before the records that the destination holds.
+    starved: bool,
+    starved_ticks: u32,
+    /// The leader holds records of this mirror that nobody can read yet.
+    unreplicated: bool,
+    /// Where the destination should have ended when it was last looked at.
+    end_expected: Option<i64>,
     caught_up: bool,
     copied_any: bool,
     want: Want,
@@ -175,7 +186,11 @@ impl PartitionMirror {
             present: 0,
             tail_key: None,
             fruitless: 0,
-            empty_answers: 0,
+            refusals: 0,
+            starved: false,
+            starved_ticks: 0,
+            unreplicated: false,
+            end_expected: None,
             caught_up: false,
             copied_any: false,
             want: Want::Run,
@@ -278,6 +293,16 @@ impl PartitionMirror {
         if self.phase != Phase::ReadingTail {
             return;
         }
+        if self.is_behind_its_leader(tail) {
+            if !std::mem::replace(&mut self.unreplicated, true) {
+                actions.push(Action::Notify(Notice::Recovering {
+                    cause: "the leader holds records that are not replicated yet".to_owned(),
+                    round: self.fruitless,
+                }));
+            }
+            return self.read_tail(actions);
+        }
+        self.unreplicated = false;
         let present = match self.records_present(tail) {
             Ok(present) => present,
             Err(failure) => return self.fail(failure, actions),
@@ -311,11 +336,32 @@ impl PartitionMirror {
         self.tail_key = tail
             .last
             .as_ref()
-            .filter(|last| last.header.producer_id == self.settings.producer_id)
+            // A batch that the destination's cleaner thinned out says nothing about content.
+            .filter(|last| {
+                last.header.producer_id == self.settings.producer_id && last.header.is_dense()
+            })
             .map(|last| (present - i64::from(last.header.count), last.key));
         self.rewind(anchor);
         self.phase = Phase::Copying { primed: false };
         self.pump(actions);
+    }
+
+    /// Whether the leader took more of this mirror's records than can be read, and none can be read: with a
+    /// follower down that may last as long as the follower counts as in sync. (Where the last readable
+    /// batch is this mirror's, whoever read the tail compared it with the leader's memory.)
+    fn is_behind_its_leader(&self, tail: &Tail) -> bool {
+        let ours = |last: &TailBatch| last.header.producer_id == self.settings.producer_id;
+        let (Some(next), false) = (
+            tail.producer_next_sequence,
+            tail.last.as_ref().is_some_and(ours),
+        ) else {
+            return false;
+        };
+        let near = &self.confirmed;
+        let taken = nearest_count(near.count, next);
+        near.destination_offset
+            .saturating_add(taken.saturating_sub(near.count))
+            > tail.end
     }
 
     /// How many of this mirror's records the destination holds.
@@ -367,7 +413,8 @@ impl PartitionMirror {
         self.in_flight.clear();
         self.in_flight_bytes = 0;
         self.fetching = false;
-        self.empty_answers = 0;
+        self.starved = false;
+        self.starved_ticks = 0;
     }
 
     fn on_fetched(&mut self, fetched: Fetched, actions: &mut Vec<Action>) {
@@ -386,17 +433,10 @@ impl PartitionMirror {
         };
         if let Some(last) = steps.last() {
             self.fetch_next = last.next();
-            self.empty_answers = 0;
-        } else if self.sent.count < self.present {
-            self.empty_answers += 1;
-            if self.empty_answers >= EMPTY_ANSWERS_IN_REPLAY {
-                let failure = Failure::SourceCutBack {
-                    offset: self.fetch_next,
-                    missing: self.present - self.sent.count,
-                };
-                return self.fail(failure, actions);
-            }
+            self.starved_ticks = 0;
         }
+        // An empty answer below the end says nothing: other partitions filled it, or the batch is a large one.
+        self.starved = steps.is_empty() && fetched.last_stable_offset <= self.fetch_next;
         for step in steps {
             self.queue_bytes += step.bytes();
             self.queue.push_back(step);
@@ -406,7 +446,9 @@ impl PartitionMirror {
     }
 
     fn note_caught_up(&mut self, last_stable_offset: i64, actions: &mut Vec<Action>) {
-        let idle = self.queue.is_empty() && self.in_flight.is_empty();
+        let idle = matches!(self.phase, Phase::Copying { .. })
+            && self.queue.is_empty()
+            && self.in_flight.is_empty();
         if idle && !self.caught_up && self.confirmed.source_offset >= last_stable_offset {
             self.caught_up = true;
             actions.push(Action::Notify(Notice::CaughtUp {
@@ -420,7 +462,11 @@ impl PartitionMirror {
         let idle = matches!(self.phase, Phase::Copying { .. })
             && self.outstanding == 0
             && self.sent.count >= self.present;
-        if idle && end != self.confirmed.destination_offset {
+        let expected = self.confirmed.destination_offset;
+        let before = self.end_expected.replace(expected);
+        // The end was looked up a moment ago: less than expected means something only if nothing was written
+        // since the look before.
+        if idle && (end > expected || (end < expected && before == Some(expected))) {
             self.recover(format!("the destination's end moved to {end}"), actions);
         }
     }
@@ -437,8 +483,14 @@ impl PartitionMirror {
         }
         self.fetching = false;
         let next = self.fetch_next;
-        if self.confirmed.count == 0 && self.outstanding == 0 && next < log_start {
-            // Nothing was copied yet, so nothing is lost between two copied records.
+        if (log_start..=end).contains(&next) {
+            // It has the offset after all: a new leader had not caught up with its own log.
+            return self.pump(actions);
+        }
+        let nothing_copied =
+            self.confirmed.count == 0 && self.present == 0 && self.outstanding == 0;
+        if nothing_copied && next < log_start {
+            // So nothing is lost between two copied records.
             actions.push(Action::Notify(Notice::StartMoved {
                 from: next,
                 to: log_start,
@@ -497,6 +549,7 @@ impl PartitionMirror {
         self.note_copied(&batch.chunk, &batch.first);
         self.confirmed = batch.after;
         self.fruitless = 0;
+        self.refusals = 0;
         if !self.copied_any {
             self.copied_any = true;
             let first = batch
@@ -536,19 +589,11 @@ impl PartitionMirror {
     fn on_refused(&mut self, code: ErrorCode, message: Option<String>, actions: &mut Vec<Action>) {
         match failure::of_refusal(code, message.as_deref()) {
             None => self.recover(code.to_string(), actions),
-            Some(failure::Verdict::AfterRounds) if self.fruitless < FRUITLESS_ROUNDS => {
+            Some(failure::Verdict::AfterRounds) if self.refusals < FRUITLESS_ROUNDS => {
+                self.refusals += 1;
                 self.recover(code.to_string(), actions);
             }
-            Some(failure::Verdict::AfterRounds) => {
-                let failure = Failure::Refused {
-                    code,
-                    message,
-                    source_offset: self.confirmed.source_offset,
-                    destination_offset: self.confirmed.destination_offset,
-                };
-                self.fail(failure, actions);
-            }
-            Some(failure::Verdict::Final) => {
+            Some(_) => {
                 let failure = Failure::Refused {
                     code,
                     message,
@@ -562,6 +607,11 @@ impl PartitionMirror {
 
     /// After any error: no more is sent, outstanding answers arrive, then the tail decides.
     fn recover(&mut self, cause: String, actions: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Draining(_)) {
+            // Halting anyway. What was taken after this batch is not told apart by its answers any more:
+            // the tail will be read.
+            return self.abandon(actions);
+        }
         if !matches!(self.phase, Phase::Copying { .. }) {
             return;
         }
@@ -674,7 +724,7 @@ impl PartitionMirror {
 
     fn on_tick(&mut self, actions: &mut Vec<Action>) {
         match &mut self.phase {
-            Phase::Failed { ticks: Some(ticks) } => {
+            Phase::Failed { ticks: Some(ticks) } if self.want == Want::Run => {
                 *ticks += 1;
                 if *ticks >= TICKS_BETWEEN_RETRIES {
                     if self.confirmed.source_offset < 0 {
@@ -686,6 +736,16 @@ impl PartitionMirror {
                 }
             }
             Phase::Copying { .. } => {
+                if self.starved && self.sent.count < self.present {
+                    self.starved_ticks += 1;
+                    if self.starved_ticks >= TICKS_STARVED {
+                        let failure = Failure::SourceCutBack {
+                            offset: self.fetch_next,
+                            missing: self.present - self.sent.count,
+                        };
+                        return self.fail(failure, actions);
+                    }
+                }
                 if self.last_saved != Some(self.confirmed) && self.saves_pending == 0 {
                     self.save(actions);
                 }
@@ -713,7 +773,7 @@ impl PartitionMirror {
         actions.push(Action::Save {
             anchors: self.anchors.iter().copied().collect(),
             map_chunk: self.map.chunk(),
-            map: self.map.take_changed(),
+            map: self.map.take_changed(self.anchors.front()),
         });
     }
 
@@ -803,6 +863,7 @@ impl PartitionMirror {
 
     /// Counts a chunk that the destination holds already, wholly or in part.
     fn pass_over_present(&mut self, chunk: Chunk) -> Result<(), Failure> {
+        self.confirm_content(&chunk)?;
         let missing = self.present - self.sent.count;
         if chunk.count() > missing {
             let rest = chunk
@@ -815,7 +876,6 @@ impl PartitionMirror {
             }
             return Ok(());
         }
-        self.confirm_content(&chunk)?;
         self.note_copied(&chunk, &self.sent.clone());
         self.sent = advanced(&self.sent, &chunk);
         self.confirmed = self.sent;
@@ -845,17 +905,20 @@ impl PartitionMirror {
         self.confirmed = self.sent;
     }
 
-    /// The batch at the destination's tail must be the source's batch with that count.
+    /// The batch at the destination's tail must be the source's batch with that count. Batches are copied one
+    /// to one, so a source batch that ends elsewhere means that the source holds other records than when
+    /// they were copied (its cleaner ran meanwhile), and counting would step over some.
     fn confirm_content(&self, chunk: &Chunk) -> Result<(), Failure> {
         let Some((first, tail)) = self.tail_key else {
             return Ok(());
         };
-        if self.sent.count != first || i64::from(tail.count) != chunk.count() {
-            // Other batch boundaries (a former run started inside a batch): the count decides.
+        if self.sent.count + chunk.count() < self.present {
             return Ok(());
         }
         let key = chunk.header.content_key(&chunk.batch);
-        let same = if key.codec == tail.codec && !chunk.repacked {
+        let same = if self.sent.count != first || key.count != tail.count {
+            false
+        } else if key.codec == tail.codec && !chunk.repacked {
             key == tail
         } else {
             // Compressed anew, here or by the broker: the bytes differ, count and time do not.
@@ -921,7 +984,9 @@ fn nearest_count(near: i64, sequence: i32) -> i64 {
 impl TailBatch {
     /// The sequence number that the next batch of its producer has to carry.
     pub fn next_sequence(&self) -> i32 {
-        sequence_of(i64::from(self.header.base_sequence) + i64::from(self.header.count))
+        // By offsets, not by records: a cleaner may have taken some out.
+        let taken = i64::from(self.header.last_offset_delta) + 1;
+        sequence_of(i64::from(self.header.base_sequence) + taken)
     }
 
     /// What the batch at the tail says of itself.

@@ -197,7 +197,8 @@ struct World {
     broken: u64,
     /// Requests of a killed worker that may still arrive.
     ghosts: VecDeque<Bytes>,
-    stored: (Vec<Anchor>, Vec<(u32, Vec<Run>)>),
+    /// Anchors, the growing chunk, all chunks.
+    stored: (Vec<Anchor>, u32, Vec<(u32, Vec<Run>)>),
     failure: Option<Failure>,
     /// What makes a run harder than plain kills.
     forgets: bool,
@@ -230,7 +231,7 @@ impl World {
             requests: VecDeque::new(),
             broken: 0,
             ghosts: VecDeque::new(),
-            stored: (Vec::new(), Vec::new()),
+            stored: (Vec::new(), 0, Vec::new()),
             failure: None,
             forgets,
             loses,
@@ -278,23 +279,19 @@ impl World {
                 }
                 Action::Save {
                     anchors,
-                    map_chunk: _,
+                    map_chunk,
                     map,
                 } => {
+                    self.stored.0 = anchors;
+                    self.stored.1 = map_chunk;
+                    for (chunk, record) in map {
+                        self.stored.2.retain(|(known, _)| *known != chunk);
+                        self.stored.2.push((chunk, map::decode(&record)));
+                    }
+                    // Stored and never answered would stop everything: the store retries until it is done.
                     if self.rng.random_bool(0.9) {
-                        self.stored.0 = anchors;
-                        for (chunk, record) in map {
-                            self.stored.1.retain(|(known, _)| *known != chunk);
-                            self.stored.1.push((chunk, map::decode(&record)));
-                        }
                         self.events.push_back(Event::Saved);
                     } else {
-                        // Stored and never answered would stop everything: the store retries until it is done.
-                        self.stored.0 = anchors;
-                        for (chunk, record) in map {
-                            self.stored.1.retain(|(known, _)| *known != chunk);
-                            self.stored.1.push((chunk, map::decode(&record)));
-                        }
                         self.events.push_front(Event::Saved);
                     }
                 }
@@ -321,23 +318,15 @@ impl World {
         self.requests.clear();
         self.events.clear();
         self.broken = 0;
-        let chunk = self
-            .stored
-            .1
-            .iter()
-            .map(|(chunk, _)| *chunk)
-            .max()
-            .unwrap_or(0);
-        let runs = self
-            .stored
-            .1
-            .iter()
-            .find(|(known, _)| *known == chunk)
-            .map(|(_, runs)| runs.clone());
-        let stored = Stored {
-            anchors: self.stored.0.clone(),
-            map: MapTail::new(chunk, runs.unwrap_or_default()),
+        let (anchors, chunk, chunks) = self.stored.clone();
+        let runs = |chunk| {
+            let mut chunks = chunks.iter();
+            chunks
+                .find(|(known, _)| *known == chunk)
+                .map(|(_, runs)| runs.clone())
         };
+        let map = MapTail::load(chunk, anchors.first(), runs);
+        let stored = Stored { anchors, map };
         let (mirror, actions) = PartitionMirror::start(settings(), stored);
         self.mirror = mirror;
         self.take(actions);
@@ -450,7 +439,9 @@ impl World {
 
     /// The stored map says for every destination offset which source record is there.
     fn check_map(&self, seed: u64) {
-        let mut chunks = self.stored.1.clone();
+        let mut chunks = self.stored.2.clone();
+        // What lies behind the growing chunk is void: the destination lost it, and it was stored before.
+        chunks.retain(|(chunk, _)| *chunk <= self.stored.1);
         chunks.sort_by_key(|(chunk, _)| *chunk);
         let mapped: Vec<(i64, i64)> = chunks
             .iter()

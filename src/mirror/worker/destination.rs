@@ -469,15 +469,12 @@ impl DestinationWorker {
                 stored
                     .remove(&(key.id, key.partition))
                     .map_or_else(Stored::default, |found| {
-                        let chunk = found.record.map_chunk;
-                        let runs = found
-                            .chunks
-                            .get(&chunk)
-                            .map(map::decode)
-                            .unwrap_or_default();
+                        let stored = |chunk| found.chunks.get(&chunk).map(map::decode);
+                        let oldest = found.record.anchors.first();
+                        let map = MapTail::load(found.record.map_chunk, oldest, stored);
                         Stored {
                             anchors: found.record.anchors,
-                            map: MapTail::new(chunk, runs),
+                            map,
                         }
                     });
             self.start_partition(key, wanted, stored);

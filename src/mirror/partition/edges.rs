@@ -1,0 +1,288 @@
+//! Single situations of a partition, each of which once lost records or stopped a mirror for no reason.
+
+use bytes::Bytes;
+use kafka_protocol::records::Compression;
+
+use super::*;
+use crate::mirror::batch::rewrite::Stamp;
+use crate::mirror::batch::samples;
+
+const PRODUCER_ID: i64 = 4711;
+
+fn settings() -> Settings {
+    Settings {
+        producer_id: PRODUCER_ID,
+        producer_epoch: 0,
+        append_time: true,
+        window_bytes: 1 << 20,
+        window_batches: 64,
+        queue_bytes: 1 << 20,
+    }
+}
+
+fn anchor(source_offset: i64, destination_offset: i64, count: i64) -> Anchor {
+    Anchor {
+        source_offset,
+        source_leader_epoch: -1,
+        destination_offset,
+        count,
+        epoch: 0,
+    }
+}
+
+/// A mirror that goes on from an anchor.
+fn from(anchor: Anchor) -> PartitionMirror {
+    let stored = Stored {
+        anchors: vec![anchor],
+        map: MapTail::default(),
+    };
+    PartitionMirror::start(settings(), stored).0
+}
+
+fn dense(base: i64, count: i64) -> Bytes {
+    samples::batch(&samples::dense(base, count), Compression::None)
+}
+
+/// `batch` as the destination's last one, after `count` records.
+fn written(batch: &Bytes, count: i64, producer_id: i64) -> TailBatch {
+    let header = BatchHeader::parse(batch).expect("a batch");
+    let stamp = Stamp {
+        producer_id,
+        producer_epoch: 0,
+        count,
+    };
+    let copy = rewritten(&header, batch, stamp);
+    let copy = [&copy.header[..], &copy.records[..]].concat();
+    TailBatch::read(BatchHeader::parse(&copy).expect("a batch"), &copy)
+}
+
+fn tail(end: i64, last: Option<TailBatch>, next: Option<i32>) -> Event {
+    Event::Tail(Tail {
+        end,
+        last,
+        producer_next_sequence: next,
+    })
+}
+
+fn fetched(mirror: &PartitionMirror, batches: &[Bytes], last_stable_offset: i64) -> Event {
+    Event::Fetched(Fetched {
+        attempt: mirror.attempt,
+        records: batches.concat().into(),
+        aborted: Vec::new(),
+        last_stable_offset,
+    })
+}
+
+fn answer(mirror: &PartitionMirror, answer: Answer) -> Event {
+    Event::Answer {
+        attempt: mirror.attempt,
+        answer,
+    }
+}
+
+fn acknowledged(mirror: &PartitionMirror, base_offset: i64) -> Event {
+    answer(mirror, Answer::Acknowledged { base_offset })
+}
+
+fn refused(mirror: &PartitionMirror, code: i16) -> Event {
+    let code = ErrorCode(code);
+    answer(
+        mirror,
+        Answer::Refused {
+            code,
+            message: None,
+        },
+    )
+}
+
+fn lost(mirror: &PartitionMirror) -> Event {
+    let cause = "disconnected".to_owned();
+    answer(mirror, Answer::Lost { cause })
+}
+
+fn failure(actions: &[Action]) -> Option<&Failure> {
+    actions.iter().find_map(|action| match action {
+        Action::Notify(Notice::Failed(failure)) => Some(failure),
+        _ => None,
+    })
+}
+
+fn sends(actions: &[Action]) -> usize {
+    let is_send = |action: &&Action| matches!(action, Action::Send { .. });
+    actions.iter().filter(is_send).count()
+}
+
+fn reads_tail(actions: &[Action]) -> bool {
+    actions
+        .iter()
+        .any(|action| matches!(action, Action::ReadTail))
+}
+
+fn fetches(actions: &[Action]) -> bool {
+    actions
+        .iter()
+        .any(|action| matches!(action, Action::Fetch { .. }))
+}
+
+/// The first of several batches is refused while the mirror is being paused, and the ones after it were taken
+/// (code 7: appended, but not yet replicated). Their offsets are no sign of a foreign writer.
+#[test]
+fn a_refusal_while_pausing_leaves_the_rest_to_the_tail() {
+    let mut mirror = from(anchor(0, 0, 0));
+    mirror.handle(tail(0, None, None));
+    let batches = [dense(0, 2), dense(2, 2), dense(4, 2)];
+    mirror.handle(fetched(&mirror, &batches, 6));
+    assert_eq!(sends(&mirror.handle(acknowledged(&mirror, 0))), 2);
+    mirror.handle(Event::Pause);
+    let attempt = mirror.attempt;
+    mirror.handle(refused(&mirror, 7));
+    let actions = mirror.handle(Event::Answer {
+        attempt,
+        answer: Answer::Acknowledged { base_offset: 4 },
+    });
+    assert_eq!(failure(&actions), None);
+    mirror.handle(Event::Saved);
+    assert!(mirror.is_paused(), "{:?}", mirror.phase);
+    assert_eq!(mirror.confirmed().count, 2);
+    assert!(reads_tail(&mirror.handle(Event::Run)));
+    let actions = mirror.handle(tail(6, Some(written(&batches[2], 4, PRODUCER_ID)), Some(6)));
+    assert_eq!(failure(&actions), None);
+}
+
+#[test]
+fn a_mirror_that_was_paused_while_it_waited_for_a_right_does_not_write() {
+    let mut mirror = from(anchor(0, 0, 0));
+    mirror.handle(tail(0, None, None));
+    mirror.handle(Event::Failed(Failure::Call {
+        operation: "fetch from the source",
+        cause: "no right".to_owned(),
+        retried: true,
+    }));
+    mirror.handle(Event::Pause);
+    for _ in 0..100 {
+        assert!(!reads_tail(&mirror.handle(Event::Tick)));
+    }
+    mirror.handle(Event::Run);
+    assert!((0..100).any(|_| reads_tail(&mirror.handle(Event::Tick))));
+}
+
+/// A worker was killed before its first progress was stored, and the source's oldest records expired: where
+/// the records lie that the destination holds can no longer be counted.
+#[test]
+fn a_start_that_expired_is_not_moved_once_records_were_copied() {
+    let mut mirror = from(anchor(0, 0, 0));
+    let last = written(&dense(8, 2), 8, PRODUCER_ID);
+    mirror.handle(tail(10, Some(last), Some(10)));
+    let actions = mirror.handle(Event::SourceLost {
+        attempt: mirror.attempt,
+        log_start: 5,
+        end: 100,
+    });
+    assert!(
+        matches!(failure(&actions), Some(Failure::SourceExpired { .. })),
+        "{actions:?}"
+    );
+}
+
+/// With a follower down, the first batches may be appended for as long as half a minute before anybody can
+/// read them: the leader knows their sequence, the log looks empty.
+#[test]
+fn records_above_the_high_watermark_of_an_empty_log_are_waited_for() {
+    let mut mirror = from(anchor(0, 0, 0));
+    let actions = mirror.handle(tail(0, None, Some(10)));
+    assert_eq!(failure(&actions), None);
+    assert!(reads_tail(&actions), "{actions:?}");
+    let last = written(&dense(8, 2), 8, PRODUCER_ID);
+    let actions = mirror.handle(tail(10, Some(last), Some(10)));
+    assert!(fetches(&actions), "{actions:?}");
+    // The same behind records that were there before the mirror began.
+    let mut mirror = from(anchor(0, 7, 0));
+    let foreign = written(&dense(5, 2), 5, 99);
+    let actions = mirror.handle(tail(7, Some(foreign), Some(10)));
+    assert!(reads_tail(&actions) && !fetches(&actions), "{actions:?}");
+    // Where everything expired, the end says that nothing is missing.
+    let mut mirror = from(anchor(0, 0, 0));
+    assert!(fetches(&mirror.handle(tail(10, None, Some(10)))));
+}
+
+/// Lost connections say nothing about the batch, however often they come.
+#[test]
+fn an_outage_does_not_make_the_next_refusal_final() {
+    let mut mirror = from(anchor(0, 0, 0));
+    for _ in 0..6 {
+        mirror.handle(tail(0, None, None));
+        mirror.handle(fetched(&mirror, &[dense(0, 2)], 2));
+        assert!(reads_tail(&mirror.handle(lost(&mirror))));
+    }
+    for round in 0..4 {
+        mirror.handle(tail(0, None, None));
+        mirror.handle(fetched(&mirror, &[dense(0, 2)], 2));
+        let actions = mirror.handle(refused(&mirror, 45));
+        assert_eq!(failure(&actions).is_some(), round == 3, "round {round}");
+    }
+}
+
+/// The worker was killed before it stored what it had copied, and until the next start the source's cleaner removed
+/// some of those records: counting would step over records that were never copied.
+#[test]
+fn a_source_that_was_compacted_while_no_worker_ran_is_not_counted_wrongly() {
+    let mut mirror = from(anchor(0, 0, 0));
+    let last = written(&dense(2, 2), 2, PRODUCER_ID);
+    mirror.handle(tail(4, Some(last), Some(4)));
+    // Of offsets 0 and 1 only 1 is left; 4 and 5 are new.
+    let batches = [dense(1, 1), dense(2, 2), dense(4, 2)];
+    let actions = mirror.handle(fetched(&mirror, &batches, 6));
+    assert!(
+        matches!(failure(&actions), Some(Failure::NotACopy { .. })),
+        "{actions:?}"
+    );
+}
+
+/// Answers without data come fast where other partitions are busy, and when a batch is larger than the limit.
+#[test]
+fn empty_answers_below_the_sources_end_are_no_sign_of_truncation() {
+    let mut mirror = from(anchor(0, 0, 0));
+    let last = written(&dense(2, 2), 2, PRODUCER_ID);
+    mirror.handle(tail(4, Some(last), Some(4)));
+    for _ in 0..200 {
+        let actions = mirror.handle(fetched(&mirror, &[], 100));
+        assert_eq!(failure(&actions), None);
+        assert!(fetches(&actions));
+        mirror.handle(Event::Tick);
+    }
+    // A leader that was just elected may be behind for a moment.
+    for _ in 0..200 {
+        assert_eq!(failure(&mirror.handle(fetched(&mirror, &[], 0))), None);
+    }
+    let mut ticks = (0..200).map(|_| mirror.handle(Event::Tick));
+    assert!(ticks.any(|actions| matches!(
+        failure(&actions),
+        Some(Failure::SourceCutBack { missing: 4, .. })
+    )));
+}
+
+/// The end was looked up before the last batches were acknowledged.
+#[test]
+fn an_end_that_was_looked_up_a_moment_ago_does_not_interrupt_a_mirror() {
+    let mut mirror = from(anchor(0, 0, 0));
+    mirror.handle(tail(0, None, None));
+    mirror.handle(fetched(&mirror, &[dense(0, 2)], 2));
+    mirror.handle(acknowledged(&mirror, 0));
+    assert!(!reads_tail(&mirror.handle(Event::EndSeen { end: 0 })));
+    // Nothing was written since, and the end is still there: records are gone.
+    assert!(reads_tail(&mirror.handle(Event::EndSeen { end: 0 })));
+}
+
+/// A source's new leader refused the offset before it had caught up with its own log.
+#[test]
+fn an_offset_that_the_source_has_after_all_is_fetched_again() {
+    let mut mirror = from(anchor(50, 50, 50));
+    mirror.handle(tail(50, None, None));
+    let actions = mirror.handle(Event::SourceLost {
+        attempt: mirror.attempt,
+        log_start: 0,
+        end: 100,
+    });
+    assert_eq!(failure(&actions), None);
+    assert!(fetches(&actions), "{actions:?}");
+}
