@@ -315,6 +315,21 @@ mod tests {
         );
     }
 
+    /// Counts like these would be added to offsets and sequence numbers.
+    #[test]
+    fn nonsense_in_a_header_is_an_error() {
+        let spoilt = |at: usize, with: &[u8]| {
+            let mut bytes = batch(&dense(10, 3), Compression::None).to_vec();
+            bytes[at..at + with.len()].copy_from_slice(with);
+            select(Bytes::from(bytes), 10, &[], true)
+        };
+        assert!(spoilt(57, &(-1i32).to_be_bytes()).is_err());
+        assert!(spoilt(57, &4i32.to_be_bytes()).is_err());
+        assert!(spoilt(23, &(-2i32).to_be_bytes()).is_err());
+        assert!(spoilt(0, &(i64::MAX - 1).to_be_bytes()).is_err());
+        assert!(spoilt(0, &(-5i64).to_be_bytes()).is_err());
+    }
+
     #[test]
     fn a_start_inside_a_batch_takes_the_rest_of_it() {
         let steps =

@@ -167,3 +167,27 @@ async fn a_worker_without_its_lease_does_not_write() {
     lab.expect_copy(50).await;
     stop(running).await;
 }
+
+/// Mirrors of one topic share the connections to its source, each at an offset of its own. Without care one of
+/// them gets the records that the other asked for, and steps over its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_mirrors_of_one_topic_do_not_get_each_others_records() {
+    let lab = Lab::new(1).await;
+    // Many answers of the most that one may hold.
+    lab.produce_of(0..800, 20_000).await;
+    lab.source
+        .faults()
+        .delay(ApiKey::Fetch, Duration::from_millis(20));
+    let mut others = Vec::new();
+    for _ in 0..5 {
+        others.push(lab.start_beside().await);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    let running = lab.start();
+    lab.expect_copy(800).await;
+    for (topic, running) in others {
+        lab.expect_copy_in(&topic, 800).await;
+        stop(running).await;
+    }
+    stop(running).await;
+}

@@ -40,6 +40,7 @@ pub struct Lab {
     pub ids: (Uuid, Uuid),
     pub kept: Arc<Mutex<Kept>>,
     pub lease: Arc<Lease>,
+    pub reader: Arc<Reader>,
 }
 
 impl Lab {
@@ -69,6 +70,7 @@ impl Lab {
             .expect("an id");
         let lease = Arc::new(Lease::new(Duration::from_secs(3600)));
         lease.renew(Moment::now());
+        let reader = Reader::new(source_client.clone());
         Self {
             source,
             destination,
@@ -78,12 +80,33 @@ impl Lab {
             ids,
             kept: Arc::default(),
             lease,
+            reader,
         }
+    }
+
+    /// Another mirror of the source topic from its start, in the same worker: its topic and itself.
+    pub async fn start_beside(&self) -> (String, Running) {
+        let admin = self.destination_client.admin();
+        let producer_id = admin.init_producer_id(None, 0).await.expect("an id").id;
+        let topic = format!("{MIRROR}.{producer_id}");
+        let id = create(&self.destination_client, &topic, 1).await;
+        let running = self.start_as(&topic, id, producer_id, Arc::default());
+        (topic, running)
     }
 
     /// A worker's partition, started from what was kept.
     pub fn start(&self) -> Running {
-        let kept = self.kept.lock().expect("not poisoned").clone();
+        self.start_as(MIRROR, self.ids.1, self.producer_id, Arc::clone(&self.kept))
+    }
+
+    fn start_as(
+        &self,
+        mirror: &str,
+        mirror_id: Uuid,
+        producer_id: i64,
+        keep: Arc<Mutex<Kept>>,
+    ) -> Running {
+        let kept = keep.lock().expect("not poisoned").clone();
         let chunk = kept
             .chunks
             .iter()
@@ -102,7 +125,7 @@ impl Lab {
             id: IncarnationId {
                 link: Uuid::from_u128(1),
                 source_topic: self.ids.0,
-                destination_topic: self.ids.1,
+                destination_topic: mirror_id,
             },
             partition: 0,
         };
@@ -115,15 +138,15 @@ impl Lab {
             key,
             link: "east-to-west".to_owned(),
             source: partition(SOURCE, self.ids.0),
-            route: Route::new(partition(MIRROR, self.ids.1), Arc::clone(&self.lease)),
+            route: Route::new(partition(mirror, mirror_id), Arc::clone(&self.lease)),
             source_client: self.source_client.clone(),
             destination_client: self.destination_client.clone(),
-            reader: Reader::new(self.source_client.clone()),
+            reader: Arc::clone(&self.reader),
             writer: Writer::new(self.destination_client.clone()),
-            keeper: keeper(Arc::clone(&self.kept)),
+            keeper: keeper(keep),
             start: StartSpec::Earliest,
             settings: Settings {
-                producer_id: self.producer_id,
+                producer_id,
                 producer_epoch: 0,
                 append_time: true,
                 window_bytes: 1 << 20,
@@ -136,16 +159,22 @@ impl Lab {
     }
 
     pub async fn produce(&self, range: std::ops::Range<u32>) {
+        self.produce_of(range, 0).await;
+    }
+
+    /// Records whose values are `bytes` longer than those of [`produce`](Self::produce).
+    pub async fn produce_of(&self, range: std::ops::Range<u32>, bytes: usize) {
+        let filling = "x".repeat(bytes);
         let producer: FutureProducer = rdkafka::ClientConfig::new()
             .set("bootstrap.servers", self.source.bootstrap_servers())
             .set("broker.address.family", "v4")
             .set("batch.num.messages", "7")
-            .set("compression.type", "lz4")
+            .set("compression.type", if bytes == 0 { "lz4" } else { "none" })
             .create()
             .expect("a valid configuration");
         let mut sent = Vec::new();
         for number in range {
-            let (key, value) = (format!("key-{number}"), format!("value-{number}"));
+            let (key, value) = (format!("key-{number}"), format!("value-{number}{filling}"));
             let record = FutureRecord::to(SOURCE)
                 .partition(0)
                 .key(&key)
@@ -168,17 +197,22 @@ impl Lab {
 
     /// Waits until the destination holds `count` records, and checks that they are the source's.
     pub async fn expect_copy(&self, count: usize) {
+        self.expect_copy_in(MIRROR, count).await;
+    }
+
+    pub async fn expect_copy_in(&self, mirror: &str, count: usize) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while self.copied().len() < count {
-            let have = self.copied().len();
+        let copied = || records(&self.destination, mirror);
+        while copied().len() < count {
             assert!(
                 tokio::time::Instant::now() < deadline,
-                "{have} of {count} records arrived"
+                "{} of {count} records arrived",
+                copied().len()
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let source = records(&self.source, SOURCE);
-        let copied = self.copied();
+        let copied = copied();
         assert_eq!(source.len(), count);
         assert_eq!(copied.len(), count);
         for (source, copied) in source.iter().zip(&copied) {

@@ -31,6 +31,10 @@ pub enum HeaderError {
     OldMagic { magic: i8, offset: i64 },
     #[error("batch at offset {offset} claims {length} bytes, less than a header")]
     TooShort { offset: i64, length: i64 },
+    #[error(
+        "batch at offset {offset} claims {count} records up to {delta} offsets after its first"
+    )]
+    Counts { offset: i64, count: i32, delta: i32 },
 }
 
 /// What the header of a batch says. Offsets are those of the log it was read from.
@@ -90,19 +94,30 @@ impl BatchHeader {
         if bytes.len() < len {
             return Err(HeaderError::Incomplete);
         }
+        let delta = i32::from_be_bytes(field(bytes, 23));
+        let count = i32::from_be_bytes(field(bytes, 57));
+        let end = base_offset.checked_add(i64::from(delta) + 1);
+        if base_offset < 0 || end.is_none() || count < 0 || i64::from(count) > i64::from(delta) + 1
+        {
+            return Err(HeaderError::Counts {
+                offset: base_offset,
+                count,
+                delta,
+            });
+        }
         Ok(Self {
             base_offset,
             len,
             leader_epoch: i32::from_be_bytes(field(bytes, 12)),
             crc: u32::from_be_bytes(field(bytes, 17)),
             attributes: i16::from_be_bytes(field(bytes, 21)),
-            last_offset_delta: i32::from_be_bytes(field(bytes, 23)),
+            last_offset_delta: delta,
             base_timestamp: i64::from_be_bytes(field(bytes, 27)),
             max_timestamp: i64::from_be_bytes(field(bytes, 35)),
             producer_id: i64::from_be_bytes(field(bytes, 43)),
             producer_epoch: i16::from_be_bytes(field(bytes, 51)),
             base_sequence: i32::from_be_bytes(field(bytes, 53)),
-            count: i32::from_be_bytes(field(bytes, 57)),
+            count,
         })
     }
 

@@ -24,6 +24,9 @@ pub enum RepackError {
         record: i32,
         count: i32,
     },
+    /// Encoding it anew would give wrong bytes a right checksum.
+    #[error("the batch at offset {offset} does not match its checksum")]
+    Checksum { offset: i64 },
     #[error("the batch at offset {offset} uses codec {codec}, which is unknown here")]
     UnknownCodec { offset: i64, codec: i16 },
 }
@@ -55,6 +58,11 @@ pub fn repack(
     batch: &Bytes,
     want: Want,
 ) -> Result<Option<Repacked>, RepackError> {
+    if crc32c::crc32c(&batch[CHECKSUMMED_FROM..]) != header.crc {
+        return Err(RepackError::Checksum {
+            offset: header.base_offset,
+        });
+    }
     let records = decompressed(header, batch)?;
     let kept = renumbered(header, records, want)?;
     if kept.count == 0 {
@@ -108,6 +116,7 @@ fn renumbered(header: &BatchHeader, mut records: Bytes, want: Want) -> Result<Ke
         max_timestamp: i64::MIN,
         segments: Vec::new(),
     };
+    let mut next_delta = 0;
     for index in 0..header.count {
         let malformed = || RepackError::Malformed {
             offset: header.base_offset,
@@ -117,6 +126,12 @@ fn renumbered(header: &BatchHeader, mut records: Bytes, want: Want) -> Result<Ke
         let record = RawRecord::take(&mut records).ok_or_else(malformed)?;
         // Wrapping: these are a broker's bytes, and nonsense must not stop the worker.
         let offset = header.base_offset.wrapping_add(record.offset_delta);
+        if record.offset_delta < next_delta
+            || record.offset_delta > i64::from(header.last_offset_delta)
+        {
+            return Err(malformed());
+        }
+        next_delta = record.offset_delta + 1;
         if offset < want.from {
             continue;
         }
@@ -335,6 +350,8 @@ mod tests {
             let length = i32::try_from(batch.len() - LENGTH_PREFIX).expect("small");
             batch[8..12].copy_from_slice(&length.to_be_bytes());
             batch[21..23].copy_from_slice(&codec.to_be_bytes());
+            let checksum = crc32c::crc32c(&batch[CHECKSUMMED_FROM..]);
+            batch[17..21].copy_from_slice(&checksum.to_be_bytes());
             let batch = Bytes::from(batch);
             let header = BatchHeader::parse(&batch).expect("the header is whole");
             let _outcome = repack(&header, &batch, Want { from: 0, append_time: false });
@@ -344,6 +361,25 @@ mod tests {
     /// A batch as the log cleaner leaves it: one batch, offsets missing inside.
     fn gappy(records: &[Plain], compression: kafka_protocol::records::Compression) -> Bytes {
         samples::batch(records, compression)
+    }
+
+    /// Without this, a byte that was spoilt on its way would arrive with a right checksum.
+    #[test]
+    fn a_spoilt_batch_is_not_encoded_anew() {
+        let mut spoilt = samples::batch(&samples::dense(10, 5), CODECS[0]).to_vec();
+        let last = spoilt.len() - 1;
+        spoilt[last] ^= 1;
+        let spoilt = Bytes::from(spoilt);
+        let header = BatchHeader::parse(&spoilt).expect("the header is whole");
+        let want = Want {
+            from: 12,
+            append_time: false,
+        };
+        let outcome = repack(&header, &spoilt, want);
+        assert!(
+            matches!(outcome, Err(RepackError::Checksum { offset: 10 })),
+            "{outcome:?}"
+        );
     }
 
     #[test]

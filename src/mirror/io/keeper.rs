@@ -45,7 +45,7 @@ async fn run(client: Client, mut saves: mpsc::UnboundedReceiver<Save>) {
         while let Ok(save) = saves.try_recv() {
             gathered.push(save);
         }
-        write(&client, &gathered).await;
+        write(&client, &mut gathered).await;
         for save in gathered {
             // A partition that is gone needs no answer.
             let _gone = save.events.send(Event::Saved);
@@ -53,7 +53,20 @@ async fn run(client: Client, mut saves: mpsc::UnboundedReceiver<Save>) {
     }
 }
 
-async fn write(client: &Client, saves: &[Save]) {
+async fn write(client: &Client, saves: &mut Vec<Save>) {
+    let mut backoff = Backoff::for_requests();
+    loop {
+        // Whoever took a partition over that was cut off stores its progress, and must not find it set back.
+        saves.retain(|save| !save.events.is_closed());
+        let Err(error) = progress::write(client, &entries(saves)).await else {
+            return;
+        };
+        tracing::warn!(cluster = client.cluster_name(), %error, "progress could not be stored yet");
+        backoff.sleep().await;
+    }
+}
+
+fn entries(saves: &[Save]) -> Vec<(OffsetsKey, Option<Entry>)> {
     // A later wish of the same partition replaces an earlier one, so keys are written once.
     let mut entries: HashMap<OffsetsKey, Entry> = HashMap::new();
     for save in saves {
@@ -78,13 +91,8 @@ async fn write(client: &Client, saves: &[Save]) {
             Entry::Progress(record),
         );
     }
-    let entries: Vec<(OffsetsKey, Option<Entry>)> = entries
+    entries
         .into_iter()
         .map(|(key, entry)| (key, Some(entry)))
-        .collect();
-    let mut backoff = Backoff::for_requests();
-    while let Err(error) = progress::write(client, &entries).await {
-        tracing::warn!(cluster = client.cluster_name(), %error, "progress could not be stored yet");
-        backoff.sleep().await;
-    }
+        .collect()
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -38,6 +39,8 @@ pub struct Wanted {
     pub offset: i64,
     pub events: Events,
     tries: u32,
+    /// How often in a row the cluster did not know the topic.
+    unknown: u32,
 }
 
 impl Wanted {
@@ -48,6 +51,7 @@ impl Wanted {
             offset,
             events,
             tries: 0,
+            unknown: 0,
         }
     }
 
@@ -141,7 +145,17 @@ impl Reader {
                         return reader.hand_over(leader, wanted);
                     }
                     Err(LeaderError::Final(failure)) => return wanted.tell(Event::Failed(failure)),
+                    Err(LeaderError::Unknown) => {
+                        wanted.unknown += 1;
+                        tracing::debug!(partition = %wanted.source, "the source does not know the topic");
+                        if wanted.unknown >= TRIES_FOR_UNKNOWN {
+                            let topic = wanted.source.topic.clone();
+                            return wanted.tell(Event::Failed(Failure::SourceDeleted { topic }));
+                        }
+                    }
                     Err(LeaderError::Later(error)) => {
+                        // A broker that was down for long may not know its topics yet when it is back.
+                        wanted.unknown = 0;
                         tracing::debug!(partition = %wanted.source, %error, "looking for the leader again");
                     }
                 }
@@ -157,12 +171,12 @@ impl Reader {
             .await
             .map_err(LeaderError::Later)?;
         let Some(topic) = metadata.topic(&wanted.source.topic) else {
-            return self.unknown(wanted, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            return Err(LeaderError::Unknown);
         };
         match topic.error {
             ErrorCode::NONE => {}
             code if code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
-                return self.unknown(wanted, code);
+                return Err(LeaderError::Unknown);
             }
             code if code.class() == ErrorClass::Fatal => {
                 return Err(LeaderError::Final(call_failure(
@@ -201,24 +215,12 @@ impl Reader {
                 ))
             })
     }
-
-    fn unknown(&self, wanted: &Wanted, code: ErrorCode) -> Result<i32, LeaderError> {
-        if wanted.tries >= TRIES_FOR_UNKNOWN {
-            return Err(LeaderError::Final(Failure::SourceDeleted {
-                topic: wanted.source.topic.clone(),
-            }));
-        }
-        Err(LeaderError::Later(Error::broker(
-            code,
-            None,
-            "describe",
-            wanted.source.to_string(),
-        )))
-    }
 }
 
 enum LeaderError {
     Later(Error),
+    /// The topic is not known (yet, or any more).
+    Unknown,
     Final(Failure),
 }
 
@@ -277,21 +279,20 @@ impl BrokerLanes {
 
     fn fetch(&mut self) {
         self.waiting.retain(|wanted| !wanted.events.is_closed());
-        if self.waiting.is_empty() {
-            return;
+        while !self.waiting.is_empty() {
+            let Some(lane) = self.idle.pop() else { return };
+            let max_wait_ms = if self.idle.is_empty() {
+                SHORT_POLL_MS
+            } else {
+                LONG_POLL_MS
+            };
+            let wanted = take_distinct(&mut self.waiting);
+            let (client, broker) = (self.client.clone(), self.broker);
+            self.in_flight.push(Box::pin(async move {
+                let outcome = fetch_once(&client, broker, lane, max_wait_ms, &wanted).await;
+                Done { wanted, outcome }
+            }));
         }
-        let Some(lane) = self.idle.pop() else { return };
-        let max_wait_ms = if self.idle.is_empty() {
-            SHORT_POLL_MS
-        } else {
-            LONG_POLL_MS
-        };
-        let wanted = std::mem::take(&mut self.waiting);
-        let (client, broker) = (self.client.clone(), self.broker);
-        self.in_flight.push(Box::pin(async move {
-            let outcome = fetch_once(&client, broker, lane, max_wait_ms, &wanted).await;
-            Done { wanted, outcome }
-        }));
     }
 
     fn done(&mut self, done: Done) {
@@ -301,6 +302,7 @@ impl BrokerLanes {
         match done.outcome {
             Ok((connection, partitions)) => {
                 self.idle.push(Some(connection));
+                let answer: usize = partitions.iter().map(|found| found.records.len()).sum();
                 let mut partitions: HashMap<(String, i32), FetchedPartition> = partitions
                     .into_iter()
                     .map(|found| ((found.topic.clone(), found.partition), found))
@@ -308,8 +310,16 @@ impl BrokerLanes {
                 for wanted in done.wanted {
                     let key = (wanted.source.topic.clone(), wanted.source.partition);
                     match partitions.remove(&key) {
-                        Some(found) => deliver(&reader, wanted, found),
-                        None => self.waiting.push(wanted),
+                        Some(mut found) => {
+                            found.records = unpinned(found.records, answer);
+                            deliver(&reader, wanted, found);
+                        }
+                        // Nonsense of the broker; not to be asked again at once for ever.
+                        None => {
+                            let mut wanted = wanted;
+                            wanted.tries = wanted.tries.max(1);
+                            reader.find_leader(wanted);
+                        }
                     }
                 }
             }
@@ -324,6 +334,34 @@ impl BrokerLanes {
                 }
             }
         }
+    }
+}
+
+/// The wishes of one request, which may name a partition only once: a broker answers the last of several, and
+/// nothing in its answer tells which. Mirrors of one topic are at different offsets, so one of them would
+/// step over records. A wish that the same partition replaced by a newer one is void.
+fn take_distinct(waiting: &mut Vec<Wanted>) -> Vec<Wanted> {
+    let mut places: HashMap<(String, i32), usize> = HashMap::new();
+    let mut taken: Vec<Wanted> = Vec::new();
+    for wanted in std::mem::take(waiting) {
+        let key = (wanted.source.topic.clone(), wanted.source.partition);
+        let place = *places.entry(key).or_insert(taken.len());
+        match taken.get_mut(place) {
+            None => taken.push(wanted),
+            Some(other) if !other.events.same_channel(&wanted.events) => waiting.push(wanted),
+            Some(other) if other.attempt < wanted.attempt => *other = wanted,
+            Some(_) => {}
+        }
+    }
+    taken
+}
+
+/// Records that do not keep a whole answer in memory: a small part of a large one is copied out of it.
+fn unpinned(records: Bytes, answer: usize) -> Bytes {
+    if records.len() < answer / 8 {
+        Bytes::copy_from_slice(&records)
+    } else {
+        records
     }
 }
 
@@ -390,6 +428,8 @@ fn find_bounds(reader: &Arc<Reader>, wanted: Wanted) {
     tokio::spawn(async move {
         let mut backoff = Backoff::for_requests();
         while !wanted.events.is_closed() {
+            // Not at once: a leader that was just elected may not know its own end yet.
+            tokio::time::sleep(backoff.next_delay().max(Duration::from_millis(100))).await;
             match bounds(&reader.client, &wanted.source).await {
                 Ok((log_start, end)) => {
                     return wanted.tell(Event::SourceLost {
@@ -400,7 +440,6 @@ fn find_bounds(reader: &Arc<Reader>, wanted: Wanted) {
                 }
                 Err(error) => tracing::debug!(partition = %wanted.source, %error, "no offsets yet"),
             }
-            tokio::time::sleep(backoff.next_delay().max(Duration::from_millis(100))).await;
         }
     });
 }
@@ -434,4 +473,50 @@ pub async fn offset_of(
         .next()
         .expect("one item was asked for, one is answered");
     Ok(offset?.offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn wanted(topic: &str, offset: i64, attempt: u64, events: &Events) -> Wanted {
+        let source = TopicPartition {
+            topic: topic.to_owned(),
+            topic_id: Uuid::nil(),
+            partition: 0,
+        };
+        Wanted::new(source, attempt, offset, events.clone())
+    }
+
+    /// Without this, of two mirrors of one topic one would get the records that the other asked for.
+    #[test]
+    fn a_request_names_a_partition_once() {
+        let (first, _keep) = mpsc::unbounded_channel();
+        let (second, _keep) = mpsc::unbounded_channel();
+        let mut waiting = vec![
+            wanted("a", 0, 5, &first),
+            wanted("a", 1000, 2, &second),
+            wanted("b", 7, 1, &second),
+            // In any order: the newer attempt of the same partition counts.
+            wanted("a", 40, 6, &first),
+            wanted("a", 900, 1, &second),
+        ];
+        let offsets =
+            |wishes: &[Wanted]| -> Vec<i64> { wishes.iter().map(|wanted| wanted.offset).collect() };
+        assert_eq!(offsets(&take_distinct(&mut waiting)), [40, 7]);
+        assert_eq!(offsets(&take_distinct(&mut waiting)), [1000]);
+        assert!(waiting.is_empty());
+    }
+
+    /// Without this, a few small batches that wait for a slow destination would hold whole answers.
+    #[test]
+    fn a_small_part_of_an_answer_does_not_keep_it_in_memory() {
+        let answer = Bytes::from(vec![0; 1 << 20]);
+        let small = unpinned(answer.slice(..1000), answer.len());
+        let large = unpinned(answer.slice(..500_000), answer.len());
+        assert!(!answer.as_ptr_range().contains(&small.as_ptr()));
+        assert!(answer.as_ptr_range().contains(&large.as_ptr()));
+    }
 }

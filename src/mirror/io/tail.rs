@@ -32,7 +32,7 @@ const TRIES_FOR_UNKNOWN: u32 = 12;
 /// A failure of the partition.
 pub async fn read(client: &Client, route: &Arc<Route>, producer_id: i64) -> Result<Tail, Failure> {
     let mut backoff = Backoff::for_requests();
-    let mut unknown = 0;
+    let (mut unknown, mut unsettled) = (0, 0u32);
     loop {
         match settled(client, route, producer_id).await {
             Ok(tail) => return Ok(tail),
@@ -54,8 +54,19 @@ pub async fn read(client: &Client, route: &Arc<Route>, producer_id: i64) -> Resu
             }
             Err(Trouble::Call(error)) => {
                 tracing::debug!(partition = %route.destination, %error, "the tail has to be read again");
+                unknown = 0;
             }
-            Err(Trouble::Moving) => {}
+            Err(Trouble::Moving) => {
+                unknown = 0;
+                unsettled = unsettled.saturating_add(1);
+                if unsettled.is_power_of_two() && unsettled > 1 {
+                    tracing::warn!(
+                        partition = %route.destination,
+                        member = route.lease.is_held(),
+                        "the end of the mirror topic does not settle: followers may be down, or somebody else writes to it"
+                    );
+                }
+            }
         }
         client.forget_leaders(&route.destination.topic);
         backoff.sleep().await;
@@ -200,7 +211,8 @@ async fn last_data_batch(
         let Some((header, batch)) = batch_at(client, partition, offset).await? else {
             return Ok(None);
         };
-        if !header.is_control() && header.count > 0 {
+        // A batch that the cleaner emptied is kept for its sequence number.
+        if !header.is_control() {
             return Ok(Some(TailBatch::read(header, &batch)));
         }
         offset = header.base_offset - 1;

@@ -83,9 +83,6 @@ async fn run(
             .figures
             .set_position(mirror.confirmed().source_offset);
     }
-    if let Some(background) = doer.background.take() {
-        background.abort();
-    }
 }
 
 struct Doer {
@@ -93,6 +90,16 @@ struct Doer {
     events: Events,
     /// Finding the start or reading the tail; never both.
     background: Option<JoinHandle<()>>,
+}
+
+/// However the partition ends, nothing of it goes on: a cut-off one's batches must not leave later.
+impl Drop for Doer {
+    fn drop(&mut self) {
+        self.around.route.make_void(u64::MAX);
+        if let Some(background) = self.background.take() {
+            background.abort();
+        }
+    }
 }
 
 impl Doer {

@@ -142,6 +142,12 @@ impl Lane {
     }
 
     fn has_room(&self) -> bool {
+        // What was lost with a connection is said first, which voids what was to follow it: else that
+        // would leave over the next connection, and a leader that forgot the producer id would take it.
+        let lost = self.connection.as_ref().is_none_or(Connection::is_closed);
+        if lost && !self.in_flight.is_empty() {
+            return false;
+        }
         !self.ready.is_empty()
             && self.in_flight.len() < MAX_REQUESTS
             && self.in_flight_bytes < MAX_BYTES
@@ -280,8 +286,11 @@ impl Lane {
                 }
             }
             Err(error) => {
-                // What the broker did with it is unknown: the tail will tell.
-                self.connection = None;
+                // What the broker did with it is unknown: the tail will tell. Whatever the error was, nothing
+                // more goes over this connection.
+                if let Some(connection) = self.connection.take() {
+                    connection.close();
+                }
                 for job in sent.jobs {
                     job.answer(Answer::Lost {
                         cause: error.to_string(),
