@@ -26,7 +26,7 @@ use crate::control::records::{DesiredState, IncarnationId, LinkRecord, MirrorRec
 use crate::control::store::{self, ControlError, ControlState};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::fetch::Isolation;
-use crate::kafka::{Client, ErrorCode, TopicMetadata, Topics};
+use crate::kafka::{ErrorCode, TopicMetadata, Topics};
 use crate::mirror::io::keeper::{self, Keeper};
 use crate::mirror::io::task::{self, Running, Surroundings};
 use crate::mirror::io::writer::Writer;
@@ -222,7 +222,7 @@ impl DestinationWorker {
                     self.look().await;
                     self.reconcile().await;
                 }
-                _ = check.tick() => self.check_ends().await,
+                _ = check.tick() => self.check_ends(),
                 _ = tidy.tick() => {
                     if self.remove_ended() {
                         self.reconcile().await;
@@ -592,32 +592,35 @@ impl DestinationWorker {
         !ended.is_empty()
     }
 
-    /// Looks at the ends of all mirror partitions in one call.
-    async fn check_ends(&self) {
-        let asked: Vec<(String, i32, OffsetSpec)> = self
+    /// Looks at the ends of all mirror partitions in one call, aside: with a topic or broker gone that lasts, and
+    /// slots that are revoked meanwhile must not wait for it.
+    fn check_ends(&self) {
+        let (asked, events): (Vec<_>, Vec<_>) = self
             .partitions
             .values()
             .map(|partition| {
-                (
-                    partition.name.topic.clone(),
-                    partition.name.partition,
-                    OffsetSpec::Latest,
-                )
+                let Name {
+                    topic,
+                    partition: index,
+                    ..
+                } = partition.name.clone();
+                let events = partition.running.events.clone();
+                ((topic, index, OffsetSpec::Latest), events)
             })
-            .collect();
+            .unzip();
         if asked.is_empty() {
             return;
         }
-        let client: &Client = &self.cluster.client;
-        let found = client
-            .admin()
-            .list_offsets(asked, Isolation::ReadUncommitted)
-            .await;
-        for (partition, (_, outcome)) in self.partitions.values().zip(found) {
-            if let Ok(listed) = outcome {
-                partition.tell(Event::EndSeen { end: listed.offset });
+        let admin = self.cluster.client.admin();
+        tokio::spawn(async move {
+            let found = admin.list_offsets(asked, Isolation::ReadUncommitted).await;
+            for (events, (_, outcome)) in events.into_iter().zip(found) {
+                if let Ok(listed) = outcome {
+                    // A task that ended needs no answer.
+                    let _ended = events.send(Event::EndSeen { end: listed.offset });
+                }
             }
-        }
+        });
     }
 
     /// Whether every partition that the group gave this worker is caught up, paused or failed.
