@@ -14,7 +14,7 @@ use crate::control::LockError;
 use crate::observe::Clusters;
 use crate::plan::model::Plan;
 use crate::report::text::TextOptions;
-use crate::report::{clean, duration, text};
+use crate::report::{clean, duration, grouped, text};
 
 /// Make the live clusters what the file says
 ///
@@ -259,7 +259,7 @@ impl Progress for Watch<'_> {
 pub(super) fn conclude(outcome: &Outcome, stopped: bool, ui: &Ui) -> Result<ExitCode, CliError> {
     let done = outcome.done.len();
     if outcome.is_complete() {
-        let line = format!("Applied: {done} done.");
+        let line = format!("Applied: {} done.", grouped(done as u64));
         ui.say(&ui.paint_err(Style::Green, &line));
         return Ok(ExitCode::Ok);
     }

@@ -6,6 +6,7 @@ mod apply;
 mod general;
 mod plan;
 mod sandboxes;
+mod scale;
 #[path = "../support/cli.rs"]
 mod support;
 mod validate;
