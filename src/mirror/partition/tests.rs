@@ -18,13 +18,16 @@ use crate::mirror::map;
 
 const PRODUCER_ID: i64 = 4711;
 
+/// First sequence, count and base offset of a batch.
+type Remembered = (i32, i32, i64);
+
 /// The destination partition as a leader keeps it.
 #[derive(Default)]
 struct Leader {
     log: Vec<(i64, BatchHeader, Bytes)>,
     end: i64,
-    /// (next sequence, batches remembered as (first sequence, count, base offset)).
-    producer: Option<(i32, VecDeque<(i32, i32, i64)>)>,
+    /// The next sequence, and the batches remembered.
+    producer: Option<(i32, VecDeque<Remembered>)>,
 }
 
 impl Leader {
