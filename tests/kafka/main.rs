@@ -14,6 +14,7 @@ mod kill;
 mod kit;
 mod live;
 mod plan;
+mod sandbox_tools;
 mod tutorial;
 mod wire;
 
@@ -29,6 +30,7 @@ fn main() {
         live::tests(),
         kill::tests(),
         faults::tests(),
+        sandbox_tools::tests(),
         bench::tests(),
     ];
     support::runner::main(tests.concat());

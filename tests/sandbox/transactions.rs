@@ -130,6 +130,7 @@ async fn an_open_transaction_hides_what_follows_it() {
     let reader: StreamConsumer = config(&sandbox)
         .set("group.id", "unused")
         .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
         .create()
         .expect("a valid configuration");
     let mut list = TopicPartitionList::new();

@@ -57,9 +57,14 @@ impl Kmirror {
 
     /// Starts `kmirror run FILE ARGS...`; its output is appended to the test's `kmirror.log`.
     pub fn start(&self, args: &[&str]) -> Result<Process> {
+        self.start_command("run", args)
+    }
+
+    /// Starts any command that goes on until it is stopped; its output goes where [`Kmirror::start`]'s does.
+    pub fn start_command(&self, command: &str, args: &[&str]) -> Result<Process> {
         let mut process = program();
-        process.arg("run").arg(&self.file).args(args);
-        Process::spawn("kmirror run", &mut process, &self.log)
+        process.arg(command).arg(&self.file).args(args);
+        Process::spawn(&format!("kmirror {command}"), &mut process, &self.log)
     }
 }
 
