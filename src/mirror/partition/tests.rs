@@ -18,6 +18,9 @@ use crate::mirror::map;
 
 const PRODUCER_ID: i64 = 4711;
 
+/// Anchors, the growing chunk, and the chunks of the map.
+type StoredParts = (Vec<Anchor>, u32, Vec<(u32, Vec<Run>)>);
+
 /// First sequence, count and base offset of a batch.
 type Remembered = (i32, i32, i64);
 
@@ -201,7 +204,7 @@ struct World {
     /// Requests of a killed worker that may still arrive.
     ghosts: VecDeque<Bytes>,
     /// Anchors, the growing chunk, all chunks.
-    stored: (Vec<Anchor>, u32, Vec<(u32, Vec<Run>)>),
+    stored: StoredParts,
     failure: Option<Failure>,
     /// What makes a run harder than plain kills.
     forgets: bool,
