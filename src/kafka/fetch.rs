@@ -3,6 +3,7 @@
 //! The records of an answer are slices of the frame it arrived in; nothing is copied or decoded here.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
@@ -61,7 +62,7 @@ pub struct FetchPartition {
 }
 
 /// What a broker gave for one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct FetchedPartition {
     pub topic: String,
     pub partition: i32,
@@ -73,6 +74,22 @@ pub struct FetchedPartition {
     pub aborted: Vec<(i64, i64)>,
     /// Whole batches; the first may begin before the offset asked for, the last may be cut off.
     pub records: Bytes,
+}
+
+/// Without the records themselves, which may be megabytes.
+impl fmt::Debug for FetchedPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchedPartition")
+            .field("topic", &self.topic)
+            .field("partition", &self.partition)
+            .field("error", &self.error)
+            .field("high_watermark", &self.high_watermark)
+            .field("last_stable_offset", &self.last_stable_offset)
+            .field("log_start_offset", &self.log_start_offset)
+            .field("aborted", &self.aborted)
+            .field("record_bytes", &self.records.len())
+            .finish()
+    }
 }
 
 /// Topic ids replace names from this version on.

@@ -4,6 +4,7 @@
 //! it was fetched to the socket without being copied into the request first.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -18,7 +19,7 @@ use super::connection::Connection;
 use super::error::Error;
 
 /// One v2 batch for one partition.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ProduceBatch {
     pub topic: String,
     /// Unused by the versions spoken today, which name topics.
@@ -28,6 +29,18 @@ pub struct ProduceBatch {
     pub head: Bytes,
     /// The batch, or what follows `head`.
     pub batch: Bytes,
+}
+
+/// Without the records themselves, which may be megabytes.
+impl fmt::Debug for ProduceBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProduceBatch")
+            .field("topic", &self.topic)
+            .field("topic_id", &self.topic_id)
+            .field("partition", &self.partition)
+            .field("bytes", &(self.head.len() + self.batch.len()))
+            .finish()
+    }
 }
 
 /// The leader's answer for one partition.
