@@ -229,7 +229,7 @@ impl Sandbox {
             .collect()
     }
 
-    /// Closes all connections and sockets, and waits for it.
+    /// Ends all connections and returns once the ports are free.
     pub async fn shutdown(mut self) {
         self.shared.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
