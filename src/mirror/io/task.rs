@@ -15,7 +15,7 @@ use crate::control::records::StartSpec;
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::{Backoff, Client, Error, ErrorClass};
 use crate::mirror::partition::{Action, Event, Failure, Notice, PartitionMirror, Settings, Stored};
-use crate::mirror::worker::figures::PartitionFigures;
+use crate::mirror::worker::figures::{PartitionFigures, State};
 
 /// Everything a partition needs around it.
 #[derive(Debug)]
@@ -77,7 +77,12 @@ async fn run(
                 .figures
                 .set_source_end(fetched.last_stable_offset);
         }
+        let had_failed = mirror.is_failed();
         let actions = mirror.handle(event);
+        if had_failed && !mirror.is_failed() && !mirror.is_paused() {
+            // Tried again by itself: no longer settled, and no longer shown as failed.
+            doer.around.figures.set_state(State::Starting);
+        }
         doer.carry_out(actions);
         doer.around
             .figures
@@ -219,9 +224,7 @@ impl Doer {
                 source_offset,
                 destination_offset,
             } => {
-                around
-                    .figures
-                    .set_state(super::super::worker::figures::State::Copying);
+                around.figures.set_state(State::Copying);
                 tracing::info!(
                     link,
                     topic,
@@ -256,9 +259,7 @@ impl Doer {
                 );
             }
             Notice::Paused => {
-                around
-                    .figures
-                    .set_state(super::super::worker::figures::State::Paused);
+                around.figures.set_state(State::Paused);
                 tracing::info!(link, topic, partition, "paused");
             }
             Notice::Stopped => tracing::debug!(link, topic, partition, "stopped"),
