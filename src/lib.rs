@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod cli;
+pub mod client;
 pub mod control;
 pub mod kafka;
 pub mod mirror;
