@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 pub mod apply;
 pub mod demo;
 mod error;
+pub mod explain;
 pub mod logging;
 pub mod plan;
 pub mod run;
@@ -43,6 +44,7 @@ pub enum Command {
     Run(run::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
+    Explain(explain::Args),
 }
 
 impl Command {
@@ -53,7 +55,8 @@ impl Command {
             | Self::Plan(_)
             | Self::Apply(_)
             | Self::Sandbox(_)
-            | Self::Demo(_) => LevelFilter::WARN,
+            | Self::Demo(_)
+            | Self::Explain(_) => LevelFilter::WARN,
             Self::Run(_) => LevelFilter::INFO,
         }
     }
@@ -70,6 +73,7 @@ impl Command {
             Self::Run(args) => run::run(args, ui).await,
             Self::Sandbox(args) => sandbox::run(&args, ui).await,
             Self::Demo(args) => demo::run(&args, ui).await,
+            Self::Explain(args) => explain::run(&args, ui),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 mod check;
 pub mod codes;
 pub mod diagnostic;
+pub mod explain;
 pub mod model;
 pub mod names;
 mod read;
