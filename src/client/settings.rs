@@ -169,6 +169,10 @@ pub enum Identity {
 }
 
 /// Who the client says it is, by SASL.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each cluster of a file"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SaslSettings {
     Plain(Credentials),
@@ -212,6 +216,10 @@ pub enum ScramHash {
 }
 
 /// Where bearer tokens come from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each cluster of a file"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenSource {
     /// One token, used until it is changed in its file.

@@ -41,12 +41,8 @@ pub struct Rewritten {
 
 impl Rewritten {
     /// Bytes of the whole batch.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.header.len() + self.records.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        false
     }
 }
 

@@ -77,10 +77,10 @@ async fn run(
                 .figures
                 .set_source_end(fetched.last_stable_offset);
         }
-        let had_failed = mirror.is_failed();
+        let rested = mirror.is_failed() || mirror.is_paused();
         let actions = mirror.handle(event);
-        if had_failed && !mirror.is_failed() && !mirror.is_paused() {
-            // Tried again by itself: no longer settled, and no longer shown as failed.
+        if rested && !mirror.is_failed() && !mirror.is_paused() {
+            // Resumed, or tried again by itself: no longer settled, and no longer shown as such.
             doer.around.figures.set_state(State::Starting);
         }
         doer.carry_out(actions);

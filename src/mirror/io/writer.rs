@@ -192,7 +192,7 @@ impl Lane {
                     });
                     continue;
                 }
-                bytes += job.batch.len();
+                bytes += job.batch.size();
                 jobs.push(job);
                 break;
             }

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use kafka_protocol::records::Compression;
 
 use super::*;
-use crate::mirror::batch::rewrite::Stamp;
-use crate::mirror::batch::samples;
+use crate::kafka::ErrorCode;
+use crate::mirror::batch::rewrite::{Stamp, rewritten};
+use crate::mirror::batch::{BatchHeader, samples};
 
 const PRODUCER_ID: i64 = 4711;
 

@@ -103,7 +103,7 @@ pub(super) enum Verdict {
 }
 
 /// `None`: passes by itself, the tail decides how to go on. Codes as in Kafka's `Errors`.
-pub(super) fn of_refusal(code: ErrorCode, _message: Option<&str>) -> Option<Verdict> {
+pub(super) fn of_refusal(code: ErrorCode) -> Option<Verdict> {
     match code.0 {
         // CORRUPT_MESSAGE may be the network; OUT_OF_ORDER_SEQUENCE_NUMBER and DUPLICATE_SEQUENCE_NUMBER are
         // what a stale view of the tail gives; UNKNOWN_SERVER_ERROR may pass.

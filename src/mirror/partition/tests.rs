@@ -11,9 +11,13 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::records::Compression;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
+use super::position::nearest_count;
 use super::*;
+use crate::control::records::Run;
+use crate::kafka::ErrorCode;
 use crate::mirror::batch::header::Batches;
-use crate::mirror::batch::samples;
+use crate::mirror::batch::rewrite::sequence_of;
+use crate::mirror::batch::{BatchHeader, samples};
 use crate::mirror::map;
 
 const PRODUCER_ID: i64 = 4711;

@@ -20,13 +20,13 @@ use super::figures::{Figures, Name};
 use super::follow::{self, Orders};
 use super::lease::Lease;
 use super::membership::{Change, MemberConfig, Membership};
+use super::seen::Seen;
 use super::{ConnectedCluster, Options};
 use crate::control::progress;
-use crate::control::records::{DesiredState, IncarnationId, LinkRecord, MirrorRecord};
+use crate::control::records::{DesiredState, IncarnationId, MirrorRecord};
 use crate::control::store::{self, ControlError, ControlState};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::fetch::Isolation;
-use crate::kafka::{ErrorCode, TopicMetadata, Topics};
 use crate::mirror::io::keeper::{self, Keeper};
 use crate::mirror::io::task::{self, Running, Surroundings};
 use crate::mirror::io::writer::Writer;
@@ -70,39 +70,6 @@ pub enum Ended {
     Done,
     /// Nothing was ever applied to this cluster.
     NothingApplied(String),
-}
-
-/// What both clusters have of the topics of the links.
-#[derive(Clone, Debug, Default)]
-struct Seen {
-    /// Partition counts, by cluster id and topic name.
-    topics: HashMap<(String, String), i32>,
-    /// Topics that their cluster said it does not have.
-    absent: HashSet<(String, String)>,
-}
-
-impl Seen {
-    fn note(&mut self, cluster_id: &str, cluster: &str, topic: TopicMetadata) {
-        let key = (cluster_id.to_owned(), topic.name);
-        match topic.error {
-            ErrorCode::NONE => {
-                let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-                self.absent.remove(&key);
-                self.topics.insert(key, count);
-            }
-            // Partitions that already run find out by themselves whether it was deleted.
-            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
-                if self.absent.insert(key.clone()) {
-                    tracing::warn!(
-                        cluster,
-                        topic = key.1,
-                        "the topic does not exist: its mirror waits for it"
-                    );
-                }
-            }
-            code => tracing::warn!(cluster, topic = key.1, %code, "the topic cannot be described"),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -150,12 +117,12 @@ impl DestinationWorker {
             lease: Arc::new(Lease::new(options.session_timeout)),
             writer: Writer::new(client.clone()),
             keeper: keeper::start(client),
+            state: ControlState::default(),
+            seen: Seen::new(&cluster.cluster_id),
             cluster,
             clusters,
             options,
             figures,
-            state: ControlState::default(),
-            seen: Seen::default(),
             slots: BTreeSet::new(),
             assigned: false,
             partitions: BTreeMap::new(),
@@ -206,7 +173,7 @@ impl DestinationWorker {
                 state = watching.changed() => match state {
                     Ok(state) => {
                         self.state = state;
-                        self.look().await;
+                        self.seen.look(&self.state, &self.clusters).await;
                         self.reconcile().await;
                     }
                     Err(error) => tracing::warn!(cluster = self.cluster.name, %error, "the control records cannot be followed just now"),
@@ -219,7 +186,7 @@ impl DestinationWorker {
                     self.on_change(change).await;
                 }
                 _ = refresh.tick() => {
-                    self.look().await;
+                    self.seen.look(&self.state, &self.clusters).await;
                     self.reconcile().await;
                 }
                 _ = check.tick() => self.check_ends(),
@@ -330,55 +297,9 @@ impl DestinationWorker {
         self.trouble = Some((cause, Instant::now()));
     }
 
-    /// Looks up the topics of all mirrors on both sides.
-    async fn look(&mut self) {
-        let mut names: HashMap<String, BTreeSet<String>> = HashMap::new();
-        for mirror in self.state.mirrors.values() {
-            let Some(link) = self.state.links.get(&mirror.id.link) else {
-                continue;
-            };
-            names
-                .entry(link.source_cluster_id.clone())
-                .or_default()
-                .insert(mirror.source_topic.clone());
-            names
-                .entry(self.cluster.cluster_id.clone())
-                .or_default()
-                .insert(mirror.destination_topic.clone());
-        }
-        for (cluster_id, names) in names {
-            let Some(cluster) = self.clusters.get(&cluster_id) else {
-                continue;
-            };
-            let names: Vec<String> = names.into_iter().collect();
-            match cluster.client.metadata(Topics::Named(&names)).await {
-                Ok(metadata) => {
-                    for topic in metadata.topics {
-                        self.seen.note(&cluster_id, &cluster.name, topic);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(cluster = cluster.name, %error, "the cluster cannot be read just now");
-                }
-            }
-        }
-    }
-
-    /// How many partitions of a mirror can be copied: those that both topics have.
-    fn partition_count(&self, link: &LinkRecord, mirror: &MirrorRecord) -> Option<i32> {
-        let source = (link.source_cluster_id.clone(), mirror.source_topic.clone());
-        let destination = (
-            self.cluster.cluster_id.clone(),
-            mirror.destination_topic.clone(),
-        );
-        let source = self.seen.topics.get(&source)?;
-        let destination = self.seen.topics.get(&destination)?;
-        Some(*source.min(destination))
-    }
-
     fn wanted(&self) -> BTreeMap<PartitionKey, Wanted> {
         desired::partitions(&self.state, |link, mirror| {
-            self.partition_count(link, mirror)
+            self.seen.partition_count(link, mirror)
         })
     }
 
@@ -644,15 +565,7 @@ impl DestinationWorker {
         let Some(link) = self.state.links.get(&mirror.id.link) else {
             return true;
         };
-        let source = (link.source_cluster_id.clone(), mirror.source_topic.clone());
-        let destination = (
-            self.cluster.cluster_id.clone(),
-            mirror.destination_topic.clone(),
-        );
-        let mut absent = [(source, "source"), (destination, "destination")]
-            .into_iter()
-            .filter(|(topic, _)| self.seen.absent.contains(topic));
-        if let Some(((_, topic), end)) = absent.next() {
+        if let Some((end, topic)) = self.seen.absent_end(link, mirror) {
             let name = Name {
                 link: link.name.clone(),
                 topic: mirror.destination_topic.clone(),

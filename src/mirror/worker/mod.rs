@@ -10,6 +10,7 @@ pub mod figures;
 pub mod follow;
 pub mod lease;
 pub mod membership;
+mod seen;
 
 use std::collections::HashMap;
 use std::sync::Arc;

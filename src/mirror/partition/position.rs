@@ -1,0 +1,240 @@
+//! Where writing goes on: what the destination's tail and the anchors say, and the records that are there
+//! already and have to be passed over.
+
+use super::messages::{Action, Notice, Tail, TailBatch};
+use super::{Failure, PartitionMirror, Phase, advanced};
+use crate::control::records::{Anchor, Run};
+use crate::mirror::batch::BatchHeader;
+use crate::mirror::batch::rewrite::sequence_of;
+use crate::mirror::select::{Chunk, Step};
+
+impl PartitionMirror {
+    /// Where the tail says that writing goes on.
+    pub(super) fn on_tail(&mut self, tail: &Tail, actions: &mut Vec<Action>) {
+        if self.phase != Phase::ReadingTail {
+            return;
+        }
+        if self.is_behind_its_leader(tail) {
+            if !std::mem::replace(&mut self.unreplicated, true) {
+                actions.push(Action::Notify(Notice::Recovering {
+                    cause: "the leader holds records that are not replicated yet".to_owned(),
+                    round: self.fruitless,
+                }));
+            }
+            return self.read_tail(actions);
+        }
+        self.unreplicated = false;
+        let present = match self.records_present(tail) {
+            Ok(present) => present,
+            Err(failure) => return self.fail(failure, actions),
+        };
+        let Some(anchor) = self.anchor_covering(present) else {
+            return self.fail(
+                Failure::DestinationCutBack {
+                    present,
+                    oldest: self.anchors.front().copied(),
+                },
+                actions,
+            );
+        };
+        // Only this mirror writes here, so destination offsets rise with the count.
+        let expected_end = anchor.destination_offset + (present - anchor.count);
+        if expected_end != tail.end {
+            return self.fail(
+                Failure::ForeignWrite {
+                    offset: expected_end,
+                    found: tail.end,
+                    producer_id: tail.last.as_ref().map(|last| last.header.producer_id),
+                },
+                actions,
+            );
+        }
+        if !self.map.rewind(&anchor) {
+            return self.fail(Failure::MapTooShort { anchor }, actions);
+        }
+        self.anchors.retain(|known| known.count <= anchor.count);
+        self.present = present;
+        self.tail_key = tail
+            .last
+            .as_ref()
+            // A batch that the destination's cleaner thinned out says nothing about content.
+            .filter(|last| {
+                last.header.producer_id == self.settings.producer_id && last.header.is_dense()
+            })
+            .map(|last| (present - i64::from(last.header.count), last.key));
+        self.rewind(anchor);
+        self.phase = Phase::Copying { primed: false };
+        self.pump(actions);
+    }
+
+    /// Whether the leader took more of this mirror's records than can be read, and none can be read: with a
+    /// follower down that may last as long as the follower counts as in sync. (Where the last readable
+    /// batch is this mirror's, whoever read the tail compared it with the leader's memory.)
+    fn is_behind_its_leader(&self, tail: &Tail) -> bool {
+        let ours = |last: &TailBatch| last.header.producer_id == self.settings.producer_id;
+        let (Some(next), false) = (
+            tail.producer_next_sequence,
+            tail.last.as_ref().is_some_and(ours),
+        ) else {
+            return false;
+        };
+        let near = &self.confirmed;
+        let taken = nearest_count(near.count, next);
+        near.destination_offset
+            .saturating_add(taken.saturating_sub(near.count))
+            > tail.end
+    }
+
+    /// How many of this mirror's records the destination holds.
+    fn records_present(&self, tail: &Tail) -> Result<i64, Failure> {
+        let near = &self.confirmed;
+        if let Some(last) = &tail.last {
+            let header = &last.header;
+            if header.producer_id != self.settings.producer_id {
+                // Written before this mirror began, or by somebody else since.
+                if near.count == 0 && tail.end == near.destination_offset {
+                    return Ok(0);
+                }
+                return Err(Failure::ForeignWrite {
+                    offset: near.destination_offset,
+                    found: tail.end,
+                    producer_id: Some(header.producer_id),
+                });
+            }
+            if header.producer_epoch > self.settings.producer_epoch {
+                return Err(Failure::Fenced {
+                    epoch: header.producer_epoch,
+                });
+            }
+            let next = last.next_sequence();
+            return Ok(nearest_count(near.count, next));
+        }
+        match tail.producer_next_sequence {
+            Some(next) => Ok(nearest_count(near.count, next)),
+            // The leader forgot the id and nothing readable is left: the end offset counts.
+            None => Ok(near.count + (tail.end - near.destination_offset)),
+        }
+    }
+
+    fn anchor_covering(&self, present: i64) -> Option<Anchor> {
+        std::iter::once(&self.confirmed)
+            .chain(self.anchors.iter().rev())
+            .filter(|anchor| anchor.source_offset >= 0 && anchor.count <= present)
+            .max_by_key(|anchor| (anchor.count, anchor.source_offset))
+            .copied()
+    }
+
+    /// Counts a chunk that the destination holds already, wholly or in part.
+    pub(super) fn pass_over_present(&mut self, chunk: Chunk) -> Result<(), Failure> {
+        self.confirm_content(&chunk)?;
+        let missing = self.present - self.sent.count;
+        if chunk.count() > missing {
+            let rest = chunk
+                .after(missing)
+                .map_err(|error| Failure::Unreadable(error.to_string()))?;
+            self.note_part(&chunk, missing);
+            if let Some(rest) = rest {
+                self.queue_bytes += rest.batch.len();
+                self.queue.push_front(Step::Copy(rest));
+            }
+            return Ok(());
+        }
+        self.note_copied(&chunk, &self.sent.clone());
+        self.sent = advanced(&self.sent, &chunk);
+        self.confirmed = self.sent;
+        Ok(())
+    }
+
+    fn note_part(&mut self, chunk: &Chunk, records: i64) {
+        let mut left = records;
+        let mut destination = self.sent.destination_offset;
+        for (source, count) in chunk.segments.iter() {
+            let taken = left.min(*count);
+            if taken == 0 {
+                break;
+            }
+            self.map.push(Run {
+                source: *source,
+                destination,
+                count: taken,
+            });
+            destination += taken;
+            left -= taken;
+            self.sent.source_offset = source + taken;
+        }
+        self.sent.count += records;
+        self.sent.destination_offset = destination;
+        self.sent.source_leader_epoch = chunk.leader_epoch;
+        self.confirmed = self.sent;
+    }
+
+    /// The batch at the destination's tail must be the source's batch with that count. Batches are copied one
+    /// to one, so a source batch that ends elsewhere means that the source holds other records than when
+    /// they were copied (its cleaner ran meanwhile), and counting would step over some.
+    fn confirm_content(&self, chunk: &Chunk) -> Result<(), Failure> {
+        let Some((first, tail)) = self.tail_key else {
+            return Ok(());
+        };
+        if self.sent.count + chunk.count() < self.present {
+            return Ok(());
+        }
+        let key = chunk.header.content_key(&chunk.batch);
+        let same = if self.sent.count != first || key.count != tail.count {
+            false
+        } else if key.codec == tail.codec && !chunk.repacked {
+            key == tail
+        } else {
+            // Compressed anew, here or by the broker: the bytes differ, count and time do not.
+            key.base_timestamp == tail.base_timestamp
+        };
+        if same {
+            return Ok(());
+        }
+        Err(Failure::NotACopy {
+            source_offset: chunk.segments.iter().next().map_or(-1, |(first, _)| *first),
+            destination_offset: self.sent.destination_offset,
+        })
+    }
+
+    /// An idle mirror only learns by looking that its topic lost its end or was written to by somebody else.
+    pub(super) fn on_end_seen(&mut self, end: i64, actions: &mut Vec<Action>) {
+        let idle = matches!(self.phase, Phase::Copying { .. })
+            && self.outstanding == 0
+            && self.sent.count >= self.present;
+        let expected = self.confirmed.destination_offset;
+        let before = self.end_expected.replace(expected);
+        // The end was looked up a moment ago: less than expected means something only if nothing was written
+        // since the look before.
+        if idle && (end > expected || (end < expected && before == Some(expected))) {
+            self.recover(format!("the destination's end moved to {end}"), actions);
+        }
+    }
+}
+
+/// The count nearest to `near` whose sequence number is `sequence`.
+pub(super) fn nearest_count(near: i64, sequence: i32) -> i64 {
+    const WRAP: i64 = 1 << 31;
+    let ahead = (i64::from(sequence) - i64::from(sequence_of(near))).rem_euclid(WRAP);
+    if ahead < WRAP / 2 || near + ahead < WRAP {
+        near + ahead
+    } else {
+        near + ahead - WRAP
+    }
+}
+
+impl TailBatch {
+    /// The sequence number that the next batch of its producer has to carry.
+    pub fn next_sequence(&self) -> i32 {
+        // By offsets, not by records: a cleaner may have taken some out.
+        let taken = i64::from(self.header.last_offset_delta) + 1;
+        sequence_of(i64::from(self.header.base_sequence) + taken)
+    }
+
+    /// What the batch at the tail says of itself.
+    pub fn read(header: BatchHeader, batch: &[u8]) -> Self {
+        Self {
+            header,
+            key: header.content_key(batch),
+        }
+    }
+}

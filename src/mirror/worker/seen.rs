@@ -1,0 +1,117 @@
+//! What the clusters have of the topics that the applied mirrors name.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::ConnectedCluster;
+use crate::control::records::{LinkRecord, MirrorRecord};
+use crate::control::store::ControlState;
+use crate::kafka::{ErrorCode, TopicMetadata, Topics};
+
+/// A topic: cluster id and name.
+type Topic = (String, String);
+
+/// What was last seen of the topics at both ends of the mirrors of one destination.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    destination: String,
+    /// Partition counts.
+    topics: HashMap<Topic, i32>,
+    /// Topics that their cluster said it does not have.
+    absent: HashSet<Topic>,
+}
+
+impl Seen {
+    pub(super) fn new(destination_cluster_id: &str) -> Self {
+        Self {
+            destination: destination_cluster_id.to_owned(),
+            topics: HashMap::new(),
+            absent: HashSet::new(),
+        }
+    }
+
+    /// Looks up the topics of all mirrors on both sides. A cluster that does not answer leaves what
+    /// was known of it.
+    pub(super) async fn look(
+        &mut self,
+        state: &ControlState,
+        clusters: &HashMap<String, ConnectedCluster>,
+    ) {
+        let mut names: HashMap<String, BTreeSet<String>> = HashMap::new();
+        for mirror in state.mirrors.values() {
+            let Some(link) = state.links.get(&mirror.id.link) else {
+                continue;
+            };
+            for (cluster_id, topic) in self.ends(link, mirror) {
+                names.entry(cluster_id).or_default().insert(topic);
+            }
+        }
+        for (cluster_id, names) in names {
+            let Some(cluster) = clusters.get(&cluster_id) else {
+                continue;
+            };
+            let names: Vec<String> = names.into_iter().collect();
+            match cluster.client.metadata(Topics::Named(&names)).await {
+                Ok(metadata) => {
+                    for topic in metadata.topics {
+                        self.note(&cluster_id, &cluster.name, topic);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(cluster = cluster.name, %error, "the cluster cannot be read just now");
+                }
+            }
+        }
+    }
+
+    /// How many partitions of a mirror can be copied: those that both topics have.
+    pub(super) fn partition_count(&self, link: &LinkRecord, mirror: &MirrorRecord) -> Option<i32> {
+        let [source, destination] = self.ends(link, mirror);
+        let source = self.topics.get(&source)?;
+        let destination = self.topics.get(&destination)?;
+        Some(*source.min(destination))
+    }
+
+    /// The end of a mirror that its cluster does not have (`source` or `destination`), and its topic.
+    pub(super) fn absent_end(
+        &self,
+        link: &LinkRecord,
+        mirror: &MirrorRecord,
+    ) -> Option<(&'static str, String)> {
+        let ends = ["source", "destination"]
+            .into_iter()
+            .zip(self.ends(link, mirror));
+        ends.into_iter()
+            .find(|(_, topic)| self.absent.contains(topic))
+            .map(|(end, (_, topic))| (end, topic))
+    }
+
+    /// Source and destination topic.
+    fn ends(&self, link: &LinkRecord, mirror: &MirrorRecord) -> [Topic; 2] {
+        [
+            (link.source_cluster_id.clone(), mirror.source_topic.clone()),
+            (self.destination.clone(), mirror.destination_topic.clone()),
+        ]
+    }
+
+    fn note(&mut self, cluster_id: &str, cluster: &str, topic: TopicMetadata) {
+        let key = (cluster_id.to_owned(), topic.name);
+        match topic.error {
+            ErrorCode::NONE => {
+                let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+                self.absent.remove(&key);
+                self.topics.insert(key, count);
+            }
+            // Partitions that already run find out by themselves whether it was deleted.
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+                if self.absent.insert(key.clone()) {
+                    tracing::warn!(
+                        cluster,
+                        topic = key.1,
+                        "the topic does not exist: its mirror waits for it"
+                    );
+                }
+            }
+            code => tracing::warn!(cluster, topic = key.1, %code, "the topic cannot be described"),
+        }
+    }
+}
