@@ -33,7 +33,7 @@ On Debian and Ubuntu the packages are: $*
 Please install the like of them with your system's package manager and run this script again."
 }
 
-# What librdkafka's build needs: a C and a C++ compiler, make; zlib comes with headers of its own through cargo or the system.
+# What librdkafka's build needs: a C and a C++ compiler, make, OpenSSL; zlib comes with headers of its own through cargo or the system.
 ensure_compilers() {
     missing=""
     for tool in cc c++ make; do
@@ -41,9 +41,10 @@ ensure_compilers() {
     done
     command -v cmake >/dev/null || missing="$missing cmake"
     command -v pkg-config >/dev/null || missing="$missing pkg-config"
+    pkg-config --exists 'openssl >= 3' 2>/dev/null || missing="$missing libssl-dev"
     if [ -n "$missing" ]; then
         # shellcheck disable=SC2046,SC2086  # a list of words is meant
-        need_packages "a C/C++ compiler, make, cmake and pkg-config (for librdkafka)" \
+        need_packages "a C/C++ compiler, make, cmake, pkg-config and OpenSSL 3 with its headers (for librdkafka)" \
             $(printf '%s\n' $missing | sort -u) ca-certificates
     fi
 }

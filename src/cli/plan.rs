@@ -103,8 +103,9 @@ impl From<Unreachable> for CliError {
                 UnreadableCluster::Kafka(kafka::Error::Unreachable { .. })
             );
             unreachable |= nobody;
-            // This one names the cluster itself.
-            let detail = if nobody {
+            let distrusted = matches!(cause, UnreadableCluster::Kafka(kafka::Error::Security(_)));
+            // These name the cluster themselves.
+            let detail = if nobody || distrusted {
                 cause.to_string()
             } else {
                 format!("{name}: {cause}")

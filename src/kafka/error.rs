@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::code::{ErrorClass, ErrorCode};
+use super::security::problem::SecurityError;
 
 /// One address that was tried, and why it did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,14 @@ pub enum Error {
         /// `None` when the broker does not know the request at all.
         offered: Option<(i16, i16)>,
     },
+    /// Trust, identity or authentication stand in the way.
+    Security(Box<SecurityError>),
+}
+
+impl From<Box<SecurityError>> for Error {
+    fn from(error: Box<SecurityError>) -> Self {
+        Self::Security(error)
+    }
 }
 
 impl Error {
@@ -91,10 +100,18 @@ impl Error {
                 ErrorClass::Refresh
             }
             Self::Broker { code, .. } => code.class(),
-            Self::Protocol { .. } | Self::Oversized { .. } | Self::UnsupportedApi { .. } => {
-                ErrorClass::Fatal
-            }
+            Self::Protocol { .. }
+            | Self::Oversized { .. }
+            | Self::UnsupportedApi { .. }
+            | Self::Security(_) => ErrorClass::Fatal,
         }
+    }
+
+    /// Whether a worker that has been running goes on trying. Trust and authentication are final for a command
+    /// that was just started, because somebody has to change something; a worker waits for that somebody, since
+    /// files are read again at every connection and brokers get renewed certificates and users without being asked.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Security(_)) || self.class() != ErrorClass::Fatal
     }
 
     /// The broker's code, if it was the broker that refused.
@@ -113,13 +130,15 @@ impl Error {
             | Self::Protocol { .. }
             | Self::Oversized { .. } => true,
             Self::Broker { code, .. } => *code == ErrorCode::REQUEST_TIMED_OUT,
-            Self::Unreachable { .. } | Self::UnsupportedApi { .. } => false,
+            // Found before a request is sent, or when a session is renewed, which the broker does between two.
+            Self::Unreachable { .. } | Self::UnsupportedApi { .. } | Self::Security(_) => false,
         }
     }
 }
 
 /// Said of a peer that fails before it has shown to be a broker.
-const NOT_KAFKA: &str = "is this the port of a Kafka broker, with a plaintext listener?";
+const NOT_KAFKA: &str =
+    "is this the port of a Kafka broker, and is `security.protocol` that of its listener?";
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -221,6 +240,7 @@ impl fmt::Display for Error {
                     "{address} offers {api} in versions {min} to {max}, kmirror needs one of {low} to {high}"
                 ),
             },
+            Self::Security(error) => error.fmt(f),
         }
     }
 }

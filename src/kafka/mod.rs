@@ -3,6 +3,7 @@
 //! A [`Connection`] speaks to one broker, a [`Client`] to a cluster. Both send the messages of
 //! `kafka_protocol`; [`admin`] gives the calls that change or describe a cluster, with one result per
 //! item and retries inside a deadline. [`fetch`] and [`produce`] move whole record batches as bytes.
+//! [`security`] is what stands between a TCP connection and the first request.
 
 pub mod admin;
 pub mod backoff;
@@ -13,6 +14,7 @@ pub mod error;
 pub mod fetch;
 pub mod metadata;
 pub mod produce;
+pub mod security;
 pub mod versions;
 
 pub use admin::Admin;
@@ -23,3 +25,4 @@ pub use connection::{Connection, ConnectionOptions};
 pub use error::{Attempt, Error};
 pub use fetch::Isolation;
 pub use metadata::{Broker, ClusterMetadata, PartitionMetadata, TopicMetadata};
+pub use security::Security;

@@ -50,7 +50,12 @@ impl ApiVersions {
 pub(super) fn usable<R: Request>() -> (i16, i16) {
     let range = <R as Message>::VERSIONS;
     let high = ceiling(R::KEY).map_or(range.max, |ceiling| range.max.min(ceiling));
-    (range.min, high)
+    let low = match ApiKey::try_from(R::KEY) {
+        // After version 0 of it, what follows comes without Kafka's framing.
+        Ok(ApiKey::SaslHandshake) => 1,
+        _ => range.min,
+    };
+    (low, high)
 }
 
 /// The newest version of an API whose meaning is the one that kmirror counts on.

@@ -24,6 +24,8 @@ use super::code::ErrorCode;
 use super::connection::Connection;
 use super::error::Error;
 use super::metadata::{Broker, ClusterMetadata, TopicMetadata};
+use super::security::Security;
+use crate::client::ClientSettings;
 
 /// How a cluster is reached.
 #[derive(Clone, Debug)]
@@ -36,18 +38,33 @@ pub struct ClientConfig {
     pub request_timeout: Duration,
     /// A larger answer is refused before memory is taken for it.
     pub max_response_bytes: usize,
+    pub security: Arc<Security>,
 }
 
 impl ClientConfig {
-    /// The usual limits: 5 s to connect, 30 s for an answer, 256 MiB.
+    /// Without security, with the usual limits: 5 s to connect, 30 s for an answer, 256 MiB.
     pub fn new(cluster_name: impl Into<String>, bootstrap_servers: Vec<String>) -> Self {
+        Self::with_settings(cluster_name, bootstrap_servers, ClientSettings::default())
+    }
+
+    /// As client properties ask for it.
+    pub fn with_settings(
+        cluster_name: impl Into<String>,
+        bootstrap_servers: Vec<String>,
+        settings: ClientSettings,
+    ) -> Self {
+        let cluster_name = cluster_name.into();
         Self {
-            cluster_name: cluster_name.into(),
             bootstrap_servers,
-            client_id: "kmirror".to_owned(),
-            connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(30),
+            client_id: settings
+                .client_id
+                .clone()
+                .unwrap_or_else(|| "kmirror".to_owned()),
+            connect_timeout: settings.connect_timeout.unwrap_or(Duration::from_secs(5)),
+            request_timeout: settings.request_timeout.unwrap_or(Duration::from_secs(30)),
             max_response_bytes: 256 * 1024 * 1024,
+            security: Security::new(cluster_name.clone(), settings),
+            cluster_name,
         }
     }
 }
@@ -93,8 +110,10 @@ impl Client {
     /// Connects to the first bootstrap server that answers and asks it for the cluster's brokers.
     ///
     /// # Errors
+    /// [`Error::Security`] when files of ours cannot be used or one side does not trust the other,
     /// [`Error::Unreachable`] with every address tried, its cause, and the time it took.
     pub async fn connect(config: ClientConfig) -> Result<Self, Error> {
+        config.security.prepare().await?;
         let client = Self {
             inner: Arc::new(Inner {
                 config,
@@ -102,8 +121,35 @@ impl Client {
                 pool: Mutex::default(),
             }),
         };
-        client.metadata(Topics::Named(&[])).await?;
+        client
+            .metadata(Topics::Named(&[]))
+            .await
+            .map_err(|error| client.perhaps_sasl(error))?;
         Ok(client)
+    }
+
+    /// A listener that asks for SASL hangs up at the first request that comes without it.
+    fn perhaps_sasl(&self, error: Error) -> Error {
+        let security = &self.inner.config.security;
+        match error {
+            Error::Disconnected {
+                address,
+                during,
+                cause,
+            } if !security.protocol().has_sasl() && during == "Metadata" => {
+                let lead = cause.map_or(String::new(), |cause| format!("{cause}; "));
+                let protocol = security.protocol_place();
+                Error::Disconnected {
+                    address,
+                    during,
+                    cause: Some(format!(
+                        "{lead}does this listener ask for SASL? {protocol} is {}",
+                        security.protocol().name()
+                    )),
+                }
+            }
+            other => other,
+        }
     }
 
     pub fn config(&self) -> &ClientConfig {

@@ -75,6 +75,7 @@ impl Client {
             }
         }
         let mut attempts = Vec::new();
+        let mut distrusted = None;
         for address in &addresses {
             let slot = self.slot(address);
             let mut slot = slot.lock().await;
@@ -83,11 +84,24 @@ impl Client {
             }
             match slot.keep(self.open(address).await) {
                 Ok(connection) => return Ok(connection),
-                Err(error) => attempts.push(Attempt {
-                    address: address.clone(),
-                    cause: cause_of(&error, address),
-                }),
+                // Another broker may have a better certificate, but none a better password for us.
+                Err(Error::Security(error)) if !error.concerns_one_broker() => {
+                    return Err(Error::Security(error));
+                }
+                Err(error) => {
+                    attempts.push(Attempt {
+                        address: address.clone(),
+                        cause: cause_of(&error, address),
+                    });
+                    if matches!(error, Error::Security(_)) {
+                        distrusted.get_or_insert(error);
+                    }
+                }
             }
+        }
+        if let Some(error) = distrusted {
+            // Says more than that nobody can be reached, and waiting does not change it.
+            return Err(error);
         }
         Err(Error::Unreachable {
             cluster: self.cluster_name().to_owned(),
@@ -103,6 +117,7 @@ impl Client {
             client_id: config.client_id.clone(),
             request_timeout: config.request_timeout,
             max_response_bytes: config.max_response_bytes,
+            security: Arc::clone(&config.security),
         };
         Connection::connect(options, config.connect_timeout)
     }
@@ -111,7 +126,10 @@ impl Client {
     fn advertised(&self, id: i32, address: &str, error: Error, started: Instant) -> Error {
         if matches!(
             error,
-            Error::Broker { .. } | Error::Oversized { .. } | Error::UnsupportedApi { .. }
+            Error::Broker { .. }
+                | Error::Oversized { .. }
+                | Error::UnsupportedApi { .. }
+                | Error::Security(_)
         ) {
             return error;
         }

@@ -9,15 +9,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::shared::{Outgoing, Shared};
+use super::shared::{InFlight, Outgoing, Queued, Shared};
 use super::{Error, api_name, io_words};
+use crate::kafka::security::problem::Problem;
 
 /// Small requests are gathered into one write up to this size.
 const GATHER_BYTES: usize = 256 * 1024;
 /// The system's limit of pieces a vectored write takes is 1024; far fewer do.
 const GATHER_PIECES: usize = 64;
+/// How long after a failed write the reading task may find out why.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 pub(super) async fn write_loop<W: AsyncWrite + Unpin>(
-    mut queue: mpsc::UnboundedReceiver<Outgoing>,
+    mut queue: mpsc::UnboundedReceiver<Queued>,
     mut writer: W,
     shared: Arc<Shared>,
 ) {
@@ -28,37 +32,103 @@ pub(super) async fn write_loop<W: AsyncWrite + Unpin>(
             () = shared.closed.cancelled() => return,
             next = queue.recv() => next,
         };
-        let Some(first) = first else { return };
-        let (mut size, mut count) = (0, 0);
-        {
-            let mut in_flight = shared.lock();
-            if !in_flight.open {
+        let mut exclusive = match first {
+            Some(Queued::Request(first)) => {
+                let (count, exclusive) = {
+                    let mut in_flight = shared.lock();
+                    if !in_flight.open {
+                        return;
+                    }
+                    gather(first, &mut queue, &mut pieces, &mut in_flight)
+                };
+                if write(&mut writer, &mut pieces, count, &shared)
+                    .await
+                    .is_none()
+                {
+                    return;
+                }
+                exclusive
+            }
+            Some(Queued::Exclusive(requests)) => Some(requests),
+            None => return,
+        };
+        while let Some(requests) = &mut exclusive {
+            let next = tokio::select! {
+                biased;
+                () = shared.closed.cancelled() => return,
+                next = requests.recv() => next,
+            };
+            let Some(Outgoing { frame, pending }) = next else {
+                exclusive = None;
+                continue;
+            };
+            {
+                let mut in_flight = shared.lock();
+                if !in_flight.open {
+                    return;
+                }
+                pieces.extend(frame);
+                in_flight.requests.push_back(pending);
+            }
+            if write(&mut writer, &mut pieces, 1, &shared).await.is_none() {
                 return;
             }
-            let mut next = Some(first);
-            while let Some(Outgoing { frame, mut pending }) = next {
+        }
+    }
+}
+
+type Exclusive = mpsc::UnboundedReceiver<Outgoing>;
+
+/// Takes what is queued for one write. Gives the number of requests, and what wants the line for itself after them.
+fn gather(
+    first: Outgoing,
+    queue: &mut mpsc::UnboundedReceiver<Queued>,
+    pieces: &mut VecDeque<Bytes>,
+    in_flight: &mut InFlight,
+) -> (usize, Option<Exclusive>) {
+    let (mut size, mut count) = (0, 0);
+    let mut next = Some(Queued::Request(first));
+    loop {
+        match next {
+            Some(Queued::Request(Outgoing { frame, mut pending })) => {
                 size += frame.iter().map(Bytes::len).sum::<usize>();
                 count += 1;
                 pieces.extend(frame);
                 pending.sent = Instant::now();
                 in_flight.requests.push_back(pending);
-                next = if size < GATHER_BYTES && pieces.len() < GATHER_PIECES {
-                    queue.try_recv().ok()
-                } else {
-                    None
-                };
             }
+            Some(Queued::Exclusive(requests)) => return (count, Some(requests)),
+            None => return (count, None),
         }
-        let written = tokio::select! {
-            biased;
-            () = shared.closed.cancelled() => return,
-            written = write_pieces(&mut writer, &mut pieces, count, &shared) => written,
+        next = if size < GATHER_BYTES && pieces.len() < GATHER_PIECES {
+            queue.try_recv().ok()
+        } else {
+            None
         };
-        if let Err(error) = written {
-            shared.close(Some(io_words(&error)), None);
-            return;
-        }
     }
+}
+
+/// `None`: the connection has ended.
+async fn write<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    pieces: &mut VecDeque<Bytes>,
+    requests: usize,
+    shared: &Shared,
+) -> Option<()> {
+    let written = tokio::select! {
+        biased;
+        () = shared.closed.cancelled() => return None,
+        written = write_pieces(writer, pieces, requests, shared) => written,
+    };
+    if let Err(error) = written {
+        // What the peer said before it hung up waits to be read, and says more than this.
+        tokio::select! {
+            () = shared.closed.cancelled() => {}
+            () = tokio::time::sleep(LAST_WORDS) => shared.close(Some(io_words(&error)), None),
+        }
+        return None;
+    }
+    Some(())
 }
 
 /// Writes everything; a request's time only starts to run once it has left.
@@ -141,10 +211,20 @@ type Ended = (Option<String>, Option<Error>);
 
 async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, shared: &Shared) -> Result<Bytes, Ended> {
     let lost = |error: std::io::Error| {
+        let options = &shared.options;
+        if let Some(error) = options.security.transport_error(&options.address, &error) {
+            return (Some(error.to_string()), Some(error));
+        }
         let cause = (error.kind() != std::io::ErrorKind::UnexpectedEof).then(|| io_words(&error));
         (cause, None)
     };
     let size = reader.read_i32().await.map_err(lost)?;
+    if !shared.has_answered() && is_tls(size) {
+        let security = &shared.options.security;
+        let problem = Problem::TlsPort(security.protocol());
+        let error = Error::from(security.at(&shared.options.address, problem));
+        return Err((Some(error.to_string()), Some(error)));
+    }
     let limit = shared.options.max_response_bytes;
     let size = match usize::try_from(size) {
         Ok(size) if size <= limit => size,
@@ -177,6 +257,11 @@ async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, shared: &Shared) -> Re
     Ok(frame.freeze())
 }
 
+/// Whether an answer begins as a TLS record does, an alert or a handshake: the length of a Kafka answer is none.
+fn is_tls(first: i32) -> bool {
+    matches!(first.to_be_bytes(), [0x15 | 0x16, 0x03, 0x00..=0x04, _])
+}
+
 fn deliver(frame: Bytes, shared: &Shared) -> Result<(), Ended> {
     let malformed = |during: String, problem: String| {
         let address = shared.options.address.clone();
@@ -195,6 +280,7 @@ fn deliver(frame: Bytes, shared: &Shared) -> Result<(), Ended> {
     let pending = {
         let mut in_flight = shared.lock();
         in_flight.last_read = Instant::now();
+        in_flight.answered = true;
         match in_flight.requests.front() {
             Some(oldest) if oldest.correlation_id == correlation_id => {
                 in_flight.requests.pop_front()

@@ -7,6 +7,7 @@
 //! without an answer in time) the connection ends for good and everything that waits on it fails:
 //! after that nobody could tell which answer belongs to what.
 
+mod authenticate;
 mod io;
 mod shared;
 
@@ -27,10 +28,11 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use shared::{Outgoing, Pending, Shared};
+use shared::{Outgoing, Pending, Queued, Shared};
 
 use super::code::ErrorCode;
 use super::error::Error;
+use super::security::{Security, TLS_HANDSHAKE, Transport};
 use super::versions::{ApiVersions, api_name, usable};
 
 /// What a connection has to know of its peer and its limits.
@@ -42,6 +44,8 @@ pub struct ConnectionOptions {
     /// How long an answer that is due may stay silent.
     pub request_timeout: Duration,
     pub max_response_bytes: usize,
+    /// The cluster's.
+    pub security: Arc<Security>,
 }
 
 /// A connection whose versions have been negotiated. Clones share it; it closes with the last one.
@@ -52,7 +56,7 @@ pub struct Connection {
 
 #[derive(Debug)]
 struct Handle {
-    queue: mpsc::UnboundedSender<Outgoing>,
+    queue: mpsc::UnboundedSender<Queued>,
     shared: Arc<Shared>,
     versions: OnceLock<ApiVersions>,
     correlation: AtomicI32,
@@ -64,49 +68,66 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const API_VERSIONS_VERSION: i16 = 3;
 
 impl Connection {
-    /// Connects over TCP and negotiates versions.
+    /// Connects over TCP, with TLS where the protocol has it, negotiates versions, and authenticates.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] or [`Error::Timeout`] when the peer cannot be connected to, and
-    /// whatever the handshake meets.
+    /// [`Error::Disconnected`] or [`Error::Timeout`] when the peer cannot be connected to, [`Error::Security`] when
+    /// one side does not trust the other, and whatever the handshake meets.
     pub async fn connect(
         options: ConnectionOptions,
         connect_timeout: Duration,
     ) -> Result<Self, Error> {
-        let unreachable = |cause: String| Error::Disconnected {
+        let (security, address) = (Arc::clone(&options.security), options.address.clone());
+        security.admit(&address)?;
+        let connected = Self::connect_now(options, connect_timeout).await;
+        security.note(&address, connected.as_ref().err());
+        connected
+    }
+
+    async fn connect_now(
+        options: ConnectionOptions,
+        connect_timeout: Duration,
+    ) -> Result<Self, Error> {
+        let unreachable = |error: std::io::Error| Error::Disconnected {
             address: options.address.clone(),
             during: CONNECTING.to_owned(),
-            cause: Some(cause),
+            cause: Some(io_words(&error)),
+        };
+        let late = |during: &str, after| Error::Timeout {
+            address: options.address.clone(),
+            during: during.to_owned(),
+            after,
         };
         let connecting = TcpStream::connect(&options.address);
         let stream = tokio::time::timeout(connect_timeout, connecting)
             .await
-            .map_err(|_| Error::Timeout {
-                address: options.address.clone(),
-                during: CONNECTING.to_owned(),
-                after: connect_timeout,
-            })?
-            .map_err(|error| unreachable(io_words(&error)))?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| unreachable(io_words(&error)))?;
-        let (reader, writer) = stream.into_split();
+            .map_err(|_| late(CONNECTING, connect_timeout))?
+            .map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
         // Something that listens but is no broker should not take the time of a slow answer.
         let patience = HANDSHAKE.max(connect_timeout).min(options.request_timeout);
-        let address = options.address.clone();
-        let handshake = Self::handshake(Self::start(reader, writer, options));
-        tokio::time::timeout(patience, handshake)
+        let securing = options.security.handshake(&options.address, stream);
+        let transport = tokio::time::timeout(patience, securing)
             .await
-            .unwrap_or_else(|_| {
-                Err(Error::Timeout {
-                    address,
-                    during: api_name(ApiVersionsRequest::KEY),
-                    after: patience,
-                })
-            })
+            .unwrap_or_else(|_| Err(late(TLS_HANDSHAKE, patience)))?;
+        let late_versions = late(&api_name(ApiVersionsRequest::KEY), patience);
+        let connection = match transport {
+            Transport::Plain(stream) => {
+                let (reader, writer) = stream.into_split();
+                Self::start(reader, writer, options)
+            }
+            Transport::Tls(stream) => {
+                let (reader, writer) = tokio::io::split(stream);
+                Self::start(reader, writer, options)
+            }
+        };
+        let connection = tokio::time::timeout(patience, connection.handshake())
+            .await
+            .unwrap_or(Err(late_versions))?;
+        connection.log_in().await
     }
 
-    /// Speaks over any transport and negotiates versions.
+    /// Speaks over any transport, negotiates versions, and authenticates.
     ///
     /// # Errors
     /// Whatever the handshake meets.
@@ -115,7 +136,8 @@ impl Connection {
         T: AsyncRead + AsyncWrite + Send + 'static,
     {
         let (reader, writer) = tokio::io::split(transport);
-        Self::handshake(Self::start(reader, writer, options)).await
+        let connection = Self::start(reader, writer, options).handshake().await?;
+        connection.log_in().await
     }
 
     fn start<R, W>(reader: R, writer: W, options: ConnectionOptions) -> Self
@@ -227,6 +249,19 @@ impl Connection {
         version: i16,
         body: Vec<Bytes>,
     ) -> Result<Answer, Error> {
+        let (outgoing, answer) = self.outgoing(api_key, version, body)?;
+        // A queue that is gone drops the request, and its answer fails with the reason.
+        let _ = self.handle.queue.send(Queued::Request(outgoing));
+        Ok(answer)
+    }
+
+    /// A request as it will leave, and what its answer will come to.
+    fn outgoing(
+        &self,
+        api_key: i16,
+        version: i16,
+        body: Vec<Bytes>,
+    ) -> Result<(Outgoing, Answer), Error> {
         let shared = &self.handle.shared;
         let correlation_id = self.handle.correlation.fetch_add(1, Ordering::Relaxed) & i32::MAX;
         let header = RequestHeader::default()
@@ -255,13 +290,12 @@ impl Connection {
             sent: Instant::now(),
             answer,
         };
-        // A queue that is gone drops the request, and its answer fails with the reason.
-        let _ = self.handle.queue.send(Outgoing { frame, pending });
-        Ok(Answer {
+        let answer = Answer {
             waiting,
             api_key,
             handle: Arc::clone(&self.handle),
-        })
+        };
+        Ok((Outgoing { frame, pending }, answer))
     }
 
     pub(super) fn encode<R: Request>(&self, request: &R, version: i16) -> Result<Bytes, Error> {

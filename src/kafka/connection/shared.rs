@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,8 @@ pub(super) struct InFlight {
     pub requests: VecDeque<Pending>,
     /// When the peer last sent something.
     pub last_read: Instant,
+    /// Whether anything was ever answered.
+    pub answered: bool,
     pub open: bool,
 }
 
@@ -35,6 +37,14 @@ pub(super) struct Pending {
     pub api_key: i16,
     pub sent: Instant,
     pub answer: oneshot::Sender<Result<Bytes, Error>>,
+}
+
+/// What waits for the writing task.
+#[derive(Debug)]
+pub(super) enum Queued {
+    Request(Outgoing),
+    /// Nothing but what comes from here is written until it ends; then it goes on with the queue.
+    Exclusive(mpsc::UnboundedReceiver<Outgoing>),
 }
 
 #[derive(Debug)]
@@ -51,6 +61,7 @@ impl Shared {
             in_flight: Mutex::new(InFlight {
                 requests: VecDeque::new(),
                 last_read: Instant::now(),
+                answered: false,
                 open: true,
             }),
             closed: CancellationToken::new(),
@@ -97,6 +108,10 @@ impl Shared {
         let oldest = in_flight.requests.front()?;
         let since = oldest.sent.max(in_flight.last_read);
         (since.elapsed() >= self.options.request_timeout).then_some(oldest.api_key)
+    }
+
+    pub fn has_answered(&self) -> bool {
+        self.lock().answered
     }
 
     pub fn oldest(&self) -> String {

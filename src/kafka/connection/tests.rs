@@ -3,11 +3,14 @@
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{
     ApiKey, FetchRequest, MetadataRequest, MetadataResponse, RequestHeader,
+    SaslAuthenticateResponse, SaslHandshakeResponse,
 };
 use kafka_protocol::protocol::Encodable;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
+use crate::client::settings::{Credentials, Keyed, SaslSettings};
+use crate::client::{ClientSettings, Place, SecurityProtocol, Text};
 
 const LIMIT: usize = 1024 * 1024;
 
@@ -17,6 +20,7 @@ fn options(timeout_ms: u64) -> ConnectionOptions {
         client_id: "test".into(),
         request_timeout: Duration::from_millis(timeout_ms),
         max_response_bytes: LIMIT,
+        security: Security::plaintext("east"),
     }
 }
 
@@ -90,6 +94,8 @@ fn versions() -> ApiVersionsResponse {
         api(ApiKey::Metadata, 0, 12),
         api(ApiKey::ApiVersions, 0, 3),
         api(ApiKey::Fetch, 0, 3),
+        api(ApiKey::SaslHandshake, 0, 1),
+        api(ApiKey::SaslAuthenticate, 0, 2),
     ])
 }
 
@@ -361,6 +367,158 @@ async fn pieces_of_a_frame_arrive_whole_and_in_order() {
     let _answer = connection.queue(3, 0, pieces).unwrap();
     let asked = peer.asked().await;
     assert_eq!(asked.body, expected);
+}
+
+/// A connection that authenticates with PLAIN; the broker lets its sessions live for ten seconds.
+async fn logged_in() -> (Connection, Peer) {
+    let (ours, theirs) = tokio::io::duplex(LIMIT);
+    let mut peer = Peer { stream: theirs };
+    let options = ConnectionOptions {
+        security: Security::new("east", plain_settings()),
+        ..options(5_000)
+    };
+    let script = async {
+        let asked = peer.asked().await;
+        peer.answer(&asked, &versions()).await;
+        peer.accept(10_000).await;
+    };
+    let (connection, ()) = tokio::join!(Connection::open(ours, options), script);
+    (connection.expect("the password is right"), peer)
+}
+
+fn plain_settings() -> ClientSettings {
+    let text = |text: &str, key: &str| Keyed {
+        value: Text::inline(text),
+        place: Place {
+            key: key.to_owned(),
+            at: "west.properties:4".to_owned(),
+        },
+    };
+    let credentials = Credentials {
+        username: text("bob", "sasl.username"),
+        password: text("bob-pw", "sasl.password"),
+    };
+    ClientSettings {
+        protocol: Keyed {
+            value: SecurityProtocol::SaslPlaintext,
+            place: Place::default(),
+        },
+        sasl: Some(Keyed {
+            value: SaslSettings::Plain(credentials),
+            place: Place::default(),
+        }),
+        ..ClientSettings::default()
+    }
+}
+
+impl Peer {
+    /// Lets the other side in, for so long.
+    async fn accept(&mut self, lifetime_ms: i64) {
+        let asked = self.asked().await;
+        assert_eq!(asked.header.request_api_key, ApiKey::SaslHandshake as i16);
+        self.answer(&asked, &SaslHandshakeResponse::default()).await;
+        let asked = self.asked().await;
+        assert_eq!(
+            asked.header.request_api_key,
+            ApiKey::SaslAuthenticate as i16
+        );
+        let response = SaslAuthenticateResponse::default().with_session_lifetime_ms(lifetime_ms);
+        self.answer(&asked, &response).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_renewed_in_time_and_the_pipeline_around_it_stays_in_order() {
+    let (connection, mut peer) = logged_in().await;
+    let began = Instant::now();
+    // A producer that never stops: always eight requests on their way.
+    let sender = connection.clone();
+    let sending = tokio::spawn(async move {
+        let mut in_flight = std::collections::VecDeque::new();
+        for count in 0..4_000_u32 {
+            in_flight.push_back((count, sender.send(&MetadataRequest::default())));
+            if in_flight.len() >= 8 {
+                let (count, answer) = in_flight.pop_front().unwrap();
+                let answered = answer.await.expect("nothing is lost");
+                assert_eq!(
+                    answered.cluster_id.unwrap().as_str(),
+                    format!("cluster-{count}")
+                );
+            }
+        }
+        for (_, answer) in in_flight {
+            answer.await.expect("nothing is lost");
+        }
+    });
+    // The broker: one request after the other, ten milliseconds each, and no mercy while it is being talked into a new session.
+    let (mut served, mut renewals) = (0, Vec::new());
+    while served < 4_000 {
+        let asked = peer.asked().await;
+        if asked.header.request_api_key == ApiKey::SaslHandshake as i16 {
+            peer.answer(&asked, &SaslHandshakeResponse::default()).await;
+            let next = peer.asked().await;
+            assert_eq!(
+                next.header.request_api_key,
+                ApiKey::SaslAuthenticate as i16,
+                "something came in between"
+            );
+            renewals.push(began.elapsed());
+            let response = SaslAuthenticateResponse::default().with_session_lifetime_ms(10_000);
+            peer.answer(&next, &response).await;
+            continue;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        peer.answer(&asked, &named(&format!("cluster-{served}")))
+            .await;
+        served += 1;
+    }
+    sending.await.unwrap();
+    assert!(renewals.len() >= 4, "{renewals:?}");
+    let mut former = Duration::ZERO;
+    for renewal in renewals {
+        let age = (renewal - former).as_secs_f64();
+        assert!((8.4..9.9).contains(&age), "renewed after {age} s");
+        former = renewal;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_session_is_renewed_too_and_does_not_keep_the_connection_open() {
+    let (connection, mut peer) = logged_in().await;
+    peer.accept(10_000).await;
+    peer.accept(0).await;
+    // Without a limit now, nothing more is asked for.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let future = connection.send(&MetadataRequest::default());
+    let asked = peer.asked().await;
+    peer.answer(&asked, &named("still here")).await;
+    assert!(future.await.is_ok());
+
+    let (connection, mut peer) = logged_in().await;
+    drop(connection);
+    assert!(peer.stream.read_i32().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_not_renewed_ends_with_the_brokers_reason() {
+    let (connection, mut peer) = logged_in().await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let asked = peer.asked().await;
+    peer.answer(&asked, &SaslHandshakeResponse::default()).await;
+    let asked = peer.asked().await;
+    let waiting = connection.send(&MetadataRequest::default());
+    let refusal = SaslAuthenticateResponse::default()
+        .with_error_code(58)
+        .with_error_message(Some(StrBytes::from_static_str("bob has left")));
+    peer.answer(&asked, &refusal).await;
+    connection.closed().await;
+    let error = waiting.await.unwrap_err().to_string();
+    assert!(
+        error.contains("the session's time is over and it could not be renewed")
+            && error.contains("bob has left")
+            && error.contains("`sasl.password` (west.properties:4)"),
+        "{error}"
+    );
 }
 
 proptest::proptest! {

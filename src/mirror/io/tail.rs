@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::reader::bounds;
 use super::{Route, TopicPartition};
 use crate::kafka::fetch::{FetchOptions, FetchPartition, Isolation, fetch};
-use crate::kafka::{Backoff, Client, Error, ErrorClass, ErrorCode, Target, Topics};
+use crate::kafka::{Backoff, Client, Error, ErrorCode, Target, Topics};
 use crate::mirror::batch::BatchHeader;
 use crate::mirror::batch::header::{Batches, HeaderError};
 use crate::mirror::batch::rewrite::sequence_of;
@@ -44,7 +44,7 @@ pub async fn read(client: &Client, route: &Arc<Route>, producer_id: i64) -> Resu
                     return Err(Failure::DestinationDeleted { topic });
                 }
             }
-            Err(Trouble::Call(error)) if error.class() == ErrorClass::Fatal => {
+            Err(Trouble::Call(error)) if !error.may_pass() => {
                 let operation = "read the end of the mirror topic";
                 return Err(Failure::Call {
                     operation,

@@ -13,7 +13,7 @@ use super::writer::{Job, Writer};
 use super::{Events, PartitionKey, Route, TopicPartition, tail};
 use crate::control::records::StartSpec;
 use crate::kafka::admin::OffsetSpec;
-use crate::kafka::{Backoff, Client, Error, ErrorClass};
+use crate::kafka::{Backoff, Client, Error};
 use crate::mirror::partition::{Action, Event, Failure, Notice, PartitionMirror, Settings, Stored};
 use crate::mirror::worker::figures::{PartitionFigures, State};
 
@@ -200,7 +200,7 @@ impl Doer {
                             destination,
                         };
                     }
-                    Err(error) if error.class() == ErrorClass::Fatal => {
+                    Err(error) if !error.may_pass() => {
                         return Event::Failed(Failure::Call {
                             operation: "find where to start",
                             cause: error.to_string(),
