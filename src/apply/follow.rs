@@ -167,6 +167,7 @@ fn topology_of(link: &LinkRecord, source: &Client, destination: &Client) -> Topo
     let link = link_of(link, source.cluster_name(), destination.cluster_name());
     Topology {
         path: PathBuf::new(),
+        other_files: Vec::new(),
         clusters: clusters.into_iter().collect(),
         links: [(link.name.clone(), link)].into_iter().collect(),
     }

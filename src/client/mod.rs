@@ -7,6 +7,7 @@
 //! certificate lies in. The connection itself is made in [`crate::kafka`].
 
 pub mod secret;
+pub mod sensitive;
 pub mod settings;
 
 pub use secret::{Origin, Secret, Text};

@@ -131,7 +131,7 @@ impl<'a> World<'a> {
     /// A place in the file; none for what no line asks for.
     pub fn place(&self, span: Span) -> Option<Place> {
         (span.line > 0).then(|| Place {
-            file: self.file.clone(),
+            file: self.topology.file(span.file).display().to_string(),
             line: span.line,
             column: span.column,
         })

@@ -1,4 +1,4 @@
-//! A mistake in a topology file as data: code, message, places, help.
+//! A mistake in a topology file, or in a file that it names, as data: code, message, places, help.
 //!
 //! Text is made in [`super::render`]; the same value serialises for machines.
 
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::codes::Code;
-use super::model::Span;
+use super::mask::Mask;
+use super::model::{FileId, Span};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,40 +73,77 @@ impl Diagnostic {
     }
 
     /// Sorts by place; what concerns the whole file comes first.
-    fn order(&self) -> (Option<usize>, Code) {
-        (self.labels.first().map(|label| label.span.start), self.code)
+    fn order(&self) -> (Option<(FileId, usize)>, Code) {
+        let first = self.labels.first();
+        (
+            first.map(|label| (label.span.file, label.span.start)),
+            self.code,
+        )
     }
 }
 
-/// A topology file's text, for pointing into it.
+/// A file's text for pointing into it, without its secrets.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
     /// As the user typed it.
     pub path: PathBuf,
-    pub text: Arc<str>,
+    shown: Arc<str>,
 }
 
-/// The mistakes of one file, in its order.
+impl SourceFile {
+    pub(super) fn new(path: &Path, text: &str, mask: &Mask) -> Self {
+        Self {
+            path: path.to_owned(),
+            shown: mask.apply(text).into(),
+        }
+    }
+
+    /// Its text with every secret replaced by as many `*` as it has bytes.
+    pub fn text(&self) -> &str {
+        &self.shown
+    }
+}
+
+/// The mistakes in a topology file and the files that it names, in their order.
 #[derive(Clone, Debug)]
 pub struct Diagnostics {
-    pub source: SourceFile,
+    /// By [`FileId`]; never empty.
+    sources: Vec<SourceFile>,
     list: Vec<Diagnostic>,
 }
 
 impl Diagnostics {
-    pub fn new(source: SourceFile, mut list: Vec<Diagnostic>) -> Self {
+    /// `others` are the files from `FileId(1)` on.
+    pub fn new(source: SourceFile, others: Vec<SourceFile>, mut list: Vec<Diagnostic>) -> Self {
         list.sort_by_key(Diagnostic::order);
         list.dedup();
-        Self { source, list }
+        let mut sources = others;
+        sources.insert(0, source);
+        Self { sources, list }
     }
 
     /// For a file whose text is not known.
     pub fn of_unreadable(path: &Path, diagnostic: Diagnostic) -> Self {
-        let source = SourceFile {
-            path: path.to_owned(),
-            text: "".into(),
-        };
-        Self::new(source, vec![diagnostic])
+        let source = SourceFile::new(path, "", &Mask::default());
+        Self::new(source, Vec::new(), vec![diagnostic])
+    }
+
+    /// The topology file.
+    pub fn topology_file(&self) -> &SourceFile {
+        &self.sources[0]
+    }
+
+    /// The file that a label points into.
+    pub fn file(&self, id: FileId) -> &SourceFile {
+        usize::try_from(id.0)
+            .ok()
+            .and_then(|index| self.sources.get(index))
+            .unwrap_or(&self.sources[0])
+    }
+
+    /// All files, the topology file first.
+    pub fn files(&self) -> impl Iterator<Item = (FileId, &SourceFile)> {
+        (0..).map(FileId).zip(&self.sources)
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Diagnostic> {
@@ -135,9 +173,12 @@ impl std::fmt::Display for Diagnostics {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}", self.source.path.display())?;
-            if let Some(label) = diagnostic.labels.first() {
-                write!(f, ":{}:{}", label.span.line, label.span.column)?;
+            match diagnostic.labels.first() {
+                Some(Label { span, .. }) => {
+                    let path = self.file(span.file).path.display();
+                    write!(f, "{path}:{}:{}", span.line, span.column)?;
+                }
+                None => write!(f, "{}", self.topology_file().path.display())?,
             }
             write!(f, ": {}: {}", diagnostic.code, diagnostic.message)?;
         }
@@ -150,16 +191,21 @@ impl std::error::Error for Diagnostics {}
 /// Turns byte offsets into lines and columns.
 #[derive(Debug)]
 pub(super) struct Places<'t> {
+    file: FileId,
     text: &'t str,
     line_starts: Vec<usize>,
 }
 
 impl<'t> Places<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(super) fn new(file: FileId, text: &'t str) -> Self {
         let line_starts = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(at, _)| at + 1))
             .collect();
-        Self { text, line_starts }
+        Self {
+            file,
+            text,
+            line_starts,
+        }
     }
 
     /// A range of bytes as a span; whatever is out of bounds is moved inside.
@@ -171,6 +217,7 @@ impl<'t> Places<'t> {
         let line_start = self.line_starts[line - 1];
         let column = self.text[line_start..start].chars().count() + 1;
         Span {
+            file: self.file,
             start,
             end,
             line: u32::try_from(line).unwrap_or(u32::MAX),
@@ -193,7 +240,7 @@ mod tests {
 
     #[test]
     fn places_count_characters_and_survive_nonsense() {
-        let places = Places::new("ä = 1\n\nb");
+        let places = Places::new(FileId::TOPOLOGY, "ä = 1\n\nb");
         let place = |range| {
             let span = places.span(range);
             (span.line, span.column)
@@ -204,6 +251,6 @@ mod tests {
         assert_eq!(place(8..9), (3, 1));
         assert_eq!(place(1..99), (1, 1));
         assert_eq!(place(99..100), (3, 2));
-        assert_eq!(Places::new("").span(0..0).line, 1);
+        assert_eq!(Places::new(FileId::TOPOLOGY, "").span(0..0).line, 1);
     }
 }

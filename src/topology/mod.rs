@@ -11,6 +11,7 @@ mod check;
 pub mod codes;
 pub mod diagnostic;
 pub mod explain;
+mod mask;
 pub mod model;
 pub mod names;
 mod read;
@@ -27,6 +28,8 @@ pub use model::Topology;
 pub use read::FORMAT_VERSION;
 
 use diagnostic::{Places, SourceFile};
+use mask::Mask;
+use model::FileId;
 
 /// A device or somebody's log is not read to its end.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -57,7 +60,11 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
 /// Every mistake in it, warnings among them.
 pub fn parse(path: &Path, text: &str) -> Result<Loaded, Diagnostics> {
     // Editors on Windows put a byte order mark first. It stays in the text, so that offsets hold.
-    let (draft, mut found) = read::read(path, text);
+    let read::Read {
+        draft,
+        mut found,
+        mask,
+    } = read::read(path, text);
     let syntax_broken = found
         .iter()
         .any(|diagnostic| matches!(diagnostic.code, Code::Syntax | Code::DuplicateKey));
@@ -66,16 +73,14 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Diagnostics> {
             !(syntax_broken && read::is_about_something_absent(diagnostic.code))
         }),
     );
-    let source = SourceFile {
-        path: path.to_owned(),
-        text: text.into(),
-    };
-    let diagnostics = Diagnostics::new(source, found);
+    let source = SourceFile::new(path, text, &mask);
+    let diagnostics = Diagnostics::new(source, Vec::new(), found);
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
     let topology = Topology {
         path: path.to_owned(),
+        other_files: Vec::new(),
         clusters: draft.clusters,
         links: draft
             .links
@@ -133,13 +138,10 @@ fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> Diagnostics {
     let mut text = String::from_utf8_lossy(&bytes[..valid]).into_owned();
     let at = text.len();
     text.push_str(&String::from_utf8_lossy(&bytes[valid..]));
-    let span = Places::new(&text).span(at..at + '\u{fffd}'.len_utf8());
+    let span = Places::new(FileId::TOPOLOGY, &text).span(at..at + '\u{fffd}'.len_utf8());
     let diagnostic = Diagnostic::error(Code::NotUtf8, "the file is not UTF-8")
         .at(span, format!("the byte 0x{:02x}", bytes[valid]))
         .help("save the file as UTF-8");
-    let source = SourceFile {
-        path: path.to_owned(),
-        text: text.into(),
-    };
-    Diagnostics::new(source, vec![diagnostic])
+    let source = SourceFile::new(path, &text, &Mask::of_toml(&text, true));
+    Diagnostics::new(source, Vec::new(), vec![diagnostic])
 }

@@ -3,15 +3,26 @@
 //! Everything that a later stage may want to point at keeps its place in the user's file
 //! ([`Spanned`]), so that a plan line can cite `file:line`. Nothing here does I/O.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
 use super::selector::{RenameRule, TopicSelector};
 
-/// A place in the topology file. `line` and `column` count from 1; `start..end` are byte offsets.
+/// Which of the files that a topology is made of: the topology file itself, or a properties file
+/// that it names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(pub u32);
+
+impl FileId {
+    /// The topology file.
+    pub const TOPOLOGY: Self = Self(0);
+}
+
+/// A place in a file. `line` and `column` count from 1; `start..end` are byte offsets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Span {
+    pub file: FileId,
     pub start: usize,
     pub end: usize,
     pub line: u32,
@@ -30,8 +41,20 @@ pub struct Spanned<T> {
 pub struct Topology {
     /// The path as the user typed it, for `file:line` citations.
     pub path: PathBuf,
+    /// Further files that it names, from `FileId(1)` on.
+    pub other_files: Vec<PathBuf>,
     pub clusters: IndexMap<String, Cluster>,
     pub links: IndexMap<String, Link>,
+}
+
+impl Topology {
+    /// The file that a span of this topology points into, as the user would name it.
+    pub fn file(&self, id: FileId) -> &Path {
+        let other = usize::try_from(id.0).ok().and_then(|id| id.checked_sub(1));
+        other
+            .and_then(|index| self.other_files.get(index))
+            .unwrap_or(&self.path)
+    }
 }
 
 /// A Kafka cluster that the file names.

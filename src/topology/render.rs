@@ -8,8 +8,8 @@ use miette::{
 };
 use serde::Serialize;
 
-use super::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile};
-use super::model::Span;
+use super::diagnostic::{Diagnostic, Diagnostics, Label, Severity, SourceFile};
+use super::model::{FileId, Span};
 
 /// Width used where stderr is no terminal.
 pub const DEFAULT_WIDTH: usize = 100;
@@ -25,12 +25,15 @@ pub fn text(diagnostics: &Diagnostics, colour: bool, width: usize) -> String {
         .with_width(width.max(40))
         .with_context_lines(1)
         .without_syntax_highlighting();
-    let file = File::new(&diagnostics.source);
+    let files: Vec<File> = diagnostics
+        .files()
+        .map(|(_, source)| File::new(source))
+        .collect();
     let mut out = String::new();
     for diagnostic in diagnostics.iter() {
         let view = View {
             diagnostic,
-            file: &file,
+            files: Files::new(&files, diagnostic),
         };
         handler
             .render_report(&mut out, &view)
@@ -40,7 +43,7 @@ pub fn text(diagnostics: &Diagnostics, colour: bool, width: usize) -> String {
     out
 }
 
-/// The source under its name, cut into lines by miette.
+/// A source under its name.
 #[derive(Debug)]
 struct File {
     name: String,
@@ -53,7 +56,7 @@ impl File {
             name: printable(&source.path.display().to_string()),
             // Of the same length, so that the places hold.
             text: source
-                .text
+                .text()
                 .chars()
                 .map(|char| match (is_harmful(char), char, char.len_utf8()) {
                     (false, ..) => char,
@@ -65,6 +68,48 @@ impl File {
                 .collect(),
         }
     }
+}
+
+/// All files as miette sees them: one after the other in a single range of offsets, the file of
+/// the first label first, each cut into lines of its own.
+#[derive(Debug)]
+struct Files<'f> {
+    /// Where each begins, by [`FileId`].
+    starts: Vec<usize>,
+    files: &'f [File],
+}
+
+impl<'f> Files<'f> {
+    fn new(files: &'f [File], diagnostic: &Diagnostic) -> Self {
+        let first = diagnostic.labels.first();
+        let first = first.map_or(0, |label| index(files, label.span.file));
+        let mut starts = vec![0; files.len()];
+        // One more than it has bytes, so that its end is not the next one's beginning.
+        let mut at = files[first].text.len() + 1;
+        for (other, file) in files.iter().enumerate() {
+            if other != first {
+                starts[other] = at;
+                at += file.text.len() + 1;
+            }
+        }
+        Self { starts, files }
+    }
+
+    fn offset(&self, span: Span) -> usize {
+        self.starts[index(self.files, span.file)] + span.start
+    }
+
+    fn file(&self, id: FileId) -> &File {
+        &self.files[index(self.files, id)]
+    }
+}
+
+/// A place in no file that is there counts as one in the topology file.
+fn index(files: &[File], id: FileId) -> usize {
+    usize::try_from(id.0)
+        .ok()
+        .filter(|index| *index < files.len())
+        .unwrap_or(0)
 }
 
 /// Whether a terminal would obey the character instead of showing it.
@@ -87,38 +132,46 @@ fn printable(text: &str) -> String {
     shown
 }
 
-impl SourceCode for File {
+impl SourceCode for Files<'_> {
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
         lines_before: usize,
         lines_after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let text = self.text.as_str();
-        let name = self.name.clone();
-        let (from, to) = (span.offset(), span.offset() + span.len());
+        let (start, file) = self
+            .starts
+            .iter()
+            .zip(self.files)
+            .find(|(start, file)| (**start..=**start + file.text.len()).contains(&span.offset()))
+            .ok_or(MietteError::OutOfBounds)?;
+        let text = file.text.as_str();
+        let name = file.name.clone();
+        let from = span.offset() - start;
+        let to = from + span.len();
+        // Snippets of two files are never made one: such a range ends outside of the first.
+        let before = text.get(..from).ok_or(MietteError::OutOfBounds)?;
+        let after = text.get(to..).ok_or(MietteError::OutOfBounds)?;
         if lines_before + lines_after == 0 {
             // miette asks like this for the line and column in the header.
-            let contents = text.read_span(span, 0, 0)?;
+            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
             return Ok(Box::new(MietteSpanContents::new_named(
                 name,
-                contents.data(),
-                *contents.span(),
-                contents.line(),
-                contents.column(),
-                contents.line_count(),
+                &text.as_bytes()[from..to],
+                *span,
+                before.matches('\n').count(),
+                before[line_start..].chars().count(),
+                1,
             )));
         }
         // Neighbouring lines tell nothing in a file of keys: a snippet is the label's own lines.
-        let before = text.get(..from).ok_or(MietteError::OutOfBounds)?;
-        let after = text.get(to..).ok_or(MietteError::OutOfBounds)?;
         let first = before.rfind('\n').map_or(0, |at| at + 1);
         let last = after.find('\n').map_or(text.len(), |at| to + at);
         let data = &text[first..last];
         Ok(Box::new(MietteSpanContents::new_named(
             name,
             data.as_bytes(),
-            (first, data.len()).into(),
+            (start + first, data.len()).into(),
             before.matches('\n').count(),
             0,
             // One more than there are, so that snippets with one line between them become one.
@@ -131,21 +184,24 @@ impl SourceCode for File {
 #[derive(Debug)]
 struct View<'a> {
     diagnostic: &'a Diagnostic,
-    file: &'a File,
+    files: Files<'a>,
 }
 
 impl View<'_> {
-    /// An empty file has no line to show.
-    fn is_without_place(&self) -> bool {
-        self.diagnostic.labels.is_empty() || self.file.text.is_empty()
+    fn labels(&self) -> impl Iterator<Item = &Label> {
+        // An empty file has no line to show.
+        let labels = self.diagnostic.labels.iter();
+        labels.filter(|label| !self.files.file(label.span.file).text.is_empty())
     }
 }
 
 impl fmt::Display for View<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without a label no place is shown, so the file has to be named here.
-        if self.is_without_place() {
-            write!(f, "{}: ", self.file.name)?;
+        if self.labels().next().is_none() {
+            let file = self.diagnostic.labels.first();
+            let file = file.map_or(FileId::TOPOLOGY, |label| label.span.file);
+            write!(f, "{}: ", self.files.file(file).name)?;
         }
         f.write_str(&printable(&self.diagnostic.message))
     }
@@ -177,17 +233,16 @@ impl miette::Diagnostic for View<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(self.file)
+        Some(&self.files)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        if self.is_without_place() {
-            return None;
-        }
-        let labels = self.diagnostic.labels.iter().enumerate();
+        self.labels().next()?;
+        let labels = self.labels().enumerate();
         Some(Box::new(labels.map(|(index, label)| {
             let text = Some(printable(&label.text));
-            let span = (label.span.start, label.span.end - label.span.start);
+            let length = label.span.end - label.span.start;
+            let span = (self.files.offset(label.span), length);
             if index == 0 {
                 LabeledSpan::new_primary_with_span(text, span)
             } else {
@@ -209,6 +264,7 @@ pub struct JsonDiagnostic<'a> {
 
 #[derive(Debug, Serialize)]
 struct JsonLabel<'a> {
+    file: String,
     line: u32,
     column: u32,
     /// Byte offsets.
@@ -231,12 +287,14 @@ pub fn json(diagnostics: &Diagnostics) -> Vec<JsonDiagnostic<'_>> {
                 .iter()
                 .map(|label| {
                     let Span {
+                        file,
                         start,
                         end,
                         line,
                         column,
                     } = label.span;
                     JsonLabel {
+                        file: diagnostics.file(file).path.display().to_string(),
                         line,
                         column,
                         start,
@@ -254,6 +312,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::topology::codes::Code;
+    use crate::topology::diagnostic::Places;
+    use crate::topology::mask::Mask;
     use crate::topology::parse;
 
     fn shown(file: &str, colour: bool) -> String {
@@ -267,6 +328,36 @@ mod tests {
         let shown = shown(file, false);
         assert!(!shown.contains(is_harmful), "{shown:?}");
         assert!(shown.contains("\\u{1b}[31m"), "{shown}");
+    }
+
+    #[test]
+    fn labels_in_several_files_are_each_shown_in_their_own() {
+        let file = |name: &str, text: &str| {
+            SourceFile::new(Path::new(name), text, &Mask::of_toml(text, true))
+        };
+        let first = "kmirror = 1\nproperties_file = \"a\"\n";
+        let second = "# of a\nsasl.password = hunter2\nx = 1";
+        let span = |id, text, what: &str| {
+            let start = str::find(text, what).expect("is there");
+            Places::new(FileId(id), text).span(start..start + what.len())
+        };
+        let diagnostic = Diagnostic::error(Code::UnknownKey, "in two files")
+            .at(span(1, second, "sasl.password"), "here")
+            .at(span(1, second, "hunter2"), "its value")
+            .at(span(0, first, "\"a\""), "named here")
+            .at(Places::new(FileId(2), "").span(0..0), "not shown");
+        let files = vec![file("a.properties", second), file("empty.properties", "")];
+        let diagnostics = Diagnostics::new(file("t.toml", first), files, vec![diagnostic]);
+        insta::with_settings!({
+            snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"),
+            prepend_module_to_snapshot => false,
+        }, {
+            insta::assert_snapshot!("diagnostics_of_two_files", text(&diagnostics, false, 80));
+        });
+        assert_eq!(
+            diagnostics.to_string(),
+            "a.properties:2:1: K0010: in two files"
+        );
     }
 
     #[test]

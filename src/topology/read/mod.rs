@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use super::codes::Code;
 use super::diagnostic::Diagnostic;
+use super::mask::Mask;
 use super::model::{Cluster, Link, Span, Spanned};
 
 mod address;
@@ -53,17 +54,27 @@ pub(super) struct DraftLink {
     pub(super) names_known: bool,
 }
 
+/// What came out of reading a text.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) draft: Draft,
+    pub(super) found: Vec<Diagnostic>,
+    pub(super) mask: Mask,
+}
+
 /// Reads the whole text. Mistakes are collected, not returned at the first.
-pub(super) fn read(path: &Path, text: &str) -> (Draft, Vec<Diagnostic>) {
+pub(super) fn read(path: &Path, text: &str) -> Read {
     tracing::debug!(path = %path.display(), bytes = text.len(), "reading topology");
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader::new(text);
+    let mask = Mask::of_toml(text, !errors.is_empty());
+    let shown = mask.apply(text);
+    let mut reader = Reader::new(text, &shown);
     let broken_lines = syntax::report(&mut reader, document.get_ref(), &errors);
     let syntax_errors = reader.found.len();
     let start = reader.span(0..0);
     let root = Table::new(Kind::Root, Vec::new(), start, document.get_ref());
     let draft = read_root(&root, &mut reader);
-    let mut found = reader.found;
+    let mut found = std::mem::take(&mut reader.found);
     if syntax_errors > 0 {
         // What follows from a part that could not be read is no mistake of the user's.
         let rest = found.split_off(syntax_errors);
@@ -75,7 +86,7 @@ pub(super) fn read(path: &Path, text: &str) -> (Draft, Vec<Diagnostic>) {
             !on_broken_line && !is_about_something_absent(diagnostic.code)
         }));
     }
-    (draft, found)
+    Read { draft, found, mask }
 }
 
 /// Whether the diagnostic may be there only because a part of the file could not be read.

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, Kind};
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::{Diagnostic, Places};
-use crate::topology::model::{Span, Spanned};
+use crate::topology::model::{FileId, Span, Spanned};
 
 pub(super) type Node<'d> = toml::Spanned<DeValue<'d>>;
 
@@ -16,15 +16,18 @@ pub(super) type Node<'d> = toml::Spanned<DeValue<'d>>;
 #[derive(Debug)]
 pub(super) struct Reader<'t> {
     text: &'t str,
+    /// The text without its secrets, as long as it.
+    shown: &'t str,
     places: Places<'t>,
     pub(super) found: Vec<Diagnostic>,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(super) fn new(text: &'t str, shown: &'t str) -> Self {
         Self {
             text,
-            places: Places::new(text),
+            shown,
+            places: Places::new(FileId::TOPOLOGY, text),
             found: Vec::new(),
         }
     }
@@ -41,6 +44,13 @@ impl<'t> Reader<'t> {
     pub(super) fn text_at(&self, range: Range<usize>) -> &'t str {
         let end = range.end.min(self.text.len());
         self.text.get(range.start..end).unwrap_or_default()
+    }
+
+    /// What is written there, to be repeated in a message; nothing where it may be a secret.
+    pub(super) fn cited(&self, range: Range<usize>) -> Option<&'t str> {
+        let end = range.end.min(self.text.len());
+        let written = self.text.get(range.start..end)?;
+        (self.shown.get(range.start..end) == Some(written)).then_some(written)
     }
 
     /// The line that begins there, without its end.
@@ -91,7 +101,7 @@ impl<'t> Reader<'t> {
         }
         let help = match node.get_ref() {
             DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) => {
-                let written = self.text_at(node.span());
+                let written = self.cited(node.span()).unwrap_or("…");
                 Some(format!("write it in quotes: {key} = \"{written}\""))
             }
             _ => None,
@@ -121,7 +131,7 @@ impl<'t> Reader<'t> {
             let help = node
                 .get_ref()
                 .as_str()
-                .filter(|text| text.parse::<i64>().is_ok())
+                .filter(|text| text.parse::<i64>().is_ok() && self.cited(node.span()).is_some())
                 .map(|text| format!("write it without quotes: {key} = {text}"));
             self.wrong_type(key, node, "a whole number", help);
             return None;
@@ -180,6 +190,7 @@ impl<'t> Reader<'t> {
             let help = node
                 .get_ref()
                 .as_str()
+                .filter(|_| self.cited(node.span()).is_some())
                 .map(|text| format!("write it in brackets: {key} = [\"{text}\"]"));
             self.wrong_type(key, node, &format!("an array of {of}"), help);
         }
@@ -327,7 +338,8 @@ impl<'n, 'd> Table<'n, 'd> {
                 }
                 None => {
                     meant.extend(suggestion);
-                    self.report_unknown(reader, key, &written);
+                    let cited = reader.cited(key.span()).map_or("…", |_| &written);
+                    self.report_unknown(reader, key, cited);
                 }
             }
         }

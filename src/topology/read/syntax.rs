@@ -30,7 +30,7 @@ pub(super) fn report(
         lines.insert(span.line);
         if message != DUPLICATE {
             if !follows {
-                let (message, help) = in_our_words(message, reader.text_at(range));
+                let (message, help) = in_our_words(message, reader.cited(range));
                 let mut diagnostic =
                     Diagnostic::error(Code::Syntax, format!("this is not TOML: {message}"))
                         .at(span, "here");
@@ -48,9 +48,10 @@ pub(super) fn report(
             reopened.insert(section);
         }
         let name = reader.text_at(range.clone()).to_owned();
+        let cited = reader.cited(range.clone()).unwrap_or("a key");
         let mut diagnostic = Diagnostic::error(
             Code::DuplicateKey,
-            format!("`{}` is there twice", name.trim_matches(['"', '\''])),
+            format!("`{}` is there twice", cited.trim_matches(['"', '\''])),
         )
         .at(span, "again here")
         .help("keep one of them; a table can be opened only once");
@@ -63,10 +64,10 @@ pub(super) fn report(
 }
 
 /// The parser's message and, for what happens to everybody, what to do about it.
-fn in_our_words(message: &str, text: &str) -> (String, Option<String>) {
+fn in_our_words(message: &str, text: Option<&str>) -> (String, Option<String>) {
     if message.contains("string values must be quoted") {
-        let help = format!("write {text:?}");
-        return ("a string has to be in quotes".to_owned(), Some(help));
+        let help = text.map(|text| format!("write {text:?}"));
+        return ("a string has to be in quotes".to_owned(), help);
     }
     let help = if message.contains("unclosed table") {
         "close the header with `]`; a name with blanks or dots has to be in quotes"

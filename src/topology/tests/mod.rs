@@ -3,6 +3,7 @@
 use std::path::Path;
 
 mod properties;
+mod secrets;
 
 use super::diagnostic::Diagnostics;
 use super::model::{Start, Topology};

@@ -1,0 +1,497 @@
+//! What of a file is never shown: the places of its secrets.
+//!
+//! Every text that ends in a snippet goes through a [`Mask`] first, also one that could not be
+//! parsed. A mask replaces what it hides by as many `*` as there were bytes, so that the places of
+//! labels hold. It is made in three steps, each of which only knows more than the one before:
+//! the names of keys ([`Mask::of_toml`]), lines of a text that is no TOML (the same, with
+//! `broken`), and exact places which the reader of a value adds.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use toml_parser::lexer::{Token, TokenKind};
+
+use crate::client::sensitive::looks_secret;
+
+/// The hidden parts of one text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mask {
+    hidden: Vec<Range<usize>>,
+}
+
+impl Mask {
+    pub(super) fn hide(&mut self, range: Range<usize>) {
+        if !range.is_empty() {
+            self.hidden.push(range);
+        }
+    }
+
+    /// The text with its secrets replaced, byte for byte as long as before.
+    pub(super) fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.hidden.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut is_hidden = vec![false; text.len()];
+        for range in &self.hidden {
+            let end = range.end.min(text.len());
+            if let Some(part) = is_hidden.get_mut(range.start..end) {
+                part.fill(true);
+            }
+        }
+        let shown = text.char_indices().map(|(at, char)| {
+            let bytes = at..at + char.len_utf8();
+            (is_hidden[bytes].contains(&true), char)
+        });
+        let mut masked = String::with_capacity(text.len());
+        for (hidden, char) in shown {
+            match char {
+                // Lines stay lines.
+                '\n' | '\r' => masked.push(char),
+                _ if hidden => masked.extend(std::iter::repeat_n('*', char.len_utf8())),
+                _ => masked.push(char),
+            }
+        }
+        Cow::Owned(masked)
+    }
+
+    /// Hides what the names of keys and the form of values give away. `broken`: the text is no
+    /// TOML, so that nothing is sure about where a value ends.
+    pub(super) fn of_toml(text: &str, broken: bool) -> Self {
+        let mut mask = Self::default();
+        Walk::new(text).run(&mut mask);
+        if broken {
+            mask.hide_lines(text);
+        }
+        mask.hide_everywhere(text, broken);
+        mask
+    }
+
+    /// Hides what is a secret in any kind of file: keys in PEM form, passwords in addresses.
+    pub(super) fn hide_everywhere(&mut self, text: &str, broken: bool) {
+        let mut at = 0;
+        while let Some(begin) = find(text, at, "-----BEGIN ") {
+            let end = find(text, begin, "-----END ").map_or(text.len(), |end| {
+                find(text, end + "-----END ".len(), "-----").map_or(text.len(), |end| end + 5)
+            });
+            self.hide(begin..end);
+            at = end;
+        }
+        let mut at = 0;
+        while let Some(scheme) = find(text, at, "://") {
+            at = scheme + "://".len();
+            let rest = &text[at..];
+            let end = rest
+                .find(|char: char| match char {
+                    '\n' => true,
+                    // A quote may be one too many.
+                    _ => !broken && (char.is_whitespace() || "/\"'?".contains(char)),
+                })
+                .unwrap_or(rest.len());
+            if let Some(user) = rest[..end].rfind('@') {
+                self.hide(at..at + user);
+            }
+        }
+    }
+
+    /// Line by line, for a text in which quotes and brackets may be out of step.
+    fn hide_lines(&mut self, text: &str) {
+        let mut start = 0;
+        // The line before hides something that may go on.
+        let mut goes_on = false;
+        let mut in_client = false;
+        for line in text.split_inclusive('\n') {
+            let end = start + line.trim_end().len();
+            let trimmed = line.trim();
+            let header = trimmed.starts_with('[') && !trimmed.starts_with("[\"");
+            if header {
+                in_client = is_client_header(trimmed);
+            }
+            let secret = if header {
+                None
+            } else {
+                secret_in_line(line, in_client)
+            };
+            if let Some(at) = secret {
+                self.hide(start + at..end);
+                goes_on = true;
+            } else if goes_on && !trimmed.is_empty() {
+                if header || begins_anew(trimmed) {
+                    goes_on = false;
+                } else {
+                    self.hide(start + (line.len() - line.trim_start().len())..end);
+                }
+            }
+            start += line.len();
+        }
+    }
+}
+
+fn find(text: &str, from: usize, what: &str) -> Option<usize> {
+    text.get(from..)?.find(what).map(|at| from + at)
+}
+
+/// `[clusters.NAME.client]`, however badly it is written.
+fn is_client_header(line: &str) -> bool {
+    line.split(']').next().is_some_and(|header| {
+        header
+            .split(|char: char| !char.is_alphanumeric())
+            .rfind(|word| !word.is_empty())
+            == Some("client")
+    })
+}
+
+/// Whether the line is a key with a value, or a comment. The end of a Base64 text is not.
+fn begins_anew(line: &str) -> bool {
+    let is_key = |key: &str| {
+        !key.is_empty()
+            && key.chars().all(|char| {
+                char.is_alphanumeric() || matches!(char, '_' | '-' | '.' | '"' | '\'' | ' ')
+            })
+    };
+    line.starts_with('#')
+        || line.split_once('=').is_some_and(|(key, value)| {
+            is_key(key.trim()) && !value.trim_matches(['=', ' ']).is_empty()
+        })
+}
+
+/// Where in a line that may be broken anywhere the value of a secret begins.
+fn secret_in_line(line: &str, in_client: bool) -> Option<usize> {
+    let is_word = |char: char| char.is_alphanumeric() || matches!(char, '_' | '-' | '.');
+    let mut at = 0;
+    while at < line.len() {
+        let rest = &line[at..];
+        let length = rest.find(|char| !is_word(char)).unwrap_or(rest.len());
+        if length == 0 {
+            at += rest.chars().next()?.len_utf8();
+            continue;
+        }
+        let word = &rest[..length];
+        at += length;
+        let rest = &line[at..];
+        let value = rest.trim_start_matches([' ', '\t', '"', '\'']);
+        let assigned = value.strip_prefix(['=', ':']);
+        let is_client = || in_client || word.split('.').any(|part| part == "client");
+        if looks_secret(word) || (assigned.is_some() && is_client()) {
+            let value = assigned.map_or(rest, str::trim_start);
+            return Some(line.len() - value.len());
+        }
+    }
+    None
+}
+
+/// The value of a secret, as far as it has been read.
+struct Value {
+    start: usize,
+    end: usize,
+    /// How many brackets were open where it began.
+    depth: usize,
+}
+
+/// Goes through the tokens of a TOML text and keeps track of which key each value belongs to.
+struct Walk<'t> {
+    text: &'t str,
+    /// Of the header above.
+    section: Vec<String>,
+    /// Brackets that are open; tables with the key they belong to.
+    open: Vec<Option<Vec<String>>>,
+    /// Parts of the key that is being read.
+    key: Vec<String>,
+    key_start: usize,
+    expects_key: bool,
+    value: Option<Value>,
+    /// There was a secret in this line, so its comment may repeat it.
+    line_is_secret: bool,
+}
+
+impl<'t> Walk<'t> {
+    fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            section: Vec::new(),
+            open: Vec::new(),
+            key: Vec::new(),
+            key_start: 0,
+            expects_key: true,
+            value: None,
+            line_is_secret: false,
+        }
+    }
+
+    fn run(mut self, mask: &mut Mask) {
+        let tokens = toml_parser::Source::new(self.text).lex().into_vec();
+        let mut index = 0;
+        while index < tokens.len() {
+            let token = tokens[index];
+            if self.at_line_start() && token.kind() == TokenKind::LeftSquareBracket {
+                index = self.header(&tokens, index, mask);
+                continue;
+            }
+            self.step(token, tokens.get(index + 1..).unwrap_or_default(), mask);
+            index += 1;
+        }
+        self.end_value(mask);
+    }
+
+    fn at_line_start(&self) -> bool {
+        self.open.is_empty() && self.expects_key && self.key.is_empty()
+    }
+
+    /// Reads a header and returns the index of what follows it.
+    fn header(&mut self, tokens: &[Token], from: usize, mask: &mut Mask) -> usize {
+        self.section.clear();
+        let mut key = Vec::new();
+        for (index, token) in tokens.iter().enumerate().skip(from) {
+            match token.kind() {
+                TokenKind::Newline | TokenKind::Eof => {
+                    self.section = key;
+                    return index;
+                }
+                TokenKind::Comment => self.comment(*token, mask),
+                _ => self.add_key_part(&mut key, *token),
+            }
+        }
+        tokens.len()
+    }
+
+    fn step(&mut self, token: Token, next: &[Token], mask: &mut Mask) {
+        match token.kind() {
+            TokenKind::Newline => {
+                if self.open.is_empty() {
+                    self.end_value(mask);
+                    self.begin_key();
+                }
+                self.line_is_secret = self.value.is_some();
+            }
+            TokenKind::Comment => self.comment(token, mask),
+            TokenKind::Equals if self.expects_key => self.begin_value(token, next, mask),
+            TokenKind::LeftCurlyBracket => {
+                let path = self.path();
+                self.open.push(Some(path));
+                self.begin_key();
+            }
+            TokenKind::LeftSquareBracket => {
+                self.open.push(None);
+                self.expects_key = false;
+            }
+            TokenKind::RightCurlyBracket | TokenKind::RightSquareBracket => {
+                self.end_value_inside(mask);
+                self.open.pop();
+                self.expects_key = false;
+            }
+            TokenKind::Comma => {
+                self.end_value_inside(mask);
+                if matches!(self.open.last(), Some(Some(_))) {
+                    self.begin_key();
+                }
+            }
+            _ if self.expects_key => {
+                let mut key = std::mem::take(&mut self.key);
+                if key.is_empty() {
+                    self.key_start = token.span().start();
+                }
+                self.add_key_part(&mut key, token);
+                self.key = key;
+            }
+            _ => {}
+        }
+        let is_text = !matches!(
+            token.kind(),
+            TokenKind::Whitespace | TokenKind::Comment | TokenKind::Newline
+        );
+        if let Some(value) = self.value.as_mut().filter(|_| is_text) {
+            value.end = value.end.max(token.span().end());
+        }
+    }
+
+    fn begin_key(&mut self) {
+        self.key.clear();
+        self.expects_key = true;
+    }
+
+    fn begin_value(&mut self, equals: Token, next: &[Token], mask: &mut Mask) {
+        self.expects_key = false;
+        let first = next
+            .iter()
+            .find(|token| token.kind() != TokenKind::Whitespace);
+        // The keys of a table are judged one by one.
+        let is_table = first.is_some_and(|token| token.kind() == TokenKind::LeftCurlyBracket);
+        let path = self.path();
+        if let [parent @ .., last] = path.as_slice()
+            && !matches!(last.as_str(), "env" | "file")
+            && self.open.last().is_some_and(Option::is_some)
+            && is_secret(parent)
+        {
+            // A secret where only a reference to one can stand.
+            mask.hide(self.key_start..equals.span().start());
+        }
+        if !is_table && self.value.is_none() && is_secret(&path) {
+            let start = first.map_or(equals.span().end(), |token| token.span().start());
+            self.value = Some(Value {
+                start,
+                end: start,
+                depth: self.open.len(),
+            });
+            self.line_is_secret = true;
+        }
+    }
+
+    fn end_value(&mut self, mask: &mut Mask) {
+        if let Some(value) = self.value.take() {
+            mask.hide(value.start..value.end);
+        }
+    }
+
+    /// Ends the value if it stands in the innermost open bracket.
+    fn end_value_inside(&mut self, mask: &mut Mask) {
+        if self.value.as_ref().map(|value| value.depth) == Some(self.open.len()) {
+            self.end_value(mask);
+        }
+    }
+
+    /// From the root to the key that is being read.
+    fn path(&self) -> Vec<String> {
+        let mut path = self
+            .open
+            .iter()
+            .rev()
+            .find_map(|open| open.clone())
+            .unwrap_or_else(|| self.section.clone());
+        path.extend(self.key.iter().cloned());
+        path
+    }
+
+    fn add_key_part(&self, key: &mut Vec<String>, token: Token) {
+        let text = self
+            .text
+            .get(token.span().start()..token.span().end())
+            .unwrap_or_default();
+        let part = match token.kind() {
+            TokenKind::Atom => text,
+            // What an escape makes of it is not worth knowing: it counts as a secret.
+            TokenKind::BasicString if text.contains('\\') => "secret",
+            TokenKind::BasicString | TokenKind::LiteralString => text.trim_matches(['"', '\'']),
+            _ => return,
+        };
+        key.extend(part.split('.').map(str::to_lowercase));
+    }
+
+    /// A comment may hold the value that a key had before, or be about one.
+    fn comment(&self, token: Token, mask: &mut Mask) {
+        let range = token.span().start()..token.span().end();
+        let text = self.text.get(range.clone()).unwrap_or_default();
+        if self.line_is_secret {
+            mask.hide(range.start + 1..range.end);
+        } else if let Some(at) = secret_in_line(text, false) {
+            mask.hide(range.start + at..range.end);
+        }
+    }
+}
+
+/// Whether the value of the key at this path is hidden.
+fn is_secret(path: &[String]) -> bool {
+    let mut parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    if let [.., _, "env" | "file"] = parts.as_slice() {
+        return false;
+    }
+    let is_client = matches!(parts.as_slice(), ["clusters", _, "client", ..]);
+    // Names are of the user's choice and say nothing.
+    for (level, names) in [(0, ["clusters", "links"]), (1, ["topics", "mirrors"])] {
+        if parts.len() > level + 1 && names.contains(&parts[level]) {
+            parts.remove(level + 1);
+        }
+    }
+    let key = if is_client { &parts[2..] } else { &parts[..] };
+    looks_secret(&key.join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(text: &str, broken: bool) -> String {
+        let masked = Mask::of_toml(text, broken).apply(text).into_owned();
+        assert_eq!(masked.len(), text.len());
+        masked
+    }
+
+    #[test]
+    fn no_secret_of_a_valid_file_is_shown_and_the_rest_is() {
+        for (text, shown) in [
+            (
+                "client.sasl.password = \"hunter2\" # hunter2\nstate = 1",
+                "client.sasl.password = ********* #********\nstate = 1",
+            ),
+            (
+                "rest = { password = 'hunter2', url = \"x\" }",
+                "rest = { password = *********, url = \"x\" }",
+            ),
+            (
+                "\"sasl.jaas.config\" = \"\"\"\nhunter2\n hunter2\"\"\"\nb = 1",
+                "\"sasl.jaas.config\" = ***\n*******\n***********\nb = 1",
+            ),
+            (
+                "[clusters.a.client]\n\"ssl.keystore.key\" = 'hunter2'\nssl.ca.location = 'ca'",
+                "[clusters.a.client]\n\"ssl.keystore.key\" = *********\nssl.ca.location = 'ca'",
+            ),
+            (
+                "password = { env = \"NAME\" }\nsecret = { hunter2 = \"hunter2\" }",
+                "password = { env = \"NAME\" }\nsecret = { ********= ********* }",
+            ),
+            (
+                "\"p\\u0061ssword\" = \"hunter2\"",
+                "\"p\\u0061ssword\" = *********",
+            ),
+            (
+                "tokens = [\n \"hunter2\", # hunter2\n \"b\" ]\nb = 1",
+                "tokens = *\n*********************\n******\nb = 1",
+            ),
+            (
+                "a = [ # sasl.password=hunter2\n 1 ]",
+                "a = [ # sasl.password=*******\n 1 ]",
+            ),
+            (
+                "[clusters.token]\nbootstrap_servers = \"a:1\"\n[links.secret.mirrors.tokens]\nas = \"x\"",
+                "[clusters.token]\nbootstrap_servers = \"a:1\"\n[links.secret.mirrors.tokens]\nas = \"x\"",
+            ),
+            (
+                "url = \"https://bob:hunter2@host:1/a@b\"",
+                "url = \"https://***********@host:1/a@b\"",
+            ),
+            ("password = \"grün\"", "password = *******"),
+        ] {
+            assert_eq!(masked(text, false), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_secret_of_a_broken_file_is_shown() {
+        for text in [
+            "password = hunter2",
+            "password hunter2",
+            "password: hunter2",
+            "\"sasl.password\" \"hunter2\"",
+            "sasl.pasword = hunter2",
+            "password = \"hunter2",
+            "password = \"a\"hunter2\"",
+            "rest = { url = \"x\", password = \"a\"hunter2, hunter2\" }",
+            "rest = { url = \"x\", password \"hunter2\" }",
+            "a = \"\"\"\nb = 1\npassword = \"hunter2\"",
+            "a = [\npassword = \"hunter2\"\n",
+            "password =\n  \"hunter2\"",
+            "ssl.keystore.key = \"\"\n-----BEGIN PRIVATE KEY-----\nhunter2\nhunter2==\n",
+            "ssl.keystore.key = \"\"\nhunter2\n\nhunter2==\nb = 1",
+            "[clusters.a.client]\nssl.kez = hunter2",
+            "clusters.a.client.ssl.kez = hunter2",
+            "# password = hunter2\nx = ",
+            "password = \"\"\"\nhunter2\n",
+            "password = '''hunter2\n[links]\nhunter2",
+        ] {
+            let shown = masked(text, true);
+            assert!(!shown.contains("hunter2"), "{text}\n{shown}");
+        }
+        assert_eq!(
+            masked("state = active\nsecret = x\nb = 1\n[links.a]", true),
+            "state = active\nsecret = *\nb = 1\n[links.a]"
+        );
+    }
+}

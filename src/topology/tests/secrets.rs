@@ -1,0 +1,129 @@
+//! Whatever is wrong with a file, its secrets are not shown.
+
+use proptest::prelude::*;
+
+use super::check;
+use super::properties::cases;
+use crate::topology::render;
+
+const SECRET: &str = "hunter2";
+
+/// Everything that can be said about the text, in every form.
+fn everything_said(text: &str) -> String {
+    let (diagnostics, debug) = match check(text) {
+        Ok(loaded) => {
+            let debug = format!("{loaded:?}");
+            (loaded.warnings, debug)
+        }
+        Err(diagnostics) => (diagnostics, String::new()),
+    };
+    let json = serde_json::to_string(&render::json(&diagnostics)).expect("serialises");
+    let text = render::text(&diagnostics, false, 200);
+    format!("{text}\n{json}\n{diagnostics}\n{diagnostics:?}\n{debug}")
+}
+
+/// Two clusters and a link, with room for more keys of the first cluster and for more tables.
+fn with(keys: &str, tables: &str) -> String {
+    format!(
+        "kmirror = 1\n[clusters.a]\nbootstrap_servers = \"a:1\"\n{keys}\n\
+         [clusters.b]\nbootstrap_servers = \"b:1\"\n{tables}\n\
+         [links.l]\nsource = \"a\"\ndestination = \"b\"\ntopics = [\"x\"]\n"
+    )
+}
+
+/// A secret in each of the shapes that it can have.
+const SHAPES: &[(&str, &str)] = &[
+    ("client.\"sasl.password\" = \"hunter2\"", ""),
+    ("client.sasl.password = 'hunter2'", ""),
+    ("client = { sasl.password = \"hunter2\", x = 1 }", ""),
+    ("client = { sasl.password = \"\"\"\nhunter2\"\"\" }", ""),
+    ("client = { sasl.pasword = \"hunter2\" }", ""),
+    ("rest = { password = \"hunter2\", ulr = \"x\" }", ""),
+    ("rest = { url = \"https://bob:hunter2@b:1\" }", ""),
+    ("password = [\"hunter2\"]", ""),
+    ("password = { hunter2 = \"hunter2\" }", ""),
+    (
+        "",
+        "[clusters.a.client]\nsasl.jaas.config = \"password='hunter2'\"",
+    ),
+    (
+        "",
+        "[clusters.a.client]\n\"ssl.keystore.key\" = '''\n-----BEGIN PRIVATE KEY-----\nhunter2\n'''",
+    ),
+    ("", "[clusters.a.client]\npasswort = \"hunter2\""),
+];
+
+#[test]
+fn a_secret_in_any_shape_is_never_shown() {
+    for (keys, tables) in SHAPES {
+        let valid = with(keys, tables);
+        for text in [
+            valid.clone(),
+            // The same in a file that breaks before, after and at the secret.
+            format!("a b\n{valid}"),
+            valid.replace("[links.l]", "[links.l"),
+            valid.replace("hunter2", "hunter2\" \"hunter2"),
+            valid.replace("'hunter2", "hunter2"),
+            valid.replace("\"hunter2", "hunter2"),
+            valid.replacen("kmirror = 1", "kmirror = \"\"\"1", 1),
+        ] {
+            let said = everything_said(&text);
+            assert!(!said.contains(SECRET), "{text}\n\n{said}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn no_change_of_a_file_brings_a_secret_to_light(
+        shape in prop::sample::select(SHAPES),
+        cuts in prop::collection::vec(
+            (any::<prop::sample::Index>(), 0usize..6, "[\"'=\\[\\]{}#,. a-]{0,3}"), 1..5
+        ),
+    ) {
+        let mut text = with(shape.0, shape.1);
+        for (at, length, insert) in cuts {
+            let places: Vec<usize> = harmless_places(&text);
+            let at = places[at.index(places.len())];
+            let end = places.iter().copied().filter(|end| (at..=at + length).contains(end)).max();
+            let end = end.unwrap_or(at);
+            if text[at..end].contains(SECRET) || harmful(&text[at..end]) {
+                continue;
+            }
+            text.replace_range(at..end, &insert);
+        }
+        let said = everything_said(&text);
+        prop_assert!(!said.contains(SECRET), "{}\n\n{}", text, said);
+    }
+}
+
+/// Places that are not inside the name that gives a secret away, nor inside the secret.
+fn harmless_places(text: &str) -> Vec<usize> {
+    let names = [
+        "passwor",
+        "pasword",
+        "jaas",
+        "keystore.key",
+        "-----BEGIN",
+        SECRET,
+        "://",
+        "@b",
+        "bob",
+    ];
+    (0..=text.len())
+        .filter(|at| text.is_char_boundary(*at))
+        .filter(|at| {
+            names.iter().all(|name| {
+                text.match_indices(name)
+                    .all(|(start, name)| !(start..start + name.len()).contains(at))
+            })
+        })
+        .collect()
+}
+
+/// Whether taking this out would take the name of a secret out.
+fn harmful(text: &str) -> bool {
+    !text.chars().all(|char| " \"'=\n{}[],.1".contains(char))
+}
