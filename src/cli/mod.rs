@@ -11,6 +11,7 @@ pub mod apply;
 pub mod demo;
 mod error;
 pub mod explain;
+pub mod fmt;
 pub mod logging;
 pub mod plan;
 pub mod run;
@@ -44,6 +45,7 @@ pub enum Command {
     Run(run::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
+    Fmt(fmt::Args),
     Explain(explain::Args),
 }
 
@@ -56,6 +58,7 @@ impl Command {
             | Self::Apply(_)
             | Self::Sandbox(_)
             | Self::Demo(_)
+            | Self::Fmt(_)
             | Self::Explain(_) => LevelFilter::WARN,
             Self::Run(_) => LevelFilter::INFO,
         }
@@ -73,6 +76,7 @@ impl Command {
             Self::Run(args) => run::run(args, ui).await,
             Self::Sandbox(args) => sandbox::run(&args, ui).await,
             Self::Demo(args) => demo::run(&args, ui).await,
+            Self::Fmt(args) => fmt::run(&args, ui),
             Self::Explain(args) => explain::run(&args, ui),
         }
     }

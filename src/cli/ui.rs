@@ -139,6 +139,11 @@ impl Ui {
         ));
     }
 
+    /// A line that starts with a red `error:`, for what does not end the command.
+    pub fn error(&self, line: &str) {
+        self.say(&format!("{} {line}", self.paint_err(Style::Red, "error:")));
+    }
+
     /// Mistakes in a topology file with the lines they are about, on stderr.
     pub fn show_diagnostics(&self, diagnostics: &Diagnostics) {
         if diagnostics.is_empty() {

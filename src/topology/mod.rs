@@ -11,6 +11,7 @@ mod check;
 pub mod codes;
 pub mod diagnostic;
 pub mod explain;
+pub mod format;
 mod mask;
 pub mod model;
 pub mod names;
@@ -47,11 +48,47 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake in it, warnings among them; or why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
-    let bytes = read_bytes(path).map_err(|problem| Diagnostics::of_unreadable(path, problem))?;
-    match String::from_utf8(bytes) {
-        Ok(text) => parse(path, &text),
-        Err(error) => Err(not_utf8(path, &error)),
+    let text = read_file(path)?;
+    parse(path, &text)
+}
+
+/// The text of a topology file, unchecked.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn read_file(path: &Path) -> Result<String, Diagnostics> {
+    std::fs::File::open(path)
+        .map_err(|error| unreadable(path, &error))
+        .and_then(|file| read_bytes(path, file))
+        .map_err(|problem| Diagnostics::of_unreadable(path, problem))
+        .and_then(|bytes| into_text(path, bytes))
+}
+
+/// The text of a topology that comes from a stream, unchecked. `path` is only cited.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn read_stream(path: &Path, stream: impl Read) -> Result<String, Diagnostics> {
+    read_bytes(path, stream)
+        .map_err(|problem| Diagnostics::of_unreadable(path, problem))
+        .and_then(|bytes| into_text(path, bytes))
+}
+
+fn into_text(path: &Path, bytes: Vec<u8>) -> Result<String, Diagnostics> {
+    String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))
+}
+
+/// Whether a text is TOML at all. `path` is only cited.
+///
+/// # Errors
+/// Every mistake against TOML's own rules.
+pub fn check_syntax(path: &Path, text: &str) -> Result<(), Diagnostics> {
+    let read::SyntaxErrors { found, mask } = read::syntax_errors(text);
+    if found.is_empty() {
+        return Ok(());
     }
+    let source = SourceFile::new(path, text, &mask);
+    Err(Diagnostics::new(source, Vec::new(), found))
 }
 
 /// Checks the text of a topology file. `path` is only cited.
@@ -94,11 +131,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Diagnostics> {
     })
 }
 
-/// Reads the file, unless it is so large that it can be no topology.
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Diagnostic> {
+/// Reads to the end, unless there is so much that it can be no topology.
+fn read_bytes(path: &Path, stream: impl Read) -> Result<Vec<u8>, Diagnostic> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
+    stream
+        .take(LARGEST_FILE + 1)
+        .read_to_end(&mut bytes)
         .map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > LARGEST_FILE {
         let problem = format!("it is larger than {}", bytesize::ByteSize(LARGEST_FILE));

@@ -4,6 +4,7 @@
 
 mod apply;
 mod explain;
+mod fmt;
 mod general;
 mod plan;
 mod sandboxes;

@@ -89,6 +89,23 @@ pub(super) fn read(path: &Path, text: &str) -> Read {
     Read { draft, found, mask }
 }
 
+/// What breaks TOML's own rules, whatever the keys mean.
+#[derive(Debug)]
+pub(super) struct SyntaxErrors {
+    pub(super) found: Vec<Diagnostic>,
+    pub(super) mask: Mask,
+}
+
+pub(super) fn syntax_errors(text: &str) -> SyntaxErrors {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mask = Mask::of_toml(text, !errors.is_empty());
+    let shown = mask.apply(text);
+    let mut reader = Reader::new(text, &shown);
+    syntax::report(&mut reader, document.get_ref(), &errors);
+    let found = reader.found;
+    SyntaxErrors { found, mask }
+}
+
 /// Whether the diagnostic may be there only because a part of the file could not be read.
 pub(super) fn is_about_something_absent(code: Code) -> bool {
     matches!(

@@ -5,13 +5,15 @@ use std::path::Path;
 mod properties;
 mod secrets;
 
+pub(super) use properties::cases;
+
 use super::diagnostic::Diagnostics;
 use super::model::{Start, Topology};
 use super::resolve::{Conflict, LinkRule, resolve_link};
 use super::{Loaded, parse};
 
 /// Everything there is, so that changing any part of it tries something new.
-const EVERYTHING: &str = r#"kmirror = 1 # format version
+pub(super) const EVERYTHING: &str = r#"kmirror = 1 # format version
 
 [clusters.east]
 bootstrap_servers = ["east-1:9092", "[::1]:9092"]

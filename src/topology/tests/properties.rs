@@ -42,7 +42,7 @@ fn render_all(result: Result<Loaded, Diagnostics>) {
 }
 
 /// Few enough for every build; PROPTEST_CASES asks for more.
-pub(super) fn cases() -> ProptestConfig {
+pub(in crate::topology) fn cases() -> ProptestConfig {
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => ProptestConfig::default(),
         None => ProptestConfig::with_cases(50),
