@@ -8,11 +8,14 @@ use clap::{ArgAction, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub mod apply;
+pub mod completions;
 pub mod demo;
 mod error;
 pub mod explain;
 pub mod fmt;
+pub mod graph;
 pub mod logging;
+pub mod man;
 pub mod plan;
 pub mod run;
 pub mod sandbox;
@@ -26,7 +29,7 @@ pub use ui::{Style, Ui};
 /// Declarative mirroring between Kafka clusters.
 #[derive(Debug, Parser)]
 #[command(name = "kmirror", version, max_term_width = 100)]
-#[command(disable_help_subcommand = true, subcommand_required = true)]
+#[command(disable_help_subcommand = true, subcommand_required = true, after_help = after_help())]
 pub struct Cli {
     /// Log more to stderr (-v: info, -vv: debug, -vvv: trace); KMIRROR_LOG takes a filter such as kmirror::kafka=debug
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -46,7 +49,10 @@ pub enum Command {
     Sandbox(sandbox::Args),
     Demo(demo::Args),
     Fmt(fmt::Args),
+    Graph(graph::Args),
     Explain(explain::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 impl Command {
@@ -59,7 +65,10 @@ impl Command {
             | Self::Sandbox(_)
             | Self::Demo(_)
             | Self::Fmt(_)
-            | Self::Explain(_) => LevelFilter::WARN,
+            | Self::Graph(_)
+            | Self::Explain(_)
+            | Self::Completions(_)
+            | Self::Man(_) => LevelFilter::WARN,
             Self::Run(_) => LevelFilter::INFO,
         }
     }
@@ -77,9 +86,38 @@ impl Command {
             Self::Sandbox(args) => sandbox::run(&args, ui).await,
             Self::Demo(args) => demo::run(&args, ui).await,
             Self::Fmt(args) => fmt::run(&args, ui),
+            Self::Graph(args) => graph::run(&args, ui),
             Self::Explain(args) => explain::run(&args, ui),
+            Self::Completions(args) => completions::run(&args, ui),
+            Self::Man(args) => man::run(&args, ui),
         }
     }
+}
+
+/// What each exit code means, for help and manual.
+const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "done, or nothing to do"),
+    ("1", "an error"),
+    ("2", "there are changes (plan --detailed-exitcode)"),
+    ("3", "something is blocked until a person decides"),
+    ("130", "interrupted"),
+];
+
+/// The variables that are read, for the manual.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        logging::FILTER_VARIABLE,
+        "what is logged, instead of --verbose: a filter such as kmirror::kafka=debug",
+    ),
+    ("NO_COLOR", "if set to anything, output has no colour"),
+];
+
+fn after_help() -> String {
+    let mut text = "Exit codes:".to_owned();
+    for (code, meaning) in EXIT_CODES {
+        text.push_str(&format!("\n  {code:<4} {meaning}"));
+    }
+    text
 }
 
 /// How the process ends. The numbers are part of the interface: scripts rely on them.
@@ -111,5 +149,32 @@ mod tests {
     #[test]
     fn the_command_line_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_every_flag_is_in_the_documentation() {
+        let page = include_str!("../../docs/commands.md");
+        let sections: Vec<(&str, &str)> = page
+            .split("\n## kmirror ")
+            .skip(1)
+            .filter_map(|section| section.split_once('\n'))
+            .collect();
+        let command = Cli::command();
+        let mut missing = Vec::new();
+        for command in command.get_subcommands() {
+            let name = command.get_name();
+            let Some((_, section)) = sections.iter().find(|(title, _)| *title == name) else {
+                missing.push(name.to_owned());
+                continue;
+            };
+            let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+            for flag in flags {
+                if !section.contains(&format!("--{flag}")) {
+                    missing.push(format!("{name} --{flag}"));
+                }
+            }
+        }
+        assert!(missing.is_empty(), "{}", missing.join("\n"));
+        assert_eq!(sections.len(), command.get_subcommands().count());
     }
 }

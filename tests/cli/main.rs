@@ -6,6 +6,8 @@ mod apply;
 mod explain;
 mod fmt;
 mod general;
+mod graph;
+mod manual;
 mod plan;
 mod sandboxes;
 mod scale;
