@@ -46,7 +46,7 @@ impl Connection {
     /// Authenticates, if the protocol has SASL.
     pub(super) async fn log_in(self) -> Result<Self, Error> {
         let security = self.security();
-        let Some(exchange) = security.exchange().await? else {
+        let Some(exchange) = security.exchange(self.address()).await? else {
             return Ok(self);
         };
         let limit = self.handle.shared.options.request_timeout;
@@ -225,9 +225,10 @@ async fn keep(handle: Weak<Handle>, shared: Arc<Shared>, mut session: Session) {
 
 /// What to authenticate with; where that cannot be had just now, it is tried until the session is over.
 async fn credentials(shared: &Shared, session: Session) -> Result<Exchange, Error> {
+    let options = &shared.options;
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
-        let error = match shared.options.security.exchange().await {
+        let error = match options.security.exchange(&options.address).await {
             Ok(Some(exchange)) => return Ok(exchange),
             Ok(None) => unreachable!("the session was begun with an exchange of the same settings"),
             Err(error) => error,

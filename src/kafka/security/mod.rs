@@ -12,6 +12,7 @@ pub mod problem;
 mod sasl;
 mod stores;
 mod tls;
+mod token;
 mod verify;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ use self::problem::{
 };
 pub(crate) use self::sasl::Exchange;
 use self::tls::{Ending, Failure, Tls};
+use self::token::{BearerToken, Tokens};
 use super::error::Error;
 use crate::client::secret::Origin;
 use crate::client::settings::{
@@ -41,6 +43,8 @@ pub struct Security {
     cluster: String,
     settings: ClientSettings,
     loaded: Mutex<Option<Loaded>>,
+    /// Where bearer tokens come from, if those are asked for.
+    tokens: Option<Tokens>,
     gates: Gates,
 }
 
@@ -53,9 +57,14 @@ struct Loaded {
 
 impl Security {
     pub fn new(cluster: impl Into<String>, settings: ClientSettings) -> Arc<Self> {
+        let tokens = match settings.sasl.as_ref().map(|sasl| &sasl.value) {
+            Some(SaslSettings::OAuthBearer(source)) => Some(Tokens::new(source.clone())),
+            _ => None,
+        };
         Arc::new(Self {
             cluster: cluster.into(),
             settings,
+            tokens,
             loaded: Mutex::default(),
             gates: Gates::default(),
         })
@@ -210,7 +219,10 @@ impl Security {
     }
 
     /// What starts a new authentication, with the credentials of this moment.
-    pub(super) async fn exchange(&self) -> Result<Option<Exchange>, Box<SecurityError>> {
+    pub(super) async fn exchange(
+        &self,
+        address: &str,
+    ) -> Result<Option<Exchange>, Box<SecurityError>> {
         let Some(sasl) = &self.settings.sasl else {
             return Ok(None);
         };
@@ -236,16 +248,26 @@ impl Security {
                 let password = read(&credentials.password)?;
                 Exchange::scram(*hash, &username, &password, *token_auth).map_err(unusable)?
             }
-            SaslSettings::OAuthBearer(TokenSource::Static { token, extensions }) => {
-                Exchange::oauth(&read(token)?, extensions)
-                    .map_err(|cause| self.of_cluster(TokenProblem::Unusable(cause).into()))?
-            }
             SaslSettings::OAuthBearer(_) => {
-                let cause = "only static tokens are supported".to_owned();
-                return Err(self.of_cluster(TokenProblem::Unusable(cause).into()));
+                let token = self.token(address).await?;
+                Exchange::oauth(&token.value, &token.extensions)
+                    .map_err(|cause| self.of_cluster(TokenProblem::Unusable(cause).into()))?
             }
         };
         Ok(Some(exchange))
+    }
+
+    /// A bearer token for a broker.
+    async fn token(&self, address: &str) -> Result<BearerToken, Box<SecurityError>> {
+        let tokens = self.tokens.as_ref().expect("OAUTHBEARER has its source");
+        let token = tokens.token(host_of(address)).await;
+        token.map_err(|failure| {
+            let mut error = self.of_cluster(failure.problem);
+            if let Some(places) = failure.places {
+                error.places = places;
+            }
+            error
+        })
     }
 
     /// Whether a connection may be tried: shortly after a refusal it would only be refused again, and accounts can be locked.
@@ -258,6 +280,9 @@ impl Security {
         match error {
             None => self.gates.passed(address),
             Some(Error::Security(error)) => {
+                if let (Problem::Refused { .. }, Some(tokens)) = (&error.problem, &self.tokens) {
+                    tokens.discard();
+                }
                 let mut files = Files::default();
                 for path in self.files() {
                     files.note(path);

@@ -27,7 +27,7 @@ use super::certificates::Pair;
 
 /// How a scripted broker listens.
 #[derive(Clone, Default)]
-pub(super) struct Listener {
+pub(in super::super) struct Listener {
     pub tls: Option<ServerTls>,
     /// Mechanisms offered; none means no SASL at all.
     pub mechanisms: Vec<&'static str>,
@@ -40,7 +40,7 @@ pub(super) struct Listener {
 
 /// What was asked of a broker.
 #[derive(Default)]
-pub(super) struct Asked {
+pub(in super::super) struct Asked {
     pub connections: AtomicUsize,
     pub logins: AtomicUsize,
     /// The subjects of client certificates, as DER.
@@ -50,7 +50,7 @@ pub(super) struct Asked {
 }
 
 #[derive(Clone)]
-pub(super) struct ServerTls {
+pub(in super::super) struct ServerTls {
     pub own: Pair,
     /// More certificates to send.
     pub chain: Vec<Pair>,
@@ -69,7 +69,7 @@ impl ServerTls {
         }
     }
 
-    fn acceptor(&self) -> TlsAcceptor {
+    pub fn acceptor(&self) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let der = |pair: &Pair| CertificateDer::from(pair.certificate.to_der().unwrap());
         let chain = std::iter::once(&self.own).chain(&self.chain).map(der);

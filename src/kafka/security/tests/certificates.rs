@@ -13,14 +13,14 @@ use openssl::x509::{X509, X509Name};
 
 /// A certificate with its key.
 #[derive(Clone)]
-pub(super) struct Pair {
+pub(in super::super) struct Pair {
     pub certificate: X509,
     pub key: PKey<Private>,
 }
 
 /// What is special about a certificate.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Wish<'a> {
+pub(in super::super) struct Wish<'a> {
     pub cn: &'a str,
     /// DNS names and addresses.
     pub san: &'a [&'a str],

@@ -1,7 +1,7 @@
 //! Security against a broker made of a script, with certificates made for the occasion, and against stores and keys that
 //! Java's keytool and OpenSSL made (in `stores/`; all passwords are `store-pw`, those of keys `key-pw`).
 
-mod broker;
-mod certificates;
+pub(super) mod broker;
+pub(super) mod certificates;
 mod connections;
 mod stores;
