@@ -11,7 +11,7 @@ use kafka_protocol::records::{
 };
 use tokio::time::Instant;
 
-use super::store::ControlError;
+use super::error::ControlError;
 use crate::kafka::admin::{OffsetSpec, ProducerIdentity};
 use crate::kafka::fetch::{FetchOptions, FetchPartition, FetchedPartition, fetch};
 use crate::kafka::{Backoff, Client, Connection, Error, ErrorCode, Isolation};
@@ -73,7 +73,7 @@ impl Follower {
             let before = self.position;
             match self.poll(0).await {
                 Ok(polled) => take(polled)?,
-                Err(error) if is_final(&error) || moved.elapsed() > READ_PATIENCE => {
+                Err(error) if error.is_final() || moved.elapsed() > READ_PATIENCE => {
                     return Err(error);
                 }
                 Err(_) => {}
@@ -189,14 +189,6 @@ impl Follower {
             .await;
         let (_, found) = found.pop().expect("one item has one result");
         Ok(found?.offset)
-    }
-}
-
-/// Whether trying again cannot help.
-pub(super) fn is_final(error: &ControlError) -> bool {
-    match error {
-        ControlError::Kafka(error) => error.class() == crate::kafka::ErrorClass::Fatal,
-        _ => true,
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`store`] reads what is desired and creates the topics; [`writer`] changes it, one holder at a
 //! time; [`store::Watch`] follows it for workers; [`progress`] keeps what workers have copied.
 
+mod error;
 mod log;
 pub mod progress;
 pub mod records;
@@ -11,5 +12,6 @@ mod transaction;
 mod watch;
 pub mod writer;
 
-pub use store::{ControlError, ControlState, Watch, ensure_topics, missing_topics, read};
+pub use error::ControlError;
+pub use store::{ControlState, Watch, ensure_topics, missing_topics, read};
 pub use writer::{ControlWriter, LockError, Write};

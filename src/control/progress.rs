@@ -10,11 +10,12 @@ use futures::future::{join_all, try_join_all};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::error::ControlError;
 use super::log::{Follower, KeyValue, batch, runs};
 use super::records::{
     IncarnationId, MapRecord, OFFSETS_PARTITIONS, OFFSETS_TOPIC, OffsetsKey, ProgressRecord,
 };
-use super::store::{ControlError, json, key_of, value_of};
+use super::store::{json, key_of, value_of};
 use crate::kafka::produce::{ProduceBatch, produce};
 use crate::kafka::{Client, Error, Target};
 

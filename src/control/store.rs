@@ -1,6 +1,5 @@
 //! Desired state as it stands in `_kmirror.links`, and the internal topics themselves.
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +9,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::log::{Entry, Follower, Polled, is_final};
+use super::error::ControlError;
+use super::log::{Entry, Follower, Polled};
 use super::records::{
     IncarnationId, LINKS_TOPIC, LinkRecord, LinksKey, LockRecord, MirrorRecord, OFFSETS_PARTITIONS,
     OFFSETS_TOPIC, RECORD_VERSION, WORK_SLOTS, WORK_TOPIC,
@@ -26,92 +26,6 @@ pub struct ControlState {
     pub links: IndexMap<Uuid, LinkRecord>,
     pub mirrors: IndexMap<IncarnationId, MirrorRecord>,
     pub lock: Option<LockRecord>,
-}
-
-/// Why control records cannot be read or written.
-#[derive(Clone, Debug)]
-pub enum ControlError {
-    Kafka(Error),
-    /// A record of a later kmirror.
-    Newer {
-        topic: String,
-        record: String,
-        version: u64,
-    },
-    /// A record that is none of ours.
-    Malformed {
-        topic: String,
-        offset: i64,
-        problem: String,
-    },
-    /// An internal topic that cannot be used as it is.
-    Shape {
-        topic: String,
-        partitions: usize,
-        wanted: i32,
-    },
-    /// Somebody else has taken over; nothing of this change was made.
-    Fenced {
-        /// Who holds the lock now, if anybody does.
-        by: Option<LockRecord>,
-    },
-}
-
-impl From<Error> for ControlError {
-    fn from(error: Error) -> Self {
-        Self::Kafka(error)
-    }
-}
-
-impl fmt::Display for ControlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kafka(error) => error.fmt(f),
-            Self::Newer {
-                topic,
-                record,
-                version,
-            } => write!(
-                f,
-                "the record {record} in topic {topic} has version {version}; this kmirror reads up to \
-                 {RECORD_VERSION}: use the newer kmirror that wrote it"
-            ),
-            Self::Malformed {
-                topic,
-                offset,
-                problem,
-            } => write!(
-                f,
-                "topic {topic} has something at offset {offset} that kmirror did not write: {problem}"
-            ),
-            Self::Shape {
-                topic,
-                partitions,
-                wanted,
-            } => write!(
-                f,
-                "internal topic {topic} has {partitions} partitions where {wanted} are needed; \
-                 was it created by hand?"
-            ),
-            Self::Fenced { by: Some(lock) } => write!(
-                f,
-                "{} has taken over with `{}`; nothing more was changed by this command",
-                lock.holder, lock.command
-            ),
-            Self::Fenced { by: None } => f.write_str(
-                "another kmirror has taken over in the meantime; nothing more was changed by this command",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ControlError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Kafka(error) => Some(error),
-            _ => None,
-        }
-    }
 }
 
 /// Reads all of `_kmirror.links`. `None`: there is no such topic, so nothing was ever applied.
@@ -374,11 +288,6 @@ pub(super) fn value_of<V: DeserializeOwned>(
 /// The bytes of a key or a value.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> Bytes {
     Bytes::from(serde_json::to_vec(value).expect("records have string keys and no odd numbers"))
-}
-
-/// Whether following can go on after a pause.
-pub(super) fn may_pass(error: &ControlError) -> bool {
-    !is_final(error)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::store::{ControlError, ControlState, LinksLog, may_pass};
+use super::error::ControlError;
+use super::store::{ControlState, LinksLog};
 use crate::kafka::{Backoff, Client};
 
 /// Hears of changes to links and mirrors. A task follows the topic, so that waiting for it can be
@@ -72,7 +73,7 @@ async fn follow(client: Client, sender: watch::Sender<Option<Result<ControlState
                 }
             }
             Err(error) => {
-                let passing = may_pass(&error);
+                let passing = !error.is_final();
                 sender.send_replace(Some(Err(error)));
                 if passing {
                     backoff.sleep().await;

@@ -19,9 +19,10 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
+use super::error::ControlError;
 use super::log::{KeyValue, now_ms};
 use super::records::{IncarnationId, LinkRecord, LinksKey, LockRecord, MirrorRecord};
-use super::store::{ControlError, ControlState, LinksLog, ensure_topics, json};
+use super::store::{ControlState, LinksLog, ensure_topics, json};
 use super::transaction::{Producer, Refusal};
 use crate::kafka::{Backoff, Client};
 
