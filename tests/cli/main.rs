@@ -9,6 +9,7 @@ mod general;
 mod graph;
 mod manual;
 mod plan;
+mod run;
 mod sandboxes;
 mod scale;
 #[path = "../support/cli.rs"]

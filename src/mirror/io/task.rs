@@ -79,8 +79,10 @@ async fn run(
         }
         let rested = mirror.is_failed() || mirror.is_paused();
         let actions = mirror.handle(event);
-        if rested && !mirror.is_failed() && !mirror.is_paused() {
-            // Resumed, or tried again by itself: no longer settled, and no longer shown as such.
+        let rests = mirror.is_failed() || mirror.is_paused() || mirror.is_stopped();
+        if rested && !rests {
+            // Resumed, or tried again by itself: no longer settled, and no longer shown as such. What is stopped
+            // while it rests stays as it was: a failure has to reach the exit code.
             doer.around.figures.set_state(State::Starting);
         }
         doer.carry_out(actions);
