@@ -7,6 +7,7 @@
 mod files;
 mod gate;
 mod jks;
+mod librdkafka;
 mod pem;
 pub mod problem;
 mod sasl;
@@ -23,6 +24,7 @@ use tokio_rustls::client::TlsStream;
 
 use self::files::Files;
 use self::gate::Gates;
+pub use self::librdkafka::Librdkafka;
 use self::problem::{
     CertificateFault, ClientCertificateProblem, MaterialProblem, Problem, SecurityError,
     TokenProblem,
@@ -196,15 +198,20 @@ impl Security {
         match tls.connect(host_of(address), stream).await {
             Ok(stream) => Ok(Transport::Tls(Box::new(stream))),
             Err(Failure::Problem(problem)) => Err(self.at(address, problem).into()),
-            Err(Failure::Lost(error)) => Err(Error::Disconnected {
-                address: address.to_owned(),
-                during: TLS_HANDSHAKE.to_owned(),
-                cause: Some(format!(
-                    "{}; is this the port of a listener without TLS, or of no Kafka broker at all? Look at {}",
-                    super::connection::io_words(&error),
-                    self.protocol_place()
-                )),
-            }),
+            Err(Failure::Lost(error)) => {
+                let lead = match error.kind() {
+                    std::io::ErrorKind::UnexpectedEof => String::new(),
+                    _ => format!("{}; ", super::connection::io_words(&error)),
+                };
+                Err(Error::Disconnected {
+                    address: address.to_owned(),
+                    during: TLS_HANDSHAKE.to_owned(),
+                    cause: Some(format!(
+                        "{lead}is this the port of a listener without TLS, or of no Kafka broker at all? look at {}",
+                        self.protocol_place()
+                    )),
+                })
+            }
         }
     }
 
@@ -328,7 +335,7 @@ impl Security {
         let trust = || {
             named(
                 tls.trust.as_ref().map(|trust| &trust.place),
-                "ssl.ca.location",
+                "ssl.truststore.location",
             )
         };
         let verify = || {

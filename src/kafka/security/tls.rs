@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use openssl::asn1::Asn1Time;
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::x509::X509;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, ring};
@@ -21,10 +21,14 @@ use super::stores::{self, Failed, OwnIdentity, name};
 use super::verify::{self, Verifier, date};
 use crate::client::settings::{Identity, Pem, TlsSettings};
 
+/// Seven days: when a certificate of ours should have been renewed, at the latest.
+const LATE: i64 = 7 * 24 * 3600;
+
 /// What TLS with one cluster takes, read from its files.
 #[derive(Debug)]
 pub(super) struct Tls {
     pub config: Arc<ClientConfig>,
+    pub trusted: Vec<X509>,
     pub identity: Option<OwnIdentity>,
 }
 
@@ -44,23 +48,26 @@ impl Tls {
         })?;
         Ok(Self {
             config: Arc::new(config),
+            trusted,
             identity,
         })
     }
 
-    /// Our own certificate's end, if that has passed or comes within a week.
+    /// Our own certificate's end, if that has passed or should have been prevented by now.
     pub fn ending(&self) -> Option<Ending> {
         let leaf = self.identity.as_ref()?.chain.first()?;
         let now = Asn1Time::days_from_now(0).ok()?;
-        let soon = Asn1Time::days_from_now(7).ok()?;
         let at = date(leaf.not_after());
         if leaf.not_after() < now {
-            Some(Ending::Over(at))
-        } else if leaf.not_after() < soon {
-            Some(Ending::Soon(at))
-        } else {
-            None
+            return Some(Ending::Over(at));
         }
+        let seconds = |from: &Asn1TimeRef| {
+            let time = from.diff(leaf.not_after()).ok()?;
+            Some(i64::from(time.days) * 24 * 3600 + i64::from(time.secs))
+        };
+        // Some certificates live for a day, others for years.
+        let (left, life) = (seconds(&now)?, seconds(leaf.not_before())?);
+        (left < (life / 5).min(LATE)).then_some(Ending::Soon(at))
     }
 
     /// Shakes hands over a TCP connection.
@@ -121,7 +128,8 @@ impl Tls {
         }
     }
 
-    fn client_certificate(&self, alert: String) -> ClientCertificateProblem {
+    /// What a refusal of our certificate means.
+    pub fn client_certificate(&self, alert: String) -> ClientCertificateProblem {
         let leaf = self
             .identity
             .as_ref()

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::error::KafkaError;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -19,7 +18,7 @@ use super::desired::{self, Wanted};
 use super::figures::{Figures, Name};
 use super::follow::{self, Orders};
 use super::lease::Lease;
-use super::membership::{Change, MemberConfig, Membership};
+use super::membership::{Change, JoinError, MemberConfig, Membership};
 use super::seen::Seen;
 use super::{ConnectedCluster, Options};
 use crate::control::ControlError;
@@ -58,7 +57,7 @@ pub enum RunError {
         source: ControlError,
     },
     #[error("cluster {cluster}: the worker group cannot be joined: {source}")]
-    Group { cluster: String, source: KafkaError },
+    Group { cluster: String, source: JoinError },
     #[error("cluster {cluster}: {cause}")]
     Refused { cluster: String, cause: String },
     #[error("a part of the worker broke down: {0}")]
@@ -154,13 +153,13 @@ impl DestinationWorker {
             bootstrap_servers: self.cluster.bootstrap_servers.clone(),
             client_id: "kmirror".to_owned(),
             session_timeout: self.options.session_timeout,
+            security: Arc::clone(&self.cluster.client.config().security),
         };
-        let membership =
-            Membership::join(&config, Arc::clone(&self.lease), sender).map_err(|source| {
-                RunError::Group {
-                    cluster: self.cluster.name.clone(),
-                    source,
-                }
+        let membership = Membership::join(&config, Arc::clone(&self.lease), sender)
+            .await
+            .map_err(|source| RunError::Group {
+                cluster: self.cluster.name.clone(),
+                source,
             })?;
         let following = self.follow();
         let mut refused = None;

@@ -4,29 +4,40 @@
 //! them. Nothing is ever read from the topic. A synchronous group commit on the owned slots, several times in
 //! a third of the session timeout, is what renews the [`Lease`]: the coordinator refuses it to
 //! whoever is no longer a member of the generation.
+//!
+//! librdkafka keeps the certificates and passwords that it was made with. When it cannot get through any more and their files
+//! have changed, the member leaves and joins again with what the files hold now.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::lease::{Lease, Moment};
 use crate::control::records::{WORK_TOPIC, WORKER_GROUP};
+use crate::kafka::security::Librdkafka;
+use crate::kafka::{self, Security};
 
 /// How long a rebalance waits for partitions of a revoked slot to stop.
 const STOPPING: Duration = Duration::from_secs(8);
 /// How long a worker that ends waits for its group to know.
 const LEAVING: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(50);
+/// How soon an outage that lasts is told again.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
+/// Between two tries to come back with other certificates or passwords.
+const COME_BACK: Duration = Duration::from_secs(2);
 
 /// A change of what this worker owns.
 #[derive(Debug)]
@@ -56,6 +67,24 @@ pub struct MemberConfig {
     pub bootstrap_servers: Vec<String>,
     pub client_id: String,
     pub session_timeout: Duration,
+    pub security: Arc<Security>,
+}
+
+impl MemberConfig {
+    async fn librdkafka(&self) -> Result<Librdkafka, kafka::Error> {
+        let address = self.bootstrap_servers.first();
+        let address = address.map_or("", String::as_str);
+        self.security.librdkafka(address).await
+    }
+}
+
+/// Why a member cannot be made.
+#[derive(Debug, Error)]
+pub enum JoinError {
+    #[error(transparent)]
+    Librdkafka(#[from] KafkaError),
+    #[error(transparent)]
+    Security(#[from] kafka::Error),
 }
 
 impl Membership {
@@ -63,17 +92,22 @@ impl Membership {
     ///
     /// # Errors
     /// Where the client cannot be made of the configuration.
-    pub fn join(
+    pub async fn join(
         config: &MemberConfig,
         lease: Arc<Lease>,
         changes: mpsc::UnboundedSender<Change>,
-    ) -> Result<Self, KafkaError> {
-        let consumer = consumer(config, Context { changes })?;
-        consumer.subscribe(&[WORK_TOPIC])?;
+    ) -> Result<Self, JoinError> {
+        let security = config.librdkafka().await?;
+        let consumer = consumer(config, security, changes.clone())?;
         let leaving = Arc::new(AtomicBool::new(false));
-        let every = config.session_timeout / 12;
-        let left = Arc::clone(&leaving);
-        let thread = std::thread::spawn(move || serve(&consumer, &lease, every, &left));
+        let member = Member {
+            config: config.clone(),
+            lease,
+            changes,
+            leaving: Arc::clone(&leaving),
+            runtime: Handle::current(),
+        };
+        let thread = std::thread::spawn(move || member.run(consumer));
         Ok(Self {
             leaving,
             thread: Some(thread),
@@ -100,7 +134,11 @@ impl Drop for Membership {
     }
 }
 
-fn consumer(config: &MemberConfig, context: Context) -> Result<BaseConsumer<Context>, KafkaError> {
+fn consumer(
+    config: &MemberConfig,
+    security: Librdkafka,
+    changes: mpsc::UnboundedSender<Change>,
+) -> Result<BaseConsumer<Context>, KafkaError> {
     let session_ms = config.session_timeout.as_millis();
     let mut client = ClientConfig::new();
     client
@@ -120,29 +158,95 @@ fn consumer(config: &MemberConfig, context: Context) -> Result<BaseConsumer<Cont
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set("reconnect.backoff.max.ms", "2000")
         .set_log_level(RDKafkaLogLevel::Error);
-    client.create_with_context(context)
+    security.apply(&mut client);
+    let consumer: BaseConsumer<Context> = client.create_with_context(Context {
+        changes,
+        security,
+        stuck: AtomicBool::new(false),
+        told: Mutex::default(),
+    })?;
+    consumer.subscribe(&[WORK_TOPIC])?;
+    Ok(consumer)
 }
 
-fn serve(consumer: &BaseConsumer<Context>, lease: &Lease, every: Duration, leaving: &AtomicBool) {
-    let mut last_renewal: Option<Instant> = None;
-    while !leaving.load(Ordering::Acquire) {
-        if let Some(Err(error)) = consumer.poll(POLL) {
-            consumer.context().trouble(&error);
-        }
-        if consumer.assignment_lost() {
-            lease.give_up();
-        } else if last_renewal.is_none_or(|at| at.elapsed() >= every) {
-            // Without slots nothing is asked, so that the first slot is confirmed at once.
-            last_renewal = renew(consumer, lease).then(Instant::now);
+/// What the member's thread works with.
+struct Member {
+    config: MemberConfig,
+    lease: Arc<Lease>,
+    changes: mpsc::UnboundedSender<Change>,
+    leaving: Arc<AtomicBool>,
+    runtime: Handle,
+}
+
+impl Member {
+    fn run(self, consumer: BaseConsumer<Context>) {
+        let mut next = Some(consumer);
+        while let Some(consumer) = next {
+            self.serve(&consumer);
+            self.part(&consumer);
+            drop(consumer);
+            next = self.come_back();
         }
     }
-    consumer.unsubscribe();
-    // Dropping the consumer sends LeaveGroup, after the revocation was served.
-    let until = Instant::now() + Duration::from_millis(200);
-    while Instant::now() < until {
-        consumer.poll(POLL);
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
-    lease.give_up();
+
+    /// Until the member leaves, or has to come back with other settings.
+    fn serve(&self, consumer: &BaseConsumer<Context>) {
+        let every = self.config.session_timeout / 12;
+        let mut last_renewal: Option<Instant> = None;
+        while !self.is_leaving() {
+            if let Some(Err(error)) = consumer.poll(POLL) {
+                consumer.context().trouble(&error);
+            }
+            if consumer.context().is_to_be_renewed() {
+                tracing::info!(
+                    "certificates or passwords have changed: joining the worker group anew"
+                );
+                return;
+            }
+            if consumer.assignment_lost() {
+                self.lease.give_up();
+            } else if last_renewal.is_none_or(|at| at.elapsed() >= every) {
+                // Without slots nothing is asked, so that the first slot is confirmed at once.
+                last_renewal = renew(consumer, &self.lease).then(Instant::now);
+            }
+        }
+    }
+
+    fn part(&self, consumer: &BaseConsumer<Context>) {
+        consumer.unsubscribe();
+        // Dropping the consumer sends LeaveGroup, after the revocation was served.
+        let until = Instant::now() + Duration::from_millis(200);
+        while Instant::now() < until {
+            consumer.poll(POLL);
+        }
+        self.lease.give_up();
+    }
+
+    /// `None`: the member leaves for good.
+    fn come_back(&self) -> Option<BaseConsumer<Context>> {
+        while !self.is_leaving() {
+            let made = self
+                .runtime
+                .block_on(self.config.librdkafka())
+                .map_err(JoinError::from)
+                .and_then(|security| Ok(consumer(&self.config, security, self.changes.clone())?));
+            match made {
+                Ok(consumer) => return Some(consumer),
+                Err(error) => {
+                    let _gone = self.changes.send(Change::Trouble(error.to_string()));
+                    let until = Instant::now() + COME_BACK;
+                    while Instant::now() < until && !self.is_leaving() {
+                        std::thread::sleep(POLL);
+                    }
+                }
+            }
+        }
+        None
+    }
 }
 
 /// A commit of nothing new, answered only to a member of the current generation. Whether it was tried.
@@ -164,7 +268,10 @@ fn renew(consumer: &BaseConsumer<Context>, lease: &Lease) -> bool {
     }
     let asked = Moment::now();
     match consumer.commit(&offsets, CommitMode::Sync) {
-        Ok(()) => lease.renew(asked),
+        Ok(()) => {
+            consumer.context().stuck.store(false, Ordering::Release);
+            lease.renew(asked);
+        }
         Err(error) => tracing::debug!(%error, "membership was not confirmed"),
     }
     true
@@ -173,10 +280,24 @@ fn renew(consumer: &BaseConsumer<Context>, lease: &Lease) -> bool {
 #[derive(Debug)]
 struct Context {
     changes: mpsc::UnboundedSender<Change>,
+    security: Librdkafka,
+    /// Whether brokers cannot be got through to.
+    stuck: AtomicBool,
+    /// When people were last told why.
+    told: Mutex<Option<Instant>>,
 }
 
 impl Context {
+    /// Whether another client may get through where this one does not.
+    fn is_to_be_renewed(&self) -> bool {
+        self.stuck.load(Ordering::Acquire) && self.security.is_outdated()
+    }
+
     fn trouble(&self, error: &KafkaError) {
+        if error.rdkafka_error_code().is_some_and(is_about_connections) {
+            // Told as an event, with the reason.
+            return;
+        }
         let change = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::InvalidSessionTimeout) => Change::Refused(
                 "the session timeout is outside of what the brokers allow (group.min.session.timeout.ms, \
@@ -196,13 +317,58 @@ impl Context {
     }
 }
 
+/// Errors of single connections, and of all together.
+fn is_about_connections(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::SSL
+            | Code::Authentication
+            | Code::SaslAuthenticationFailed
+    )
+}
+
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        _config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        Ok(self.security.token()?)
+    }
+
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, "{message}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "group membership");
+        let Some(code) = error
+            .rdkafka_error_code()
+            .filter(|code| is_about_connections(*code))
+        else {
+            return;
+        };
+        self.stuck.store(true, Ordering::Release);
+        let mut told = self
+            .told
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        if self.security.tell(code, reason) {
+            *told = Some(Instant::now());
+            return;
+        }
+        // A single broker that is away is everyday life, and that none is left follows from what was told just now.
+        let is_news = told.is_none_or(|at| at.elapsed() >= TELL_AGAIN);
+        if code == RDKafkaErrorCode::AllBrokersDown && is_news {
+            *told = Some(Instant::now());
+            let cause = "none of its brokers can be reached".to_owned();
+            let _gone = self.changes.send(Change::Trouble(cause));
+        }
     }
 }
 
@@ -222,6 +388,7 @@ impl ConsumerContext for Context {
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(slots) => {
+                self.stuck.store(false, Ordering::Release);
                 if let Err(error) = consumer.pause(slots) {
                     self.trouble(&error);
                 }

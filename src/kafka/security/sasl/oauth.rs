@@ -90,7 +90,8 @@ pub(in super::super) fn payload(
     Ok(payload)
 }
 
-fn words(challenge: &[u8]) -> Cause {
+/// A refusal in words.
+pub(in super::super) fn words(challenge: &[u8]) -> Cause {
     let Ok(refusal) = serde_json::from_slice::<Refusal>(challenge) else {
         return "the broker refuses the token and gives no readable reason".to_owned();
     };

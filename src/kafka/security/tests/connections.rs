@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use super::super::files::Files;
+use super::super::tls::Tls;
 use super::broker::{Listener, ServerTls};
 use super::certificates::{Pair, Wish};
 use crate::client::settings::{
@@ -553,4 +555,36 @@ async fn a_token_is_accepted_or_refused_in_the_brokers_words() {
         "cluster west, 127.0.0.1:PORT: the broker refuses to authenticate with OAUTHBEARER: invalid_token; look at \
          `sasl.oauthbearer.token` (west.properties:7)"
     );
+}
+
+#[test]
+fn a_certificate_that_should_have_been_renewed_is_warned_of_and_a_short_lived_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Pair::authority("Our CA");
+    for (begins, ends, expected) in [
+        (-300, 300, None),
+        (-300, 5, Some("Soon")),
+        (-1, 1, None),
+        (-300, -1, Some("Over")),
+    ] {
+        let wish = Wish {
+            cn: "client1",
+            begins: Some(begins),
+            ends: Some(ends),
+            ..Wish::default()
+        };
+        let ours = Pair::make(wish, Some(&authority));
+        let settings = with_identity(
+            &authority,
+            ours.write_certificate(folder.path(), "client.crt"),
+            ours.write_key(folder.path(), "client.key"),
+        );
+        let tls = Tls::read(&settings.tls, &mut Files::default()).unwrap();
+        let ending = tls.ending().map(|ending| format!("{ending:?}"));
+        assert_eq!(
+            ending.as_deref().and_then(|text| text.split('(').next()),
+            expected,
+            "from {begins} to {ends}"
+        );
+    }
 }

@@ -22,7 +22,7 @@ use crate::client::settings::{TlsSettings, TokenSource};
 use crate::kafka::backoff::Backoff;
 
 /// How long an endpoint that is away or busy is asked again.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// What the endpoint gave.
 #[derive(Debug)]

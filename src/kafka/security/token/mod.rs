@@ -168,20 +168,19 @@ impl Tokens {
         (age < FAILURE_HOLDS).then(|| failure.clone())
     }
 
-    /// The token at hand, while it lives: an endpoint that is away for a moment disturbs nobody.
-    fn old_one_or(&self, failure: Failure) -> Result<BearerToken, Failure> {
+    /// The token that was asked for last, while it lives.
+    pub fn at_hand(&self) -> Option<BearerToken> {
         let kept = self.kept();
-        let still_good = kept.token.as_ref().filter(|kept| {
-            let end = SystemTime::now() + TOO_SHORT;
-            kept.token.expires.is_some_and(|expires| end < expires)
-        });
-        match still_good {
-            Some(kept) => {
-                tracing::debug!(problem = %failure.problem, "the token at hand serves a while longer");
-                Ok(kept.token.clone())
-            }
-            None => Err(failure),
-        }
+        let token = &kept.token.as_ref()?.token;
+        let end = SystemTime::now() + TOO_SHORT;
+        (end < token.expires?).then(|| token.clone())
+    }
+
+    /// An endpoint that is away for a moment disturbs nobody.
+    fn old_one_or(&self, failure: Failure) -> Result<BearerToken, Failure> {
+        let token = self.at_hand().ok_or_else(|| failure.clone())?;
+        tracing::debug!(problem = %failure.problem, "the token at hand serves a while longer");
+        Ok(token)
     }
 
     fn keep(&self, answer: endpoint::Granted) -> BearerToken {
