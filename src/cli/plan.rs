@@ -6,6 +6,7 @@ use super::{CliError, ErrorKind, ExitCode, Style, Ui};
 use crate::kafka;
 use crate::observe::{Clusters, Unreachable, UnreadableCluster, rehearse};
 use crate::plan::model::Plan;
+use crate::report::diagnostics::Form;
 use crate::report::text::{Emphasis, TextOptions};
 use crate::report::{json, text};
 use crate::topology::Topology;
@@ -33,7 +34,7 @@ pub struct Args {
 enum Format {
     /// For people
     Text,
-    /// One document for programs
+    /// One document for programs; of what is wrong if the file has mistakes
     Json,
 }
 
@@ -42,7 +43,11 @@ enum Format {
 /// # Errors
 /// Mistakes in the file, or clusters that can't be read.
 pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    let topology = ui.load_topology(&args.file)?;
+    let form = match args.format {
+        Format::Text => None,
+        Format::Json => Some(Form::Json),
+    };
+    let topology = ui.load_topology_or_report(&args.file, form)?;
     let clusters = Clusters::connect(&topology).await?;
     let plan = make(&topology, &clusters).await?;
     match args.format {

@@ -9,6 +9,7 @@ use std::path::Path;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use super::{CliError, ErrorKind};
+use crate::report::diagnostics::{self, Checked, Form};
 use crate::topology::{self, Diagnostics, Topology, render};
 
 /// Emphasis that never carries meaning of its own: the words say the same.
@@ -159,13 +160,36 @@ impl Ui {
     /// # Errors
     /// Mistakes in the file, shown already.
     pub fn load_topology(&self, path: &Path) -> Result<Topology, CliError> {
+        self.load_topology_or_report(path, None)
+    }
+
+    /// The same for a command whose document has a form for programs: mistakes that keep it from
+    /// being made are a document of that form.
+    ///
+    /// # Errors
+    /// Mistakes in the file, shown already.
+    pub fn load_topology_or_report(
+        &self,
+        path: &Path,
+        form: Option<Form>,
+    ) -> Result<Topology, CliError> {
         match topology::load(path) {
             Ok(loaded) => {
                 self.show_diagnostics(&loaded.warnings);
                 Ok(loaded.topology)
             }
             Err(diagnostics) => {
-                self.show_diagnostics(&diagnostics);
+                match form {
+                    None => self.show_diagnostics(&diagnostics),
+                    Some(form) => {
+                        let checked = Checked {
+                            path,
+                            is_valid: false,
+                            diagnostics: &diagnostics,
+                        };
+                        self.document(&diagnostics::document(&[checked], form))?;
+                    }
+                }
                 Err(CliError::silent(ErrorKind::Topology))
             }
         }

@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::{CliError, ErrorKind, ExitCode, Ui};
-use crate::topology::render::{self, JsonDiagnostic};
+use crate::report::diagnostics::{self, Checked, Form};
 use crate::topology::{self, Code, Diagnostics, Loaded, Severity, Topology};
 
 /// Check topology files without touching a cluster
@@ -18,29 +16,32 @@ pub struct Args {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// text: for people, on stderr; json: every diagnostic, on stdout
+    /// Form of what is found
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
+    /// For people, on stderr
     Text,
+    /// One document for programs, on stdout
     Json,
+    /// Workflow commands of GitHub Actions, on stdout: annotations of a pull request
+    Github,
+    /// SARIF 2.1.0, on stdout, for code scanning
+    Sarif,
 }
 
-/// The document of `--format json`.
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    format_version: u16,
-    files: Vec<JsonFile<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct JsonFile<'a> {
-    file: String,
-    valid: bool,
-    diagnostics: Vec<JsonDiagnostic<'a>>,
+impl Format {
+    fn form(self) -> Option<Form> {
+        match self {
+            Self::Text => None,
+            Self::Json => Some(Form::Json),
+            Self::Github => Some(Form::Github),
+            Self::Sarif => Some(Form::Sarif),
+        }
+    }
 }
 
 /// Checks each file.
@@ -53,13 +54,26 @@ pub fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         .iter()
         .map(|file| (file, topology::load(file)))
         .collect();
-    match args.format {
-        Format::Text => {
+    match args.format.form() {
+        None => {
             for (file, result) in &results {
                 show(ui, file, result);
             }
         }
-        Format::Json => ui.document(&json(&results)?)?,
+        Some(form) => {
+            let files: Vec<_> = results
+                .iter()
+                .map(|(path, result)| Checked {
+                    path,
+                    is_valid: result.is_ok(),
+                    diagnostics: match result {
+                        Ok(loaded) => &loaded.warnings,
+                        Err(diagnostics) => diagnostics,
+                    },
+                })
+                .collect();
+            ui.document(&diagnostics::document(&files, form))?;
+        }
     }
     if results.iter().any(|(_, result)| result.is_err()) {
         return Err(CliError::silent(ErrorKind::Topology));
@@ -118,25 +132,4 @@ fn summary(topology: &Topology) -> String {
 fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
-}
-
-fn json(results: &[(&PathBuf, Result<Loaded, Diagnostics>)]) -> Result<String, CliError> {
-    let document = Document {
-        format_version: 1,
-        files: results
-            .iter()
-            .map(|(file, result)| JsonFile {
-                file: file.display().to_string(),
-                valid: result.is_ok(),
-                diagnostics: match result {
-                    Ok(loaded) => render::json(&loaded.warnings),
-                    Err(diagnostics) => render::json(diagnostics),
-                },
-            })
-            .collect(),
-    };
-    let mut text = serde_json::to_string_pretty(&document)
-        .map_err(|error| CliError::new(ErrorKind::Internal, error.to_string()))?;
-    text.push('\n');
-    Ok(text)
 }

@@ -1,10 +1,18 @@
 //! The plan for programs: one JSON document, from the same value as the text.
 
+use serde::Serialize;
+
 use crate::plan::model::Plan;
 
 /// The document, indented, with a final newline.
 pub fn plan(plan: &Plan) -> String {
-    let mut text = serde_json::to_string_pretty(plan).expect("a plan has only serialisable parts");
+    document(plan)
+}
+
+/// The same for any value made of plain parts.
+pub(super) fn document(value: &impl Serialize) -> String {
+    let mut text =
+        serde_json::to_string_pretty(value).expect("documents have only serialisable parts");
     text.push('\n');
     // JSON allows the C1 controls and DEL in strings; a terminal would obey them.
     if text.contains(is_stray_control) {

@@ -3,6 +3,7 @@
 //! This is the only place where reasons and blockers become sentences. Names and messages that come
 //! from remote clusters pass [`clean`] on their way to a terminal.
 
+pub mod diagnostics;
 pub mod graph;
 pub mod json;
 pub mod text;

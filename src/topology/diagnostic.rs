@@ -141,6 +141,24 @@ impl Diagnostics {
             .unwrap_or(&self.sources[0])
     }
 
+    /// Line and column of the first character behind a place.
+    pub fn end_of(&self, span: Span) -> (u32, u32) {
+        let text = self.file(span.file).text();
+        let covered = text.get(span.start..span.end).unwrap_or_default();
+        let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
+        match covered.rsplit_once('\n') {
+            None => (span.line, span.column.saturating_add(count(covered))),
+            Some((before, last)) => {
+                let lines = before.matches('\n').count() + 1;
+                let lines = u32::try_from(lines).unwrap_or(u32::MAX);
+                (
+                    span.line.saturating_add(lines),
+                    count(last).saturating_add(1),
+                )
+            }
+        }
+    }
+
     /// All files, the topology file first.
     pub fn files(&self) -> impl Iterator<Item = (FileId, &SourceFile)> {
         (0..).map(FileId).zip(&self.sources)

@@ -34,6 +34,12 @@ impl Section {
         self.body.starts_with(WARNING)
     }
 
+    /// What the code means: the text before the example.
+    pub fn meaning(&self) -> &'static str {
+        let body = self.body.strip_prefix(WARNING).unwrap_or(self.body);
+        body.split("\n```").next().unwrap_or_default().trim()
+    }
+
     /// The section below its heading, to be read on its own.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", self.body);

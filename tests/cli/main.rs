@@ -5,6 +5,7 @@
 mod apply;
 mod explain;
 mod fmt;
+mod formats;
 mod general;
 mod graph;
 mod manual;
