@@ -83,8 +83,8 @@ impl Mask {
             let end = rest
                 .find(|char: char| match char {
                     '\n' => true,
-                    // A quote may be one too many.
-                    _ => !broken && (char.is_whitespace() || "/\"'?".contains(char)),
+                    // A quote does not end it: a password may have one.
+                    _ => !broken && (char.is_whitespace() || "/?".contains(char)),
                 })
                 .unwrap_or(rest.len());
             if let Some(user) = rest[..end].rfind('@') {
@@ -107,7 +107,8 @@ impl Mask {
                 in_client = is_client_header(trimmed);
             }
             let secret = if header {
-                None
+                // One that is not closed may have run into any key below it.
+                line.find('=').map(|at| at + 1)
             } else {
                 secret_in_line(line, in_client)
             };

@@ -62,6 +62,8 @@ fn a_secret_in_any_shape_is_never_shown() {
             // The same in a file that breaks before, after and at the secret.
             format!("a b\n{valid}"),
             valid.replace("[links.l]", "[links.l"),
+            valid.replace(".client]\n", ".client"),
+            valid.replace(".client]\n", ".client "),
             valid.replace("hunter2", "hunter2\" \"hunter2"),
             valid.replace("'hunter2", "hunter2"),
             valid.replace("\"hunter2", "hunter2"),
