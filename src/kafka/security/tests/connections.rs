@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use super::super::files::Files;
 use super::super::tls::Tls;
 use super::broker::{Listener, ServerTls};
@@ -12,7 +14,7 @@ use crate::client::settings::{
     Verify,
 };
 use crate::client::{ClientSettings, Origin, Place, Secret, SecurityProtocol, Text};
-use crate::kafka::{Client, ClientConfig, Error, ErrorClass, Topics};
+use crate::kafka::{Client, ClientConfig, Error, ErrorClass, Target, Topics};
 
 fn keyed<T>(value: T, key: &str, line: u32) -> Keyed<T> {
     Keyed {
@@ -586,5 +588,59 @@ fn a_certificate_that_should_have_been_renewed_is_warned_of_and_a_short_lived_on
             expected,
             "from {begins} to {ends}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_session_over_tls_is_renewed_with_the_password_of_that_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bob.pw");
+    std::fs::write(&path, "bob-pw").unwrap();
+    let authority = Pair::authority("Our CA");
+    let listener = Listener {
+        tls: Some(ServerTls::new(&Pair::broker(&authority))),
+        lifetime: 1_000,
+        ..Listener::sasl(&["SCRAM-SHA-512"], "bob", "bob-pw")
+    };
+    let port = listener.start().await;
+    let password = Text {
+        origin: Origin::File(path.clone()),
+        value: Secret::new("bob-pw"),
+    };
+    let settings = ClientSettings {
+        protocol: keyed(SecurityProtocol::SaslSsl, "security.protocol", 1),
+        tls: trusting(&authority).tls,
+        ..with_sasl(SaslSettings::Scram {
+            hash: ScramHash::Sha512,
+            credentials: credentials("bob", password),
+            token_auth: false,
+        })
+    };
+    let client = connect(port, settings).await.unwrap();
+    *listener.password.lock().unwrap() = "changed".to_owned();
+    std::fs::write(&path, "changed").unwrap();
+    let connection = client.route(&Target::Any).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1_300)).await;
+    assert!(!connection.is_closed());
+    assert_eq!(listener.asked.connections.load(Ordering::SeqCst), 1);
+    assert!(listener.asked.logins.load(Ordering::SeqCst) >= 2);
+    client.metadata(Topics::All).await.unwrap();
+}
+
+#[tokio::test]
+async fn large_requests_in_many_pieces_pass_through_tls_whole() {
+    let authority = Pair::authority("Our CA");
+    let listener = Listener::tls(ServerTls::new(&Pair::broker(&authority)));
+    let port = listener.start().await;
+    let client = connect(port, trusting(&authority)).await.unwrap();
+    let connection = client.connect_broker(1).await.unwrap();
+    let answers: Vec<_> = (0..16)
+        .map(|round| {
+            let pieces = (0..200_u8).map(|n| Bytes::from(vec![n; 20_000 + round]));
+            connection.queue(3, 12, pieces.collect()).unwrap()
+        })
+        .collect();
+    for answer in answers {
+        assert!(!answer.frame().await.unwrap().is_empty());
     }
 }
