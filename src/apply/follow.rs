@@ -21,6 +21,7 @@ use crate::plan::model::{
     Action, Address, Entry, MirrorRecordChange, MirrorTopic, Operation, Plan,
 };
 use crate::report::words;
+use crate::topology::engines::Engine;
 use crate::topology::model::{
     Cluster, Link, LinkState, Mirror, MirrorState, OffsetsPolicy, Span, Spanned, Start, Timestamps,
     Topology,
@@ -195,6 +196,7 @@ fn link_of(record: &LinkRecord, source: &str, destination: &str) -> Link {
             StartSpec::Latest => Start::Latest,
             StartSpec::Timestamp(ms) => Start::Timestamp(ms),
         },
+        engine: Engine::Kmirror,
         offsets: OffsetsPolicy::Translate,
         timestamps: match record.timestamps {
             TimestampsSpec::AsConsumed => Timestamps::AsConsumed,

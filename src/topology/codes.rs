@@ -98,6 +98,10 @@ codes! {
     Loop = 52,
     /// A former name that cannot be meant.
     BadMove = 53,
+
+    // Engines.
+    /// A setting that the link's engine does not carry out.
+    NotCarriedOut = 60,
 }
 
 impl fmt::Display for Code {

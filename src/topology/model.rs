@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
+use super::engines::Engine;
 use super::selector::{RenameRule, TopicSelector};
 
 /// Which of the files that a topology is made of: the topology file itself, or a properties file
@@ -99,6 +100,7 @@ pub struct Link {
     /// Whether workers create topics that match later (decision 1).
     pub auto_create: bool,
     pub start: Start,
+    pub engine: Engine,
     pub offsets: OffsetsPolicy,
     pub timestamps: Timestamps,
     /// `None`: the source topic's own.

@@ -13,10 +13,14 @@ pub(super) enum Kind {
     Selector,
     Rename,
     RenameRule,
+    Groups,
+    Acls,
+    Limit,
+    OnHole,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
         Self::Root,
         Self::Cluster,
         Self::OwnedTopic,
@@ -25,6 +29,10 @@ impl Kind {
         Self::Selector,
         Self::Rename,
         Self::RenameRule,
+        Self::Groups,
+        Self::Acls,
+        Self::Limit,
+        Self::OnHole,
     ];
 
     pub(super) fn keys(self) -> &'static [&'static str] {
@@ -42,7 +50,13 @@ impl Kind {
                 "auto_create",
                 "start",
                 "offsets",
+                "on_hole",
+                "on_foreign_write",
                 "timestamps",
+                "groups",
+                "acls",
+                "limit",
+                "config",
                 "replication_factor",
                 "state",
                 "moved",
@@ -52,6 +66,10 @@ impl Kind {
             Self::Selector => &["regex"],
             Self::Rename => &["prefix"],
             Self::RenameRule => &["regex", "to"],
+            Self::Groups => &["include", "exclude", "interval"],
+            Self::Acls => &["sync"],
+            Self::Limit => &["bytes_per_second"],
+            Self::OnHole => &["larger_than", "then"],
         }
     }
 
@@ -70,6 +88,10 @@ impl Kind {
             Self::Selector => "a topic pattern",
             Self::Rename => "a rename",
             Self::RenameRule => "a rename rule",
+            Self::Groups => "a link's `groups`",
+            Self::Acls => "a link's `acls`",
+            Self::Limit => "a link's `limit`",
+            Self::OnHole => "a link's `on_hole`",
         }
     }
 
@@ -84,6 +106,10 @@ impl Kind {
             Self::Selector => "topics = [{ regex = \"…\" }]",
             Self::Rename => "rename = { prefix = \"…\" }",
             Self::RenameRule => "rename = [{ regex = \"…\", to = \"…\" }]",
+            Self::Groups => "groups = { … }",
+            Self::Acls => "acls = { … }",
+            Self::Limit => "limit = { … }",
+            Self::OnHole => "on_hole = { … }",
         }
     }
 
@@ -112,6 +138,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("blacklist", "exclude"),
     ("name", "as"),
     ("rename", "as"),
+    ("consumer_groups", "groups"),
+    ("bandwidth", "limit"),
+    ("rate", "bytes_per_second"),
     ("replicas", "replication_factor"),
     ("configs", "config"),
     ("version", "kmirror"),

@@ -3,18 +3,14 @@
 use indexmap::IndexMap;
 use toml::de::DeValue;
 
+use super::policies::{self, Judge};
 use super::reader::{Node, Reader, Table};
 use super::{DraftLink, Kind, check_label, cluster, config, rename, selectors};
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
-use crate::topology::model::{
-    Link, LinkState, Mirror, MirrorState, OffsetsPolicy, Spanned, Start, Timestamps,
-};
+use crate::topology::model::{Link, LinkState, Mirror, Spanned, Start, Timestamps};
 use crate::topology::names;
 use crate::topology::selector::RenameRule;
-
-/// The engines there are.
-const ENGINES: &[&str] = &["kmirror"];
 
 /// Reads a link; `None` when the table is none.
 pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<DraftLink> {
@@ -28,9 +24,8 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
     };
     let source = end("source", reader);
     let destination = end("destination", reader);
-    if let Some(node) = table.get("engine") {
-        check_engine(reader, node);
-    }
+    let engine = policies::engine(table, reader);
+    let judge = Judge { engine };
     let (topics, topics_known) = selectors::read(table, "topics", reader);
     let (exclude, exclude_known) = selectors::read(table, "exclude", reader);
     let rename_node = table.get("rename");
@@ -38,7 +33,7 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
         Some(node) => rename::read(reader, node),
         None => Some(RenameRule::Keep),
     };
-    let (mirrors, mirrors_known) = read_mirrors(table, reader);
+    let (mirrors, mirrors_known) = read_mirrors(table, reader, judge);
     let misspelt = |key| misspelt.contains(&key);
     let topics_known = topics_known && !misspelt("topics");
     let exclude_known = exclude_known && !misspelt("exclude");
@@ -63,14 +58,15 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
         rename: rename.unwrap_or(RenameRule::Keep),
         auto_create: true,
         start: Start::Earliest,
-        offsets: OffsetsPolicy::Translate,
+        engine: engine.unwrap_or_default(),
+        offsets: policies::read(table, reader, judge),
         timestamps: Timestamps::AsConsumed,
         replication_factor: cluster::replication_factor(table, reader),
         state: LinkState::Active,
         mirrors,
         span: table.span,
     };
-    read_settings(table, reader, &mut link);
+    read_settings(table, reader, judge, &mut link);
     Some(DraftLink {
         link,
         source,
@@ -81,7 +77,7 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
 }
 
 /// Replaces the defaults by what the table says.
-fn read_settings(table: &Table<'_, '_>, reader: &mut Reader<'_>, link: &mut Link) {
+fn read_settings(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge, link: &mut Link) {
     if let Some(node) = table.get("moved") {
         link.moved = reader.string("moved", node);
     }
@@ -91,20 +87,14 @@ fn read_settings(table: &Table<'_, '_>, reader: &mut Reader<'_>, link: &mut Link
     if let Some(node) = table.get("start") {
         link.start = read_start(reader, node).unwrap_or(link.start);
     }
-    if let Some(node) = table.get("offsets") {
-        link.offsets = read_offsets(reader, node).unwrap_or(link.offsets);
-    }
     if let Some(word) = table
         .get("timestamps")
         .and_then(|node| reader.word("timestamps", node, TIMESTAMPS))
     {
         link.timestamps = word.value;
     }
-    if let Some(word) = table
-        .get("state")
-        .and_then(|node| reader.word("state", node, LINK_STATES))
-    {
-        link.state = word.value;
+    if let Some(node) = table.get("state") {
+        link.state = policies::link_state(reader, node, judge).unwrap_or(link.state);
     }
 }
 
@@ -112,59 +102,6 @@ const TIMESTAMPS: &[(&str, Timestamps)] = &[
     ("as-consumed", Timestamps::AsConsumed),
     ("original", Timestamps::Original),
 ];
-
-const LINK_STATES: &[(&str, LinkState)] =
-    &[("active", LinkState::Active), ("paused", LinkState::Paused)];
-
-const MIRROR_STATES: &[(&str, MirrorState)] = &[
-    ("active", MirrorState::Active),
-    ("paused", MirrorState::Paused),
-];
-
-fn check_engine(reader: &mut Reader<'_>, node: &Node<'_>) {
-    let Some(engine) = reader.string("engine", node) else {
-        return;
-    };
-    if !ENGINES.contains(&engine.value.as_str()) {
-        let engines: Vec<_> = ENGINES.iter().map(|name| format!("`{name}`")).collect();
-        reader.report(
-            Diagnostic::error(
-                Code::InvalidValue,
-                format!("there is no engine `{}`", engine.value),
-            )
-            .at(
-                engine.span,
-                format!("the engine there is: {}", engines.join(", ")),
-            )
-            .help("leave `engine` out"),
-        );
-    }
-}
-
-fn read_offsets(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<OffsetsPolicy> {
-    let text = reader.string("offsets", node)?;
-    match text.value.as_str() {
-        "translate" => Some(OffsetsPolicy::Translate),
-        "preserve" => {
-            reader.report(
-                Diagnostic::error(Code::InvalidValue, "offsets cannot be preserved")
-                    .at(text.span, "what there is now is `translate`")
-                    .help("`translate` keeps an exact map from source to destination offsets: write offsets = \"translate\" or leave it out"),
-            );
-            None
-        }
-        other => {
-            reader.report(
-                Diagnostic::error(
-                    Code::InvalidValue,
-                    format!("`{other}` is no value of `offsets`"),
-                )
-                .at(text.span, "has to be `translate`"),
-            );
-            None
-        }
-    }
-}
 
 fn read_start(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Start> {
     let span = reader.span(node.span());
@@ -212,12 +149,13 @@ fn read_start(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Start> {
 fn read_mirrors(
     table: &Table<'_, '_>,
     reader: &mut Reader<'_>,
+    judge: Judge,
 ) -> (IndexMap<String, Mirror>, bool) {
     let before = reader.found.len();
     let mut mirrors = IndexMap::new();
     let mut understood = true;
     for mirror in table.named(reader, "mirrors", Kind::Mirror) {
-        match read_mirror(&mirror, reader) {
+        match read_mirror(&mirror, reader, judge) {
             Some(mirror) => {
                 mirrors.insert(mirror.source_topic.clone(), mirror);
             }
@@ -231,7 +169,7 @@ fn read_mirrors(
     (mirrors, understood)
 }
 
-fn read_mirror(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Mirror> {
+fn read_mirror(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge) -> Option<Mirror> {
     let misspelt = table.finish(reader, &[])?;
     let topic = table.name();
     let help = topic.contains(['*', '?', '[', '{']).then(|| {
@@ -247,7 +185,7 @@ fn read_mirror(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Mirror>
         rename_to,
         state: table
             .get("state")
-            .and_then(|node| reader.word("state", node, MIRROR_STATES)),
+            .and_then(|node| policies::mirror_state(reader, node, judge)),
         replication_factor: cluster::replication_factor(table, reader),
         config: config::read(table, reader),
         span: table.span,

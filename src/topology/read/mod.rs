@@ -16,6 +16,7 @@ mod cluster;
 mod config;
 mod keys;
 mod link;
+mod policies;
 mod reader;
 mod rename;
 mod selectors;

@@ -1,0 +1,326 @@
+//! What a link asks for besides topics: offsets, consumer groups, ACLs, limits, keys of its engine.
+//!
+//! Values are read and judged whether or not the engine carries the setting out, so that one run
+//! finds every mistake.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::Kind;
+use super::reader::{Node, Reader, Table};
+use super::selectors::check_regex;
+use crate::topology::codes::Code;
+use crate::topology::diagnostic::Diagnostic;
+use crate::topology::engines::{self, Engine, Setting};
+use crate::topology::model::{LinkState, MirrorState, OffsetsPolicy, Span, Spanned};
+
+/// Reports settings that the link's engine does not carry out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judge {
+    /// `None` where the file names no engine that there is: then nothing is known of it.
+    pub engine: Option<Engine>,
+}
+
+impl Judge {
+    fn refuse(self, reader: &mut Reader<'_>, setting: Setting, asked: &str, span: Span) {
+        let found = self
+            .engine
+            .and_then(|engine| engines::check(engine, setting, asked, span));
+        if let Some(diagnostic) = found {
+            reader.report(diagnostic);
+        }
+    }
+}
+
+/// Reads `engine`; `None` when there is none of that name.
+pub(super) fn engine(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Engine> {
+    let Some(node) = table.get("engine") else {
+        return Some(Engine::default());
+    };
+    let written = reader.string("engine", node)?;
+    let found = Engine::ALL
+        .iter()
+        .find(|engine| engine.name() == written.value);
+    if found.is_none() {
+        let engines: Vec<_> = Engine::ALL
+            .iter()
+            .map(|engine| format!("`{}`", engine.name()))
+            .collect();
+        reader.report(
+            Diagnostic::error(
+                Code::InvalidValue,
+                format!("there is no engine `{}`", written.value),
+            )
+            .at(
+                written.span,
+                format!("the engine there is: {}", engines.join(", ")),
+            )
+            .help("leave `engine` out"),
+        );
+    }
+    found.copied()
+}
+
+/// Reads everything that is asked of a link and not needed to say which topics it takes.
+pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge) -> OffsetsPolicy {
+    if let Some(node) = table.get("groups") {
+        groups(reader, node);
+        let span = reader.span(node.span());
+        judge.refuse(reader, Setting::Groups, "`groups`", span);
+    }
+    if let Some(node) = table.get("acls") {
+        acls(reader, node, judge);
+    }
+    if let Some(node) = table.get("limit") {
+        limit(reader, node);
+        let span = reader.span(node.span());
+        judge.refuse(reader, Setting::Limit, "`limit`", span);
+    }
+    if let Some(node) = table.get("config") {
+        config(reader, node, judge);
+    }
+    if let Some(node) = table.get("on_hole") {
+        on_hole(reader, node);
+        let span = reader.span(node.span());
+        judge.refuse(reader, Setting::OnHole, "`on_hole`", span);
+    }
+    if let Some(node) = table.get("on_foreign_write") {
+        let words = [("stop", false), ("translate", true)];
+        if let Some(translate) = reader.word("on_foreign_write", node, &words)
+            && translate.value
+        {
+            let asked = "`on_foreign_write = \"translate\"`";
+            judge.refuse(
+                reader,
+                Setting::ForeignWriteTranslate,
+                asked,
+                translate.span,
+            );
+        }
+    }
+    if let Some(node) = table.get("offsets") {
+        let words = [("translate", false), ("preserve", true)];
+        if let Some(preserve) = reader.word("offsets", node, &words)
+            && preserve.value
+        {
+            let asked = "`offsets = \"preserve\"`";
+            judge.refuse(reader, Setting::OffsetsPreserve, asked, preserve.span);
+        }
+    }
+    OffsetsPolicy::Translate
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Word<T> {
+    State(T),
+    Asks(Setting),
+}
+
+/// Reads a link's `state`.
+pub(super) fn link_state(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    judge: Judge,
+) -> Option<LinkState> {
+    let words = [
+        ("active", Word::State(LinkState::Active)),
+        ("paused", Word::State(LinkState::Paused)),
+        ("absent", Word::Asks(Setting::LinkAbsent)),
+    ];
+    state(reader, node, &words, judge).map(|state| state.value)
+}
+
+/// Reads a mirror's `state`.
+pub(super) fn mirror_state(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    judge: Judge,
+) -> Option<Spanned<MirrorState>> {
+    let words = [
+        ("active", Word::State(MirrorState::Active)),
+        ("paused", Word::State(MirrorState::Paused)),
+        ("promoted", Word::Asks(Setting::Promoted)),
+        ("failed-over", Word::Asks(Setting::FailedOver)),
+        ("absent", Word::Asks(Setting::MirrorAbsent)),
+    ];
+    state(reader, node, &words, judge)
+}
+
+fn state<T: Copy>(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    words: &[(&str, Word<T>)],
+    judge: Judge,
+) -> Option<Spanned<T>> {
+    let word = reader.word("state", node, words)?;
+    match word.value {
+        Word::State(value) => Some(Spanned {
+            value,
+            span: word.span,
+        }),
+        Word::Asks(setting) => {
+            let written = node.get_ref().as_str().unwrap_or_default();
+            let asked = format!("`state = {written:?}`");
+            judge.refuse(reader, setting, &asked, word.span);
+            None
+        }
+    }
+}
+
+/// A table of its own kind under a key of the link.
+fn inner<'n, 'd>(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    node: &'n Node<'d>,
+    kind: Kind,
+    example: &str,
+) -> Option<Table<'n, 'd>> {
+    let Some(entries) = node.get_ref().as_table() else {
+        reader.wrong_type(
+            key,
+            node,
+            "a table",
+            Some(format!("write {key} = {example}")),
+        );
+        return None;
+    };
+    let span = reader.span(node.span());
+    let table = Table::new(kind, vec![key.to_owned()], span, entries);
+    table.finish(reader, &[]);
+    Some(table)
+}
+
+fn groups(reader: &mut Reader<'_>, node: &Node<'_>) {
+    let example = "{ include = [\"*\"], exclude = [\"console-*\"], interval = \"10s\" }";
+    let Some(table) = inner(reader, "groups", node, Kind::Groups, example) else {
+        return;
+    };
+    for key in ["include", "exclude"] {
+        if let Some(node) = table.get(key) {
+            group_patterns(reader, key, node);
+        }
+    }
+    if let Some(node) = table.get("interval") {
+        interval(reader, node);
+    }
+}
+
+/// Names of groups are any text, so only patterns can be wrong.
+fn group_patterns(reader: &mut Reader<'_>, key: &'static str, node: &Node<'_>) {
+    let Some(nodes) = reader.array(key, node, "names and patterns of groups") else {
+        return;
+    };
+    for node in nodes {
+        let span = reader.span(node.span());
+        if let Some(text) = node.get_ref().as_str() {
+            if let Err(error) = globset::Glob::new(text) {
+                reader.report(
+                    Diagnostic::error(Code::BadGlob, format!("`{text}` is no glob"))
+                        .at(span, error.kind().to_string()),
+                );
+            }
+        } else if let Some(entries) = node.get_ref().as_table() {
+            let table = Table::new(Kind::Selector, vec![key.to_owned()], span, entries);
+            table.finish(reader, &["regex"]);
+            if let Some(node) = table.get("regex")
+                && let Some(pattern) = reader.string("regex", node)
+            {
+                check_regex(reader, node, &pattern.value);
+            }
+        } else {
+            let help = "write a name, a glob or { regex = \"…\" }".to_owned();
+            reader.wrong_type(key, node, "an array of names and patterns", Some(help));
+        }
+    }
+}
+
+/// Shorter would be a load on both clusters' coordinators.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+fn interval(reader: &mut Reader<'_>, node: &Node<'_>) {
+    let Some(text) = reader.string("interval", node) else {
+        return;
+    };
+    let problem = match humantime::parse_duration(&text.value) {
+        Ok(interval) if interval >= SHORTEST_INTERVAL => return,
+        Ok(_) => "has to be one second or more".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    reader.report(
+        Diagnostic::error(
+            Code::InvalidValue,
+            format!("`{}` is no value of `interval`", text.value),
+        )
+        .at(text.span, problem)
+        .help("a duration looks like \"10s\" or \"1m 30s\""),
+    );
+}
+
+fn acls(reader: &mut Reader<'_>, node: &Node<'_>, judge: Judge) {
+    let Some(table) = inner(reader, "acls", node, Kind::Acls, "{ sync = true }") else {
+        return;
+    };
+    if let Some(sync) = table.get("sync")
+        && reader.bool("sync", sync) == Some(true)
+    {
+        let span = reader.span(sync.span());
+        judge.refuse(reader, Setting::Acls, "`acls = { sync = true }`", span);
+    }
+}
+
+fn limit(reader: &mut Reader<'_>, node: &Node<'_>) {
+    const KEY: &str = "bytes_per_second";
+    let example = "{ bytes_per_second = \"200MB\" }";
+    let Some(table) = inner(reader, "limit", node, Kind::Limit, example) else {
+        return;
+    };
+    let Some(node) = table.get(KEY) else {
+        return;
+    };
+    let bytes = match node.get_ref() {
+        DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix())
+            .ok()
+            .and_then(|bytes| u64::try_from(bytes).ok()),
+        DeValue::String(text) => text.parse::<bytesize::ByteSize>().ok().map(|size| size.0),
+        _ => {
+            let help = format!("write limit = {example}");
+            reader.wrong_type(KEY, node, "a size or a number of bytes", Some(help));
+            return;
+        }
+    };
+    if bytes.is_none_or(|bytes| bytes == 0) {
+        let span = reader.span(node.span());
+        reader.report(
+            Diagnostic::error(Code::InvalidValue, "`bytes_per_second` is no size")
+                .at(span, "has to be more than nothing")
+                .help("a size looks like \"200MB\", \"64MiB\" or 200000000"),
+        );
+    }
+}
+
+fn on_hole(reader: &mut Reader<'_>, node: &Node<'_>) {
+    let example = "{ larger_than = 1000000, then = \"stop\" }";
+    let Some(table) = inner(reader, "on_hole", node, Kind::OnHole, example) else {
+        return;
+    };
+    if let Some(node) = table.get("larger_than") {
+        reader.count("larger_than", node, i64::MAX);
+    }
+    if let Some(node) = table.get("then") {
+        reader.word("then", node, &[("stop", ()), ("translate", ())]);
+    }
+}
+
+fn config(reader: &mut Reader<'_>, node: &Node<'_>, judge: Judge) {
+    let Some(entries) = node.get_ref().as_table() else {
+        let help = "write config = { }".to_owned();
+        reader.wrong_type("config", node, "a table", Some(help));
+        return;
+    };
+    for key in entries.keys() {
+        let span = reader.span(key.span());
+        let asked = format!("`{}` in the link's `config`", key.get_ref());
+        judge.refuse(reader, Setting::Config, &asked, span);
+    }
+}
