@@ -131,7 +131,7 @@ destination = "west"
 engine = "mirrormaker2"
 topics = ["orders", "b|c", "__consumer_offsets"]
 rename = [{ regex = "prod-(.*)", to = "dr-$1" }]
-offsets = "preserve"
+offsets = "kept"
 state = "pausd"
 replication_factor = 0
 
