@@ -50,12 +50,21 @@ impl<'a> Brokers<'a> {
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         match error {
-            Error::Broker { code, message, .. } => Self {
-                error: code.name(),
-                message: message
-                    .clone()
-                    .unwrap_or_else(|| code.description().to_owned()),
-            },
+            Error::Broker {
+                code,
+                message,
+                asked,
+                ..
+            } => {
+                let words = message.as_deref().unwrap_or_else(|| code.description());
+                Self {
+                    error: code.name(),
+                    message: match asked {
+                        Some(asked) => format!("{words}; asked of {asked}"),
+                        None => words.to_owned(),
+                    },
+                }
+            }
             other => Self {
                 error: "no answer".to_owned(),
                 message: other.to_string(),

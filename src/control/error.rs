@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::records::{LockRecord, RECORD_VERSION};
-use crate::kafka::{Error, ErrorClass};
+use crate::kafka::{Error, ErrorClass, ErrorCode};
 
 /// Why control records cannot be read or written.
 #[derive(Clone, Debug)]
@@ -35,6 +35,14 @@ pub enum ControlError {
 }
 
 impl ControlError {
+    /// Whether a right is missing.
+    pub fn is_authorization(&self) -> bool {
+        match self {
+            Self::Kafka(error) => error.code().is_some_and(ErrorCode::is_authorization),
+            _ => false,
+        }
+    }
+
     /// Whether trying again cannot help.
     pub(super) fn is_final(&self) -> bool {
         match self {

@@ -153,7 +153,8 @@ impl Follower {
             }
             code => {
                 let resource = format!("partition {} of topic {}", self.partition, self.topic);
-                return Err(Error::broker(code, None, "read", resource).into());
+                let error = Error::broker(code, None, "read", resource);
+                return Err(error.asked_by(|| self.client.asked()).into());
             }
         }
         let (next, entries) =

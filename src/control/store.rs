@@ -39,6 +39,12 @@ pub async fn read(client: &Client) -> Result<Option<ControlState>, ControlError>
     if topic.is_none_or(|topic| topic.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) {
         return Ok(None);
     }
+    if let Some(topic) = topic
+        && topic.error.is_authorization()
+    {
+        let error = Error::broker(topic.error, None, "read", format!("topic {LINKS_TOPIC}"));
+        return Err(error.asked_by(|| client.asked()).into());
+    }
     let mut links = LinksLog::new(client);
     links.catch_up().await?;
     Ok(Some(links.into_state()))
@@ -95,7 +101,8 @@ pub async fn missing_topics(client: &Client) -> Result<Vec<NewTopic>, ControlErr
             // Just created: it has no leaders yet.
             0 if code.class() == ErrorClass::Refresh => {}
             0 if !code.is_ok() => {
-                return Err(Error::broker(code, None, "describe", format!("topic {name}")).into());
+                let error = Error::broker(code, None, "describe", format!("topic {name}"));
+                return Err(error.asked_by(|| client.asked()).into());
             }
             found if i32::try_from(found) == Ok(partitions) => {}
             found => {

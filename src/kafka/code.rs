@@ -94,6 +94,17 @@ impl ErrorCode {
         }
     }
 
+    /// Whether the broker says that the user lacks a right.
+    pub fn is_authorization(self) -> bool {
+        [
+            Self::TOPIC_AUTHORIZATION_FAILED,
+            Self::GROUP_AUTHORIZATION_FAILED,
+            Self::CLUSTER_AUTHORIZATION_FAILED,
+            Self::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        ]
+        .contains(&self)
+    }
+
     /// What the code says in general, for answers that carry no text of their own.
     pub fn description(self) -> &'static str {
         match self.0 {

@@ -14,6 +14,23 @@ pub struct Attempt {
     pub cause: String,
 }
 
+/// The cluster that was asked, and the user it was asked as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub cluster: String,
+    /// Where the cluster was found.
+    pub addresses: Vec<String>,
+    /// Who that is, by the key that says so: `the user of sasl.username (mirror.toml:7)`.
+    pub user: String,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = self.addresses.join(", ");
+        write!(f, "cluster {}, {addresses}, as {}", self.cluster, self.user)
+    }
+}
+
 /// A failed call. Cheap enough to clone: a lost connection fails everything that waits on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -45,6 +62,8 @@ pub enum Error {
         operation: String,
         /// What it was asked of: `topic orders`.
         resource: String,
+        /// As whom, and of which cluster; for refusals that depend on it.
+        asked: Option<Box<Asked>>,
     },
     /// The answer is not what Kafka's protocol says it should be.
     Protocol {
@@ -90,7 +109,20 @@ impl Error {
             message: message.filter(|text| !text.trim().is_empty()),
             operation: operation.into(),
             resource: resource.into(),
+            asked: None,
         }
+    }
+
+    /// A refusal for lack of a right says who lacks it, and where.
+    #[must_use]
+    pub fn asked_by(mut self, who: impl FnOnce() -> Asked) -> Self {
+        if let Self::Broker { code, asked, .. } = &mut self
+            && code.is_authorization()
+            && asked.is_none()
+        {
+            *asked = Some(Box::new(who()));
+        }
+        self
     }
 
     /// What to do about it. Lost connections and absent brokers ask for a fresh look at the cluster.
@@ -190,6 +222,7 @@ impl fmt::Display for Error {
                 message,
                 operation,
                 resource,
+                asked,
             } => {
                 let words = message.as_deref().unwrap_or_else(|| code.description());
                 let words = words.trim_end_matches('.');
@@ -197,7 +230,11 @@ impl fmt::Display for Error {
                     f,
                     "cannot {operation} {resource}: {words} ({})",
                     code.name()
-                )
+                )?;
+                if let Some(asked) = asked {
+                    write!(f, "; asked of {asked}")?;
+                }
+                Ok(())
             }
             Self::Protocol {
                 address,

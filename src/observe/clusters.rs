@@ -4,7 +4,7 @@
 //! then, for the topics that the plan will ask about ([`crate::plan::interest`]), configs and log
 //! ends. The number of requests follows the number of clusters and brokers, not that of topics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 
@@ -17,8 +17,8 @@ use crate::control::records::LINKS_TOPIC;
 use crate::kafka::admin::{self, ConfigEntry, ConfigResource, OffsetSpec};
 use crate::kafka::fetch::Isolation;
 use crate::kafka::metadata::{ClusterMetadata, TopicMetadata};
-use crate::kafka::{Client, ClientConfig, Error, Topics};
-use crate::plan::{Interest, interest};
+use crate::kafka::{Client, ClientConfig, Error, ErrorCode, Topics};
+use crate::plan::{Interest, interest, unseen};
 use crate::topology::model::Topology;
 
 /// What topics inherit from their broker, as far as a mirror depends on it: topic key, broker key.
@@ -92,13 +92,25 @@ impl Clusters {
     /// # Errors
     /// Every cluster that can't be read.
     pub async fn observe(&self, topology: &Topology) -> Result<Observed, Unreachable> {
-        let reading = self
-            .clients
-            .iter()
-            .map(|(name, client)| async move { (name.clone(), read_cluster(client).await) });
+        let reading = self.clients.iter().map(|(name, client)| async move {
+            let mut links = topology.links.values();
+            let is_destination = links.any(|link| link.destination == *name);
+            (name.clone(), read_cluster(client, is_destination).await)
+        });
         let mut observed = Observed {
             clusters: all(join_all(reading).await)?,
         };
+        let looking = unseen(topology, &observed)
+            .into_iter()
+            .map(|(name, topics)| async {
+                let hidden = hidden(self.client(&name), topics).await;
+                (name, hidden)
+            });
+        for (name, hidden) in all(join_all(looking).await)? {
+            if let Some(cluster) = observed.clusters.get_mut(&name) {
+                cluster.hidden = hidden;
+            }
+        }
         let wanted = interest(topology, &observed);
         let describing = observed.clusters.iter_mut().map(|(name, cluster)| {
             let client = self.client(name);
@@ -134,14 +146,25 @@ fn all<T, E: Into<UnreadableCluster>>(
     }
 }
 
-async fn read_cluster(client: &Client) -> Result<ObservedCluster, UnreadableCluster> {
+async fn read_cluster(
+    client: &Client,
+    is_destination: bool,
+) -> Result<ObservedCluster, UnreadableCluster> {
     let metadata = client.admin().metadata(Topics::All).await?;
-    let control = if metadata.topic(LINKS_TOPIC).is_some() {
-        control::read(client).await?.map(|state| Control {
-            links: state.links.into_values().collect(),
-            mirrors: state.mirrors.into_values().collect(),
-            lock: state.lock,
-        })
+    // At a destination it is asked for by name: a user who may not see it must not take it for absent.
+    let control = if is_destination || metadata.topic(LINKS_TOPIC).is_some() {
+        match control::read(client).await {
+            Ok(state) => state.map(|state| Control {
+                links: state.links.into_values().collect(),
+                mirrors: state.mirrors.into_values().collect(),
+                lock: state.lock,
+            }),
+            Err(error) if !is_destination && error.is_authorization() => {
+                tracing::debug!(cluster = client.cluster_name(), %error, "its own links are not known");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        }
     } else {
         None
     };
@@ -165,8 +188,20 @@ async fn read_cluster(client: &Client) -> Result<ObservedCluster, UnreadableClus
             .iter()
             .map(|topic| (topic.name.clone(), topic_seen(topic)))
             .collect(),
+        hidden: BTreeSet::new(),
+        user: client.asked().user,
         control,
     })
+}
+
+/// Those of the topics that the broker does not show. Its list of all topics leaves them out as if they did not exist;
+/// asked for by name, it says which of the two it is.
+async fn hidden(client: &Client, topics: BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+    let names: Vec<String> = topics.into_iter().collect();
+    let metadata = client.admin().metadata(Topics::Named(&names)).await?;
+    let refused = |topic: &&TopicMetadata| topic.error == ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+    let topics = metadata.topics.iter().filter(refused);
+    Ok(topics.map(|topic| topic.name.clone()).collect())
 }
 
 fn topic_seen(topic: &TopicMetadata) -> ObservedTopic {

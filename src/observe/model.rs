@@ -22,8 +22,13 @@ pub struct ObservedCluster {
     pub cluster_id: String,
     /// Ids of the brokers that are up.
     pub live_brokers: BTreeSet<i32>,
-    /// Every topic of the cluster; only those that matter are described further.
+    /// Every topic of the cluster that the user may see; only those that matter are described further.
     pub topics: BTreeMap<String, ObservedTopic>,
+    /// Of the topics that the plan relies on: those that the broker does not show to the user, so that nobody knows
+    /// whether they exist.
+    pub hidden: BTreeSet<String>,
+    /// Who that user is, by the key that says so.
+    pub user: String,
     /// What a topic inherits, by *topic* config key; empty where the broker did not say.
     pub topic_defaults: Configs,
     /// Partitions and factor of a topic that is created without them, if the broker told.

@@ -30,7 +30,10 @@ pub mod reason;
 mod routes;
 pub mod sync;
 mod topics;
+mod unseen;
 mod world;
+
+pub use unseen::unseen;
 
 #[cfg(test)]
 mod tests;
@@ -264,11 +267,27 @@ fn gone_sources(
             rule.takes(&record.source_topic)
                 .is_some_and(|reason| !reason.literal)
         })
-        .map(|record| Note::SourceGone {
-            link: link.name.clone(),
-            cluster: link.source.clone(),
-            source_topic: record.source_topic.clone(),
-            destination_topic: record.destination_topic.clone(),
+        .map(|record| {
+            let (link, cluster) = (link.name.clone(), link.source.clone());
+            let source_topic = record.source_topic.clone();
+            let destination_topic = record.destination_topic.clone();
+            let seen = world.cluster(&cluster);
+            if seen.hidden.contains(&source_topic) {
+                Note::SourceHidden {
+                    link,
+                    cluster,
+                    source_topic,
+                    destination_topic,
+                    user: seen.user.clone(),
+                }
+            } else {
+                Note::SourceGone {
+                    link,
+                    cluster,
+                    source_topic,
+                    destination_topic,
+                }
+            }
         })
         .collect()
 }

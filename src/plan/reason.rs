@@ -65,6 +65,12 @@ pub enum Blocker {
         cluster: String,
         topic: String,
     },
+    /// The topic may exist: the broker does not show it to the user.
+    TopicHidden {
+        cluster: String,
+        topic: String,
+        user: String,
+    },
     /// Neither `partitions` nor the broker's default is known.
     PartitionsUnknown {
         cluster: String,
@@ -210,6 +216,14 @@ pub enum Note {
         cluster: String,
         source_topic: String,
         destination_topic: String,
+    },
+    /// A mirror whose source topic the broker does not show (any more).
+    SourceHidden {
+        link: String,
+        cluster: String,
+        source_topic: String,
+        destination_topic: String,
+        user: String,
     },
     /// A pattern that takes no topic at present.
     NothingMatches {

@@ -89,7 +89,7 @@ fn resolve_round(
                     .collect(),
             });
         }
-        add_routes(link, resolution, &mut result.routes);
+        add_routes(world, link, resolution, &mut result.routes);
     }
     let edges: Vec<Option<Edge>> = result
         .routes
@@ -108,6 +108,7 @@ fn resolve_round(
     }
     block_two_into_one(world, &mut result.routes);
     block_owned(world, &mut result.routes);
+    block_hidden(world, &mut result.routes);
     let now = result
         .routes
         .iter()
@@ -136,7 +137,7 @@ fn topics_of(world: &World<'_>, cluster: &str, brought: &BTreeSet<Node>) -> BTre
         .collect()
 }
 
-fn add_routes(link: &Link, resolution: Resolution, routes: &mut Vec<Route>) {
+fn add_routes(world: &World<'_>, link: &Link, resolution: Resolution, routes: &mut Vec<Route>) {
     let mut add = |source: String, destination: String, asked_by, blocked| {
         routes.push(Route {
             link: link.name.clone(),
@@ -151,10 +152,12 @@ fn add_routes(link: &Link, resolution: Resolution, routes: &mut Vec<Route>) {
         add(mirror.source, mirror.destination, mirror.asked_by, vec![]);
     }
     for absent in resolution.absent_literals {
-        let blocker = Blocker::SourceTopicAbsent {
-            cluster: link.source.clone(),
-            topic: absent.topic.clone(),
-        };
+        let blocker = world
+            .hidden(&link.source, &absent.topic)
+            .unwrap_or_else(|| Blocker::SourceTopicAbsent {
+                cluster: link.source.clone(),
+                topic: absent.topic.clone(),
+            });
         add(absent.topic, String::new(), absent.asked_by, vec![blocker]);
     }
     for conflict in resolution.conflicts {
@@ -324,6 +327,17 @@ fn block_two_into_one(world: &World<'_>, routes: &mut [Route]) {
                 topic: route.destination_topic.clone(),
                 sources: sources.clone(),
             });
+        }
+    }
+}
+
+/// A mirror topic that cannot be seen may hold anything.
+fn block_hidden(world: &World<'_>, routes: &mut [Route]) {
+    for route in routes {
+        let cluster = &world.topology.links[&route.link].destination;
+        if route.blocked.is_empty() {
+            let hidden = world.hidden(cluster, &route.destination_topic);
+            route.blocked.extend(hidden);
         }
     }
 }

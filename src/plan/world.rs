@@ -122,6 +122,16 @@ impl<'a> World<'a> {
         })
     }
 
+    /// What is in the way where the broker does not show a topic to the user.
+    pub fn hidden(&self, cluster: &str, topic: &str) -> Option<Blocker> {
+        let seen = self.cluster(cluster);
+        seen.hidden.contains(topic).then(|| Blocker::TopicHidden {
+            cluster: cluster.to_owned(),
+            topic: topic.to_owned(),
+            user: seen.user.clone(),
+        })
+    }
+
     /// From now on the topic counts as this.
     pub fn set(&mut self, cluster: &str, topic: &str, view: TopicView) {
         self.overlay

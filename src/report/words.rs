@@ -148,6 +148,20 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
                 clean(topic)
             ),
         ),
+        Blocker::TopicHidden {
+            cluster,
+            topic,
+            user,
+        } => obstacle(
+            format!(
+                "`{cluster}` does not show topic `{}` to {}, if there is one.",
+                clean(topic),
+                clean(user)
+            ),
+            format!(
+                "Grant that user Describe on the topic, and the other rights that docs/security.md lists, or create the topic on `{cluster}`.",
+            ),
+        ),
         Blocker::PartitionsUnknown { cluster, topic } => obstacle(
             format!(
                 "`{}` is going to be created on `{cluster}` with the broker's default number of partitions, which the broker did not tell.",
@@ -451,6 +465,18 @@ pub fn note(note: &Note, now_ms: i64) -> String {
         } => format!(
             "mirror.{link}/{}: the topic is gone from `{cluster}`; {} keeps what it has",
             clean(source_topic),
+            clean(destination_topic)
+        ),
+        Note::SourceHidden {
+            link,
+            cluster,
+            source_topic,
+            destination_topic,
+            user,
+        } => format!(
+            "mirror.{link}/{}: `{cluster}` does not show the topic to {}; {} keeps what it has",
+            clean(source_topic),
+            clean(user),
             clean(destination_topic)
         ),
         Note::NothingMatches { link, selectors } => format!(

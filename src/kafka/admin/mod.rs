@@ -195,7 +195,7 @@ impl Admin {
                 if self.is_worth_another_try(&error, started.elapsed() + delay) {
                     again = true;
                 } else {
-                    results[index] = Some(Err(error));
+                    results[index] = Some(Err(error.asked_by(|| self.client.asked())));
                 }
             }
             if again {

@@ -22,7 +22,7 @@ use pool::Slot;
 
 use super::code::ErrorCode;
 use super::connection::Connection;
-use super::error::Error;
+use super::error::{Asked, Error};
 use super::metadata::{Broker, ClusterMetadata, TopicMetadata};
 use super::security::Security;
 use crate::client::ClientSettings;
@@ -159,6 +159,16 @@ impl Client {
     /// The cluster's name in the topology file.
     pub fn cluster_name(&self) -> &str {
         &self.inner.config.cluster_name
+    }
+
+    /// Who asks, and whom, for errors about rights.
+    pub fn asked(&self) -> Asked {
+        let config = self.config();
+        Asked {
+            cluster: config.cluster_name.clone(),
+            addresses: config.bootstrap_servers.clone(),
+            user: config.security.user(),
+        }
     }
 
     /// The cluster's own id.
@@ -407,6 +417,7 @@ impl Client {
             };
             let message = found.error_message.as_ref().map(ToString::to_string);
             Error::broker(code, message, "find the coordinator of", resource)
+                .asked_by(|| self.asked())
         })?;
         Ok(Broker {
             id: found.node_id.0,

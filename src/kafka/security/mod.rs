@@ -388,6 +388,35 @@ impl Security {
         named(Some(&self.settings.protocol.place), "security.protocol")
     }
 
+    /// Who a broker takes us for, by the key that decides about it. The name itself may be a secret.
+    pub fn user(&self) -> String {
+        let sasl = self.settings.sasl.as_ref();
+        match sasl.map(|sasl| &sasl.value) {
+            Some(SaslSettings::Plain(credentials) | SaslSettings::Scram { credentials, .. }) => {
+                format!("the user of {}", credentials.username.place)
+            }
+            Some(SaslSettings::OAuthBearer(TokenSource::Static { token, .. })) => {
+                format!("the subject of the token of {}", token.place)
+            }
+            Some(SaslSettings::OAuthBearer(TokenSource::ClientCredentials {
+                client_id, ..
+            })) => format!("the client of {}", client_id.place),
+            Some(SaslSettings::OAuthBearer(TokenSource::MskIam { .. })) => {
+                "the AWS identity whose credentials were found".to_owned()
+            }
+            None if self.protocol().has_tls() && self.settings.tls.identity.is_some() => {
+                format!(
+                    "the subject of the certificate of {}",
+                    self.identity_place()
+                )
+            }
+            None => format!(
+                "User:ANONYMOUS, since {} has no user in it",
+                self.protocol_place()
+            ),
+        }
+    }
+
     fn identity_place(&self) -> Place {
         let identity = self.settings.tls.identity.as_ref();
         named(

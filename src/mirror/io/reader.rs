@@ -179,9 +179,10 @@ impl Reader {
                 return Err(LeaderError::Unknown);
             }
             code if code.class() == ErrorClass::Fatal => {
+                let error = Error::broker(code, None, "describe", format!("topic {}", names[0]));
                 return Err(LeaderError::Final(call_failure(
-                    "describe the source topic",
-                    &code,
+                    "look for the source topic",
+                    &error.asked_by(|| self.client.asked()),
                 )));
             }
             code => {
@@ -411,7 +412,9 @@ fn deliver(reader: &Arc<Reader>, mut wanted: Wanted, found: FetchedPartition) {
         })),
         ErrorCode::OFFSET_OUT_OF_RANGE => find_bounds(reader, wanted),
         code if code.class() == ErrorClass::Fatal => {
-            wanted.tell(Event::Failed(call_failure("fetch from the source", &code)));
+            let error = Error::broker(code, None, "read", wanted.source.to_string())
+                .asked_by(|| reader.client.asked());
+            wanted.tell(Event::Failed(call_failure("fetch from the source", &error)));
         }
         code => {
             tracing::debug!(partition = %wanted.source, %code, "a partition has to be looked for again");

@@ -170,12 +170,9 @@ async fn find_leader(client: &Client, route: &Route) -> Result<(), Trouble> {
         return Err(Trouble::Unknown);
     }
     let refused = |code| {
-        Trouble::Call(Error::broker(
-            code,
-            None,
-            "describe",
-            format!("topic {}", wanted.topic),
-        ))
+        let resource = format!("topic {}", wanted.topic);
+        let error = Error::broker(code, None, "describe", resource);
+        Trouble::Call(error.asked_by(|| client.asked()))
     };
     topic.error.ok().map_err(refused)?;
     if !wanted.topic_id.is_nil() && !topic.id.is_nil() && topic.id != wanted.topic_id {
@@ -250,12 +247,8 @@ async fn batch_at(
         return Ok(None);
     };
     found.error.ok().map_err(|code| {
-        Trouble::Call(Error::broker(
-            code,
-            None,
-            "read the end of",
-            partition.to_string(),
-        ))
+        let error = Error::broker(code, None, "read the end of", partition.to_string());
+        Trouble::Call(error.asked_by(|| client.asked()))
     })?;
     for batch in Batches::new(found.records) {
         let (header, bytes) = batch.map_err(old_format)?;

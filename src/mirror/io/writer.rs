@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{Events, Route};
 use crate::kafka::produce::{ProduceBatch, ProducedPartition, produce};
-use crate::kafka::{Client, Connection, Error};
+use crate::kafka::{Client, Connection, Error, ErrorCode};
 use crate::mirror::batch::Rewritten;
 use crate::mirror::partition::{Answer, Event};
 
@@ -237,6 +237,15 @@ impl Lane {
         }));
     }
 
+    /// The broker's own words; where a right is missing, who lacks it.
+    fn words(&self, code: ErrorCode, message: Option<String>) -> Option<String> {
+        if !code.is_authorization() {
+            return message;
+        }
+        let words = message.unwrap_or_else(|| code.description().to_owned());
+        Some(format!("{words}; asked of {}", self.client.asked()))
+    }
+
     async fn connect(&mut self) -> Result<Connection, Error> {
         if let Some(connection) = &self.connection
             && !connection.is_closed()
@@ -277,7 +286,7 @@ impl Lane {
                         },
                         Some(found) => Answer::Refused {
                             code: found.error,
-                            message: found.message,
+                            message: self.words(found.error, found.message),
                         },
                         None => Answer::Lost {
                             cause: "the broker's answer leaves the partition out".to_owned(),

@@ -33,6 +33,52 @@ fn a_literal_that_the_source_lacks() {
     );
 }
 
+fn hide(model: &Model, cluster: &str, topic: &str) {
+    model.change(|observed| {
+        let seen = observed.clusters.get_mut(cluster).expect("is there");
+        seen.topics.remove(topic);
+        seen.hidden.insert(topic.to_owned());
+        seen.user = "the user of `sasl.username` (mirror.toml:7)".to_owned();
+    });
+}
+
+#[test]
+fn a_source_topic_that_the_user_may_not_see() {
+    let model = Model::new(&["east", "west"]);
+    hide(&model, "east", "orders");
+    assert_blocked(
+        &plan(&copy("topics = [\"orders\"]"), &model),
+        "mirror.copy/orders",
+        "`east` does not show topic `orders` to the user of `sasl.username` (mirror.toml:7), if there is one.",
+    );
+}
+
+/// Were it taken for gone, it would be made and filled anew.
+#[test]
+fn a_mirror_topic_that_the_user_may_not_see() {
+    let (topology, model) = applied();
+    hide(&model, "west", "orders");
+    assert_blocked(
+        &plan(&topology, &model),
+        "mirror.copy/orders",
+        "`west` does not show topic `orders` to the user of `sasl.username` (mirror.toml:7), if there is one.",
+    );
+}
+
+#[test]
+fn what_a_cluster_does_not_list_is_asked_for_by_name() {
+    let (_, model) = applied();
+    let topology = copy("topics = [\"orders\", \"other-*\"]\n[links.copy.mirrors.named]\n");
+    let named = |model: &Model| crate::plan::unseen(&topology, &model.observed());
+    let only = |cluster: &str, topic: &str| (cluster.to_owned(), [topic.to_owned()].into());
+    assert_eq!(named(&model), [only("east", "named")].into());
+    hide(&model, "west", "orders");
+    assert_eq!(
+        named(&model),
+        [only("east", "named"), only("west", "orders")].into()
+    );
+}
+
 #[test]
 fn a_destination_topic_that_somebody_else_filled() {
     let topology = copy("topics = [\"orders\"]");
