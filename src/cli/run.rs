@@ -253,7 +253,7 @@ impl From<RunError> for CliError {
                 format!("cluster {cluster}: the control records cannot be read"),
             )
             .with_causes(&source),
-            RunError::Group { .. } | RunError::Refused { .. } => {
+            RunError::Group { .. } | RunError::Refused { .. } | RunError::Security(_) => {
                 Self::new(ErrorKind::Refused, error.to_string())
             }
             RunError::Panicked(_) => Self::new(ErrorKind::Internal, error.to_string()),

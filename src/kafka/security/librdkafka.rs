@@ -200,7 +200,7 @@ impl Librdkafka {
                 .security
                 .tokens
                 .as_ref()
-                .and_then(super::Tokens::at_hand)
+                .and_then(|tokens| tokens.at_hand())
                 .ok_or("the token endpoint takes its time")?,
         };
         let expires = token

@@ -46,7 +46,7 @@ pub struct Security {
     settings: ClientSettings,
     loaded: Mutex<Option<Loaded>>,
     /// Where bearer tokens come from, if those are asked for.
-    tokens: Option<Tokens>,
+    tokens: Option<Arc<Tokens>>,
     gates: Gates,
 }
 
@@ -59,12 +59,13 @@ struct Loaded {
 
 impl Security {
     pub fn new(cluster: impl Into<String>, settings: ClientSettings) -> Arc<Self> {
+        let cluster = cluster.into();
         let tokens = match settings.sasl.as_ref().map(|sasl| &sasl.value) {
-            Some(SaslSettings::OAuthBearer(source)) => Some(Tokens::new(source.clone())),
+            Some(SaslSettings::OAuthBearer(source)) => Some(Tokens::new(&cluster, source.clone())),
             _ => None,
         };
         Arc::new(Self {
-            cluster: cluster.into(),
+            cluster,
             settings,
             tokens,
             loaded: Mutex::default(),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::error::KafkaError;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -25,6 +26,7 @@ use crate::control::ControlError;
 use crate::control::progress;
 use crate::control::records::{DesiredState, IncarnationId, MirrorRecord};
 use crate::control::store::{self, ControlState};
+use crate::kafka;
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::fetch::Isolation;
 use crate::mirror::io::keeper::{self, Keeper};
@@ -57,7 +59,9 @@ pub enum RunError {
         source: ControlError,
     },
     #[error("cluster {cluster}: the worker group cannot be joined: {source}")]
-    Group { cluster: String, source: JoinError },
+    Group { cluster: String, source: KafkaError },
+    #[error("the worker group cannot be joined: {0}")]
+    Security(kafka::Error),
     #[error("cluster {cluster}: {cause}")]
     Refused { cluster: String, cause: String },
     #[error("a part of the worker broke down: {0}")]
@@ -157,9 +161,13 @@ impl DestinationWorker {
         };
         let membership = Membership::join(&config, Arc::clone(&self.lease), sender)
             .await
-            .map_err(|source| RunError::Group {
-                cluster: self.cluster.name.clone(),
-                source,
+            .map_err(|source| match source {
+                // It names the cluster itself.
+                JoinError::Security(error) => RunError::Security(error),
+                JoinError::Librdkafka(source) => RunError::Group {
+                    cluster: self.cluster.name.clone(),
+                    source,
+                },
             })?;
         let following = self.follow();
         let mut refused = None;

@@ -1,7 +1,8 @@
 //! Bearer tokens: read from a file, asked of an OIDC token endpoint, or signed for Amazon MSK.
 //!
-//! One [`Tokens`] belongs to a cluster and is shared by all its connections, and by librdkafka's. A token is kept until most of its life
-//! is over; when no new one can be had, the one at hand serves until its end.
+//! One [`Tokens`] belongs to a cluster and is shared by all its connections, and by librdkafka's. A token of an endpoint is kept until
+//! most of its life is over, then another one is asked for, whether or not anybody needs it just then: an endpoint that
+//! is away while brokers restart does not matter so. When no new one can be had, the one at hand serves until its end.
 
 mod aws;
 mod endpoint;
@@ -9,7 +10,7 @@ mod http;
 mod jwt;
 mod sigv4;
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, SystemTime};
 
 use super::files::Files;
@@ -24,6 +25,8 @@ const RENEWED_AFTER: f64 = 0.8;
 const TOO_SHORT: Duration = Duration::from_secs(5);
 /// How long a token is kept that says nothing of its life.
 const ASSUMED_LIFE: Duration = Duration::from_secs(300);
+/// How soon an endpoint that did not give a token in time is asked again.
+const ASKED_AGAIN: Duration = Duration::from_secs(20);
 /// How long everybody who waits for the endpoint gets the failure of the first who asked.
 const FAILURE_HOLDS: Duration = Duration::from_secs(2);
 
@@ -65,6 +68,8 @@ impl From<Failed> for Failure {
 /// Where a cluster's tokens come from.
 #[derive(Debug)]
 pub(super) struct Tokens {
+    /// For messages.
+    cluster: String,
     source: TokenSource,
     /// Held while one is asked for, so that only one asks.
     asking: tokio::sync::Mutex<()>,
@@ -75,6 +80,8 @@ pub(super) struct Tokens {
 struct Kept {
     token: Option<KeptToken>,
     failure: Option<(Failure, SystemTime)>,
+    /// Whether a task asks for the next token in time.
+    is_renewed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -84,12 +91,13 @@ struct KeptToken {
 }
 
 impl Tokens {
-    pub fn new(source: TokenSource) -> Self {
-        Self {
+    pub fn new(cluster: &str, source: TokenSource) -> Arc<Self> {
+        Arc::new(Self {
+            cluster: cluster.to_owned(),
             source,
             asking: tokio::sync::Mutex::default(),
             kept: Mutex::default(),
-        }
+        })
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -99,7 +107,7 @@ impl Tokens {
     }
 
     /// A token for a broker at this host.
-    pub async fn token(&self, host: &str) -> Result<BearerToken, Failure> {
+    pub async fn token(self: &Arc<Self>, host: &str) -> Result<BearerToken, Failure> {
         match &self.source {
             TokenSource::Static { token, extensions } => {
                 let value = Files::default()
@@ -131,7 +139,15 @@ impl Tokens {
         self.kept().token = None;
     }
 
-    async fn of_endpoint(&self) -> Result<BearerToken, Failure> {
+    async fn of_endpoint(self: &Arc<Self>) -> Result<BearerToken, Failure> {
+        let token = self.kept_or_asked().await?;
+        if !std::mem::replace(&mut self.kept().is_renewed, true) {
+            tokio::spawn(renew(Arc::downgrade(self)));
+        }
+        Ok(token)
+    }
+
+    async fn kept_or_asked(&self) -> Result<BearerToken, Failure> {
         if let Some(token) = self.fresh() {
             return Ok(token);
         }
@@ -144,10 +160,7 @@ impl Tokens {
             return self.old_one_or(failure);
         }
         match endpoint::ask(&self.source).await {
-            Ok(answer) => {
-                let token = self.keep(answer);
-                Ok(token)
-            }
+            Ok(answer) => Ok(self.keep(answer)),
             Err(failure) => {
                 self.kept().failure = Some((failure.clone(), SystemTime::now()));
                 self.old_one_or(failure)
@@ -211,6 +224,60 @@ impl Tokens {
             renewed_at: now + life.mul_f64(RENEWED_AFTER),
         });
         token
+    }
+}
+
+/// Asks for each next token in time, as long as there is anybody to use it.
+async fn renew(tokens: Weak<Tokens>) {
+    let mut failing = false;
+    let mut pause = Duration::ZERO;
+    loop {
+        let due = {
+            let Some(tokens) = tokens.upgrade() else {
+                return;
+            };
+            let kept = tokens.kept();
+            kept.token.as_ref().map(|kept| kept.renewed_at)
+        };
+        let left = match due {
+            Some(due) => due.duration_since(SystemTime::now()).unwrap_or_default(),
+            // Discarded: whoever connects next asks for another.
+            None => ASKED_AGAIN,
+        };
+        tokio::time::sleep(left.max(pause)).await;
+        pause = Duration::ZERO;
+        let Some(tokens) = tokens.upgrade() else {
+            return;
+        };
+        if due.is_none() || tokens.fresh().is_some() {
+            continue;
+        }
+        let asked = tokens.kept_or_asked().await;
+        if tokens.fresh().is_some() {
+            failing = false;
+            continue;
+        }
+        // More often when the end is near.
+        let left = asked.as_ref().ok().and_then(|token| token.expires);
+        let left = left.and_then(|expires| expires.duration_since(SystemTime::now()).ok());
+        pause = left.map_or(ASKED_AGAIN, |left| {
+            (left / 2).clamp(Duration::from_secs(1), ASKED_AGAIN)
+        });
+        if std::mem::replace(&mut failing, true) {
+            continue;
+        }
+        let cause = tokens
+            .kept()
+            .failure
+            .as_ref()
+            .map(|(failure, _)| failure.problem.to_string());
+        let cause = cause.unwrap_or_default();
+        let meanwhile = if asked.is_ok() {
+            "the token at hand serves a while longer"
+        } else {
+            "there is none left to use"
+        };
+        tracing::warn!("cluster {}: {cause}; {meanwhile}", tokens.cluster);
     }
 }
 

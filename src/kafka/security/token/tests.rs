@@ -112,8 +112,8 @@ fn source(url: String) -> TokenSource {
     }
 }
 
-fn tokens(port: u16) -> Tokens {
-    Tokens::new(source(format!("http://127.0.0.1:{port}/token")))
+fn tokens(port: u16) -> Arc<Tokens> {
+    Tokens::new("west", source(format!("http://127.0.0.1:{port}/token")))
 }
 
 fn failure(result: Result<BearerToken, Failure>) -> String {
@@ -155,6 +155,23 @@ async fn one_token_serves_everybody_until_most_of_its_life_is_over() {
     tokens.kept().token.as_mut().unwrap().renewed_at = SystemTime::now();
     tokens.token("b-1").await.unwrap();
     assert_eq!(endpoint.asked.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn the_next_token_is_there_before_the_last_one_ends() {
+    let endpoint = Endpoint::new(&[(200, r#"{"access_token":"one","expires_in":0.5}"#)]);
+    let tokens = tokens(endpoint.start(None).await);
+    tokens.token("b-1").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    let asked = endpoint.asked.load(Ordering::SeqCst);
+    assert!((2..=4).contains(&asked), "{asked}");
+    assert!(tokens.fresh().is_some());
+    // Nobody needs any more.
+    drop(tokens);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let then = endpoint.asked.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(endpoint.asked.load(Ordering::SeqCst), then);
 }
 
 #[tokio::test]
@@ -235,7 +252,7 @@ async fn an_endpoint_of_endless_words_is_not_read_to_the_end() {
     assert_eq!(endpoint.asked.load(Ordering::SeqCst), 2);
 }
 
-fn trusting(port: u16, trust: Option<&Path>) -> Tokens {
+fn trusting(port: u16, trust: Option<&Path>) -> Arc<Tokens> {
     let mut all = source(format!("https://localhost:{port}/token"));
     if let TokenSource::ClientCredentials {
         trust: wanted,
@@ -249,7 +266,7 @@ fn trusting(port: u16, trust: Option<&Path>) -> Tokens {
             place: Place::default(),
         });
     }
-    Tokens::new(all)
+    Tokens::new("west", all)
 }
 
 #[tokio::test]
@@ -280,16 +297,19 @@ async fn a_static_token_is_read_anew_and_not_shown_after_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     std::fs::write(&path, "one\n").unwrap();
-    let tokens = Tokens::new(TokenSource::Static {
-        token: keyed(
-            Text {
-                origin: Origin::File(path.clone()),
-                value: Secret::new("one"),
-            },
-            "sasl.oauthbearer.token",
-        ),
-        extensions: vec![],
-    });
+    let tokens = Tokens::new(
+        "west",
+        TokenSource::Static {
+            token: keyed(
+                Text {
+                    origin: Origin::File(path.clone()),
+                    value: Secret::new("one"),
+                },
+                "sasl.oauthbearer.token",
+            ),
+            extensions: vec![],
+        },
+    );
     assert_eq!(tokens.token("b-1").await.unwrap().value.expose(), "one");
     std::fs::write(&path, "two\n").unwrap();
     assert_eq!(tokens.token("b-1").await.unwrap().value.expose(), "two");
