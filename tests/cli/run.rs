@@ -42,3 +42,29 @@ fn a_copy_that_failed_is_no_success() {
         assert!(ran.stderr.contains(wanted), "no {wanted} in {ran}");
     }
 }
+
+/// What is missing before anything can be copied is said at once too, instead of waiting for somebody to grant it.
+#[test]
+fn a_copy_that_cannot_begin_for_lack_of_a_right_ends() {
+    let refused = [
+        (
+            ApiKey::ListOffsets,
+            Some("_kmirror.offsets"),
+            ResponseError::TopicAuthorizationFailed,
+            "topic _kmirror.offsets",
+        ),
+        (
+            ApiKey::FindCoordinator,
+            None,
+            ResponseError::GroupAuthorizationFailed,
+            "Read on group kmirror is not granted to User:ANONYMOUS",
+        ),
+    ];
+    for (api, topic, error, wanted) in refused {
+        let clusters = applied();
+        clusters.west.faults().fail(api, topic, error, 1_000);
+        let ran = run(&clusters);
+        assert_eq!(ran.code, Some(1), "{topic:?}: {ran}");
+        assert!(ran.stderr.contains(wanted), "no {wanted} in {ran}");
+    }
+}

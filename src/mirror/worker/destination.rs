@@ -100,6 +100,8 @@ pub struct DestinationWorker {
     /// Whether the group ever gave an answer.
     assigned: bool,
     partitions: BTreeMap<PartitionKey, Partition>,
+    /// A right that is missing to begin at all.
+    denied: Option<String>,
     /// What was last said of the group, and when.
     trouble: Option<(String, Instant)>,
     /// For the follower.
@@ -130,6 +132,7 @@ impl DestinationWorker {
             slots: BTreeSet::new(),
             assigned: false,
             partitions: BTreeMap::new(),
+            denied: None,
             trouble: None,
             orders: watch::Sender::new(Orders::default()),
             known_links: HashSet::new(),
@@ -202,6 +205,11 @@ impl DestinationWorker {
                     if self.remove_ended() {
                         self.reconcile().await;
                     }
+                    // A lasting worker waits for rights to be granted; one that is to end says what is missing.
+                    if self.options.until_caught_up && self.denied.is_some() {
+                        refused = self.denied.take();
+                        break;
+                    }
                     if self.options.until_caught_up && self.is_done() {
                         break;
                     }
@@ -271,6 +279,7 @@ impl DestinationWorker {
                     "slots assigned"
                 );
                 self.assigned = true;
+                self.denied = None;
                 self.slots.extend(slots);
                 self.reconcile().await;
             }
@@ -288,6 +297,13 @@ impl DestinationWorker {
                 drop(done);
             }
             Change::Refused(cause) | Change::Trouble(cause) => self.tell_trouble(cause),
+            Change::Denied(right) => {
+                let asked = self.cluster.client.asked();
+                let addresses = asked.addresses.join(", ");
+                let cause = format!("{right} is not granted to {} ({addresses})", asked.user);
+                self.denied = Some(cause.clone());
+                self.tell_trouble(cause);
+            }
         }
     }
 
@@ -390,6 +406,9 @@ impl DestinationWorker {
             Ok(stored) => stored,
             Err(error) => {
                 tracing::warn!(cluster = self.cluster.name, %error, "stored progress cannot be read just now");
+                if error.is_authorization() {
+                    self.denied = Some(error.to_string());
+                }
                 return;
             }
         };

@@ -50,6 +50,8 @@ pub enum Change {
     },
     /// Something to tell people; the client goes on trying.
     Trouble(String),
+    /// A right that has to be granted; the client goes on trying.
+    Denied(String),
     /// The coordinator will never take this member as it is configured.
     Refused(String),
 }
@@ -272,7 +274,12 @@ fn renew(consumer: &BaseConsumer<Context>, lease: &Lease) -> bool {
             consumer.context().stuck.store(false, Ordering::Release);
             lease.renew(asked);
         }
-        Err(error) => tracing::debug!(%error, "membership was not confirmed"),
+        Err(error) => {
+            tracing::debug!(%error, "membership was not confirmed");
+            if error.rdkafka_error_code().is_some_and(is_about_rights) {
+                consumer.context().trouble(&error);
+            }
+        }
     }
     true
 }
@@ -305,16 +312,24 @@ impl Context {
                     .to_owned(),
             ),
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
-                Change::Trouble(format!("Read on group {WORKER_GROUP} is not granted"))
+                Change::Denied(format!("Read on group {WORKER_GROUP}"))
             }
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                Change::Trouble(format!("Read on topic {WORK_TOPIC} is not granted"))
+                Change::Denied(format!("Read on topic {WORK_TOPIC}"))
             }
             _ => Change::Trouble(error.to_string()),
         };
         // Nobody listens any more when the worker is stopping.
         let _gone = self.changes.send(change);
     }
+}
+
+fn is_about_rights(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed
+    )
 }
 
 /// Errors of single connections, and of all together.
