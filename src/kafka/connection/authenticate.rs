@@ -22,6 +22,8 @@ const ILLEGAL_SASL_STATE: ErrorCode = ErrorCode(34);
 const SASL_AUTHENTICATION_FAILED: ErrorCode = ErrorCode(58);
 /// No mechanism takes more steps.
 const MOST_STEPS: usize = 8;
+/// Brokers take no renewal within the first second; a token that is about to end gives such sessions.
+const SHORTEST_SESSION: Duration = Duration::from_millis(1_100);
 /// The part of a session's life after which it is renewed, as in Java's client: somewhere in here, so that not all
 /// connections come at once.
 const RENEWAL: std::ops::Range<f64> = 0.85..0.95;
@@ -185,7 +187,8 @@ async fn keep(handle: Weak<Handle>, shared: Arc<Shared>, mut session: Session) {
     let renewing = async {
         loop {
             let share = rand::rng().random_range(RENEWAL);
-            tokio::time::sleep_until(session.began + session.lifetime.mul_f64(share)).await;
+            let age = session.lifetime.mul_f64(share).max(SHORTEST_SESSION);
+            tokio::time::sleep_until(session.began + age).await;
             let exchange = match credentials(&shared, session).await {
                 Ok(exchange) => exchange,
                 Err(error) => break Some(error),

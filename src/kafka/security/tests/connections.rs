@@ -599,7 +599,7 @@ async fn a_session_over_tls_is_renewed_with_the_password_of_that_moment() {
     let authority = Pair::authority("Our CA");
     let listener = Listener {
         tls: Some(ServerTls::new(&Pair::broker(&authority))),
-        lifetime: 1_000,
+        lifetime: 1_200,
         ..Listener::sasl(&["SCRAM-SHA-512"], "bob", "bob-pw")
     };
     let port = listener.start().await;
@@ -620,7 +620,7 @@ async fn a_session_over_tls_is_renewed_with_the_password_of_that_moment() {
     *listener.password.lock().unwrap() = "changed".to_owned();
     std::fs::write(&path, "changed").unwrap();
     let connection = client.route(&Target::Any).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(1_300)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
     assert!(!connection.is_closed());
     assert_eq!(listener.asked.connections.load(Ordering::SeqCst), 1);
     assert!(listener.asked.logins.load(Ordering::SeqCst) >= 2);
