@@ -9,6 +9,7 @@ pub mod control;
 pub mod files;
 pub mod kafka;
 pub mod mirror;
+pub mod nearest;
 pub mod observe;
 pub mod plan;
 pub mod report;

@@ -159,6 +159,8 @@ fn topology_of(link: &LinkRecord, source: &Client, destination: &Client) -> Topo
         let cluster = Cluster {
             name: name.clone(),
             bootstrap_servers: client.config().bootstrap_servers.clone(),
+            title: None,
+            client: client.config().security.settings().clone(),
             cluster_id: None,
             topics: indexmap::IndexMap::new(),
             span: Span::default(),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{CliError, ErrorKind, ExitCode, Ui};
+use crate::client::surroundings::{Elsewhere, Machine, Surroundings};
 use crate::report::diagnostics::{self, Checked, Form};
 use crate::topology::{self, Code, Diagnostics, Loaded, Severity, Topology};
 
@@ -15,6 +16,11 @@ pub struct Args {
     /// Topology files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+
+    /// Leave environment variables and files aside that the topology refers to, on a machine that
+    /// does not hold them
+    #[arg(long)]
+    skip_references: bool,
 
     /// Form of what is found
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -49,10 +55,15 @@ impl Format {
 /// # Errors
 /// A file with mistakes, or that cannot be read.
 pub fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
+    let surroundings: &dyn Surroundings = if args.skip_references {
+        &Elsewhere
+    } else {
+        &Machine
+    };
     let results: Vec<_> = args
         .files
         .iter()
-        .map(|file| (file, topology::load(file)))
+        .map(|file| (file, topology::load_in(file, surroundings)))
         .collect();
     match args.format.form() {
         None => {

@@ -66,7 +66,7 @@ impl Text {
 }
 
 /// Larger files are no passwords, keys or certificates.
-const LARGEST_SECRET: u64 = 1 << 20;
+pub const LARGEST_SECRET: u64 = 1 << 20;
 
 /// Reads a secret from its file: the whole text but for one trailing newline.
 ///
@@ -74,12 +74,24 @@ const LARGEST_SECRET: u64 = 1 << 20;
 /// The file cannot be read, is larger than 1 MiB, or is no UTF-8.
 pub fn read_secret(path: &std::path::Path) -> std::io::Result<Secret> {
     use std::io::{Error, ErrorKind, Read};
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = std::fs::File::open(path)?;
-    let read = file.take(LARGEST_SECRET + 1).read_to_string(&mut text)?;
-    if read as u64 > LARGEST_SECRET {
+    file.take(LARGEST_SECRET + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_SECRET {
         return Err(Error::new(ErrorKind::FileTooLarge, "larger than 1 MiB"));
     }
+    secret_of(bytes)
+}
+
+/// What the bytes of a secret's file mean.
+///
+/// # Errors
+/// They are no UTF-8.
+pub fn secret_of(bytes: Vec<u8>) -> std::io::Result<Secret> {
+    use std::io::{Error, ErrorKind};
+    // The bytes are not repeated in the error.
+    let mut text = String::from_utf8(bytes)
+        .map_err(|_| Error::new(ErrorKind::InvalidData, "it is no UTF-8 text"))?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {

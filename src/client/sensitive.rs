@@ -14,7 +14,6 @@ const WORDS: &[&str] = &[
     "access_key",
     "accesskey",
     "authorization",
-    "bearer",
     "credential",
     "jaas",
     "keystore.key",

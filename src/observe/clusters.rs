@@ -64,7 +64,11 @@ impl Clusters {
     /// Every cluster that can't be reached, with the addresses that were tried.
     pub async fn connect(topology: &Topology) -> Result<Self, Unreachable> {
         let connecting = topology.clusters.values().map(|cluster| async move {
-            let config = ClientConfig::new(&cluster.name, cluster.bootstrap_servers.clone());
+            let config = ClientConfig::with_settings(
+                &cluster.name,
+                cluster.bootstrap_servers.clone(),
+                cluster.client.clone(),
+            );
             (cluster.name.clone(), Client::connect(config).await)
         });
         let clients = all(join_all(connecting).await)?;

@@ -61,6 +61,16 @@ codes! {
     /// An address that can be listened on and not be connected to.
     WildcardAddress = 23,
 
+    // References to what lies outside of the file.
+    /// An environment variable that is not set, or a file that cannot be read.
+    UnresolvedReference = 24,
+    /// A secret in the topology file itself.
+    InlineSecret = 25,
+    /// A file with secrets that others can read.
+    ReadableSecret = 26,
+    /// `${…}`, which nothing expands.
+    Placeholder = 27,
+
     // Topics.
     /// A name that brokers refuse.
     IllegalTopicName = 30,
@@ -102,6 +112,34 @@ codes! {
     // Engines.
     /// A setting that the link's engine does not carry out.
     NotCarriedOut = 60,
+
+    // Client properties.
+    /// A key of the `client` table that no client has.
+    UnknownClientKey = 70,
+    /// A key of a properties file that no client has.
+    UnknownProperty = 71,
+    /// A client property that does nothing here.
+    PropertyWithoutEffect = 72,
+    /// A client property that asks for what is not supported.
+    UnsupportedProperty = 73,
+    /// A value that its property cannot have.
+    BadPropertyValue = 74,
+    /// No login module.
+    BadLoginModule = 75,
+    /// Something that another property needs.
+    MissingProperty = 76,
+    /// Security that is set up and not used.
+    UnusedProperty = 77,
+    /// A connection that is less safe than it should be.
+    InsecureConnection = 78,
+    /// Two ways to say one thing.
+    ConflictingProperties = 79,
+    /// A properties file that Java refuses.
+    PropertiesSyntax = 80,
+    /// A property that is there twice.
+    DuplicateProperty = 81,
+    /// A properties file that Java takes for another text.
+    PropertiesEncoding = 82,
 }
 
 impl fmt::Display for Code {

@@ -136,13 +136,40 @@ fn toml_of(markdown: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::path::Path;
 
     use super::*;
+    use crate::client::surroundings::{File, NotUnicode, Surroundings};
     use crate::topology::{Diagnostics, Severity};
 
     /// Codes whose example takes more than the text of one file, and is a console session instead.
-    const NOT_ONE_FILE: &[Code] = &[Code::Unreadable, Code::NotUtf8];
+    const NOT_ONE_FILE: &[Code] = &[
+        Code::Unreadable,
+        Code::NotUtf8,
+        Code::ReadableSecret,
+        Code::UnknownProperty,
+        Code::PropertiesSyntax,
+        Code::DuplicateProperty,
+        Code::PropertiesEncoding,
+    ];
+
+    /// What the examples refer to.
+    struct Examples;
+
+    impl Surroundings for Examples {
+        fn variable(&self, name: &str) -> Result<Option<String>, NotUnicode> {
+            Ok((name != "WEST_CLIENT").then(|| "x".to_owned()))
+        }
+
+        fn file(&self, _: &Path, _: u64) -> io::Result<File> {
+            Ok(File::default())
+        }
+
+        fn look(&self, _: &Path) -> io::Result<bool> {
+            Ok(false)
+        }
+    }
 
     const REMEDY: &str = "\n\nRemedy: ";
 
@@ -154,7 +181,8 @@ mod tests {
         } else {
             format!("{preamble}\n{example}")
         };
-        let diagnostics: Diagnostics = match crate::topology::parse(Path::new("t.toml"), &text) {
+        let parsed = crate::topology::parse_in(Path::new("t.toml"), &text, &Examples);
+        let diagnostics: Diagnostics = match parsed {
             Ok(loaded) => loaded.warnings,
             Err(diagnostics) => diagnostics,
         };

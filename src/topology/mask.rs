@@ -7,23 +7,52 @@
 //! `broken`), and exact places which the reader of a value adds.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use toml_parser::lexer::{Token, TokenKind};
 
+use crate::client::keys;
 use crate::client::sensitive::looks_secret;
 
 /// The hidden parts of one text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mask {
-    hidden: Vec<Range<usize>>,
+    /// By start; none of them meet.
+    hidden: BTreeMap<usize, usize>,
+    revealed: Vec<Range<usize>>,
 }
 
 impl Mask {
     pub(super) fn hide(&mut self, range: Range<usize>) {
-        if !range.is_empty() {
-            self.hidden.push(range);
+        if range.is_empty() {
+            return;
         }
+        let Range { mut start, mut end } = range;
+        // What it meets becomes a part of it.
+        while let Some((&before, &until)) = self.hidden.range(..=end).next_back()
+            && until >= start
+        {
+            self.hidden.remove(&before);
+            start = start.min(before);
+            end = end.max(until);
+        }
+        self.hidden.insert(start, end);
+    }
+
+    /// Shows again what a reader has recognised as harmless, whatever else hides it.
+    pub(super) fn reveal(&mut self, range: Range<usize>) {
+        if !range.is_empty() {
+            self.revealed.push(range);
+        }
+    }
+
+    /// Whether any of these bytes may be hidden.
+    pub(super) fn touches(&self, range: &Range<usize>) -> bool {
+        self.hidden
+            .range(..range.end)
+            .next_back()
+            .is_some_and(|(_, until)| *until > range.start)
     }
 
     /// The text with its secrets replaced, byte for byte as long as before.
@@ -32,10 +61,12 @@ impl Mask {
             return Cow::Borrowed(text);
         }
         let mut is_hidden = vec![false; text.len()];
-        for range in &self.hidden {
+        let hidden = self.hidden.iter().map(|(start, end)| (*start..*end, true));
+        let revealed = self.revealed.iter().map(|range| (range.clone(), false));
+        for (range, hidden) in hidden.chain(revealed) {
             let end = range.end.min(text.len());
             if let Some(part) = is_hidden.get_mut(range.start..end) {
-                part.fill(true);
+                part.fill(hidden);
             }
         }
         let shown = text.char_indices().map(|(at, char)| {
@@ -90,6 +121,14 @@ impl Mask {
             if let Some(user) = rest[..end].rfind('@') {
                 self.hide(at..at + user);
             }
+        }
+    }
+
+    /// A comment may hold the value that a key had before, or be about one.
+    pub(super) fn hide_comment(&mut self, text: &str, range: Range<usize>) {
+        let comment = text.get(range.clone()).unwrap_or_default();
+        if let Some(at) = secret_in_line(comment, false) {
+            self.hide(range.start + at..range.end);
         }
     }
 
@@ -171,8 +210,16 @@ fn secret_in_line(line: &str, in_client: bool) -> Option<usize> {
         let rest = &line[at..];
         let value = rest.trim_start_matches([' ', '\t', '"', '\'']);
         let assigned = value.strip_prefix(['=', ':']);
-        let is_client = || in_client || word.split('.').any(|part| part == "client");
-        if looks_secret(word) || (assigned.is_some() && is_client()) {
+        // Of the client properties only those are shown that are known to be harmless.
+        let property = match word.rsplit_once("client.") {
+            Some((_, property)) => Some(property),
+            None => in_client.then_some(word),
+        };
+        let is_secret = match property {
+            Some(property) if assigned.is_some() => !keys::is_harmless(property),
+            _ => looks_secret(word),
+        };
+        if is_secret {
             let value = assigned.map_or(rest, str::trim_start);
             return Some(line.len() - value.len());
         }
@@ -320,7 +367,7 @@ impl<'t> Walk<'t> {
         if let [parent @ .., last] = path.as_slice()
             && !matches!(last.as_str(), "env" | "file")
             && self.open.last().is_some_and(Option::is_some)
-            && is_secret(parent)
+            && holds_secret(parent)
         {
             // A secret where only a reference to one can stand.
             mask.hide(self.key_start..equals.span().start());
@@ -376,33 +423,54 @@ impl<'t> Walk<'t> {
         key.extend(part.split('.').map(str::to_lowercase));
     }
 
-    /// A comment may hold the value that a key had before, or be about one.
     fn comment(&self, token: Token, mask: &mut Mask) {
         let range = token.span().start()..token.span().end();
-        let text = self.text.get(range.clone()).unwrap_or_default();
         if self.line_is_secret {
             mask.hide(range.start + 1..range.end);
-        } else if let Some(at) = secret_in_line(text, false) {
-            mask.hide(range.start + at..range.end);
+        } else {
+            mask.hide_comment(self.text, range);
         }
     }
 }
 
 /// Whether the value of the key at this path is hidden.
 fn is_secret(path: &[String]) -> bool {
-    let mut parts: Vec<&str> = path.iter().map(String::as_str).collect();
-    if let [.., _, "env" | "file"] = parts.as_slice() {
-        return false;
+    match path {
+        [.., last] if path.len() > 1 && matches!(last.as_str(), "env" | "file") => false,
+        // Of the client properties only those are shown that are known to be harmless.
+        _ => match client_property(path) {
+            Some(property) => !keys::is_harmless(&property),
+            None => looks_secret(&own_words(path)),
+        },
     }
-    let is_client = matches!(parts.as_slice(), ["clusters", _, "client", ..]);
-    // Names are of the user's choice and say nothing.
+}
+
+/// Whether the keys of a table at this path stand where only a reference to a secret can stand.
+fn holds_secret(path: &[String]) -> bool {
+    match client_property(path) {
+        // Else it is the first part of a dotted key.
+        Some(property) => keys::find(&property).is_some_and(keys::Key::is_secret),
+        None => looks_secret(&own_words(path)),
+    }
+}
+
+fn client_property(path: &[String]) -> Option<String> {
+    let [clusters, _, client, property @ ..] = path else {
+        return None;
+    };
+    let is_client = clusters == "clusters" && client == "client" && !property.is_empty();
+    is_client.then(|| property.join("."))
+}
+
+/// The path without the names of the user's choice, which say nothing.
+fn own_words(path: &[String]) -> String {
+    let mut parts: Vec<&str> = path.iter().map(String::as_str).collect();
     for (level, names) in [(0, ["clusters", "links"]), (1, ["topics", "mirrors"])] {
         if parts.len() > level + 1 && names.contains(&parts[level]) {
             parts.remove(level + 1);
         }
     }
-    let key = if is_client { &parts[2..] } else { &parts[..] };
-    looks_secret(&key.join("."))
+    parts.join(".")
 }
 
 #[cfg(test)]

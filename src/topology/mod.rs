@@ -29,6 +29,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::Topology;
 pub use read::FORMAT_VERSION;
 
+use crate::client::surroundings::{Machine, Nowhere, Surroundings};
 use diagnostic::{Places, SourceFile};
 use mask::Mask;
 use model::FileId;
@@ -49,8 +50,16 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake in it, warnings among them; or why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    load_in(path, &Machine)
+}
+
+/// The same, with references looked up elsewhere than on this machine.
+///
+/// # Errors
+/// Every mistake in it, warnings among them; or why it cannot be read.
+pub fn load_in(path: &Path, surroundings: &dyn Surroundings) -> Result<Loaded, Diagnostics> {
     let text = read_file(path)?;
-    parse(path, &text)
+    parse_in(path, &text, surroundings)
 }
 
 /// The text of a topology file, unchecked.
@@ -84,7 +93,7 @@ fn into_text(path: &Path, bytes: Vec<u8>) -> Result<String, Diagnostics> {
 /// # Errors
 /// Every mistake against TOML's own rules.
 pub fn check_syntax(path: &Path, text: &str) -> Result<(), Diagnostics> {
-    let read::SyntaxErrors { found, mask } = read::syntax_errors(text);
+    let read::SyntaxErrors { found, mask } = read::syntax_errors(path, text);
     if found.is_empty() {
         return Ok(());
     }
@@ -92,17 +101,31 @@ pub fn check_syntax(path: &Path, text: &str) -> Result<(), Diagnostics> {
     Err(Diagnostics::new(source, Vec::new(), found))
 }
 
-/// Checks the text of a topology file. `path` is only cited.
+/// Checks the text of a topology file that refers to nothing outside of it. `path` is only cited.
 ///
 /// # Errors
 /// Every mistake in it, warnings among them.
 pub fn parse(path: &Path, text: &str) -> Result<Loaded, Diagnostics> {
+    parse_in(path, text, &Nowhere)
+}
+
+/// Checks the text of a topology file. `path` is cited, and its folder is put before relative
+/// paths; what lies there is asked of the surroundings.
+///
+/// # Errors
+/// Every mistake in it, warnings among them.
+pub fn parse_in(
+    path: &Path,
+    text: &str,
+    surroundings: &dyn Surroundings,
+) -> Result<Loaded, Diagnostics> {
     // Editors on Windows put a byte order mark first. It stays in the text, so that offsets hold.
     let read::Read {
         draft,
         mut found,
         mask,
-    } = read::read(path, text);
+        others,
+    } = read::read(path, text, surroundings);
     let syntax_broken = found
         .iter()
         .any(|diagnostic| matches!(diagnostic.code, Code::Syntax | Code::DuplicateKey));
@@ -112,13 +135,14 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Diagnostics> {
         }),
     );
     let source = SourceFile::new(path, text, &mask);
-    let diagnostics = Diagnostics::new(source, Vec::new(), found);
+    let other_files = others.iter().map(|other| other.path.clone()).collect();
+    let diagnostics = Diagnostics::new(source, others, found);
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
     let topology = Topology {
         path: path.to_owned(),
-        other_files: Vec::new(),
+        other_files,
         clusters: draft.clusters,
         links: draft
             .links

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 
 use super::engines::Engine;
 use super::selector::{RenameRule, TopicSelector};
+use crate::client::ClientSettings;
 
 /// Which of the files that a topology is made of: the topology file itself, or a properties file
 /// that it names.
@@ -62,8 +63,12 @@ impl Topology {
 #[derive(Clone, Debug)]
 pub struct Cluster {
     pub name: String,
-    /// `host:port` entries, never empty.
+    /// What people call it.
+    pub title: Option<String>,
+    /// `host:port` entries, never empty; but for a file whose references were not looked up.
     pub bootstrap_servers: Vec<String>,
+    /// How it is reached and who kmirror is there.
+    pub client: ClientSettings,
     /// Optional pin: on another cluster nothing is planned or done.
     pub cluster_id: Option<Spanned<String>>,
     /// Topics that the file owns and that are no mirrors, by name.

@@ -95,8 +95,25 @@ impl<'f> Files<'f> {
         Self { starts, files }
     }
 
-    fn offset(&self, span: Span) -> usize {
-        self.starts[index(self.files, span.file)] + span.start
+    /// Offset and length of what is underlined.
+    fn range(&self, span: Span) -> (usize, usize) {
+        let index = index(self.files, span.file);
+        let text = &self.files[index].text;
+        let (mut start, end) = (span.start, span.end);
+        // What is missing at the end of a line has no character of its own; miette leaves it out.
+        let at_end = text
+            .get(end..)
+            .is_none_or(|rest| rest.starts_with('\n') || rest.is_empty());
+        if start == end
+            && at_end
+            && let Some(before) = text
+                .get(..start)
+                .and_then(|before| before.chars().next_back())
+            && before != '\n'
+        {
+            start -= before.len_utf8();
+        }
+        (self.starts[index] + start, end - start)
     }
 
     fn file(&self, id: FileId) -> &File {
@@ -241,8 +258,7 @@ impl miette::Diagnostic for View<'_> {
         let labels = self.labels().enumerate();
         Some(Box::new(labels.map(|(index, label)| {
             let text = Some(printable(&label.text));
-            let length = label.span.end - label.span.start;
-            let span = (self.files.offset(label.span), length);
+            let span = self.files.range(label.span);
             if index == 0 {
                 LabeledSpan::new_primary_with_span(text, span)
             } else {

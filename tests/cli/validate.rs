@@ -233,3 +233,80 @@ fn the_topologies_of_this_repository_are_valid() {
         assert!(!ran.stderr.contains("warning"), "{ran}");
     }
 }
+
+#[test]
+fn client_properties_and_references_are_checked_where_they_stand() {
+    let scenario = Scenario::new();
+    scenario
+        .file(
+            "east.properties",
+            "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\n\
+             sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\\n    \
+             username='mirror' password='hunter2'\nacks=all\n",
+        )
+        .file(
+            "mirror.toml",
+            r#"kmirror = 1
+
+[clusters.east]
+bootstrap_servers = "east-1:9093"
+properties_file = "east.properties"
+
+[clusters.west]
+bootstrap_servers = { env = "KMIRROR_TEST_UNSET" }
+
+[clusters.west.client]
+security.protocol = "SASL_SSL"
+sasl.mechanism = "SCRAM-SHA-512"
+sasl.username = "mirror"
+sasl.password = "hunter2"
+ssl.ca.location = "absent.pem"
+ssl.endpoint.identification.algorithm = "none"
+"#,
+        );
+    make_private(&scenario.path("east.properties"));
+    let ran = scenario.run(&["validate", "mirror.toml"]);
+    assert!(!ran.stderr.contains("hunter2"), "{ran}");
+    assert_shown("validate_client", &ran);
+    let ran = scenario.run(&["validate", "--skip-references", "mirror.toml"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(!ran.stderr.contains("K0024"), "{ran}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_that_others_can_read_is_told_with_the_command_that_ends_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let scenario = Scenario::new();
+    scenario.file("west.pw", "hunter2\n").file(
+        "mirror.toml",
+        r#"kmirror = 1
+[clusters.west]
+bootstrap_servers = "west-1:9093"
+[clusters.west.client]
+security.protocol = "SASL_SSL"
+sasl.mechanism = "SCRAM-SHA-512"
+sasl.username = "mirror"
+sasl.password = { file = "west.pw" }
+"#,
+    );
+    let path = scenario.path("west.pw");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("is ours");
+    assert_shown(
+        "validate_readable_secret",
+        &scenario.run(&["validate", "mirror.toml"]),
+    );
+    make_private(&path);
+    let ran = scenario.run(&["validate", "mirror.toml"]);
+    assert!(!ran.stderr.contains("warning"), "{ran}");
+    assert_eq!(ran.code, Some(0), "{ran}");
+}
+
+#[cfg(unix)]
+fn make_private(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("is ours");
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &std::path::Path) {}

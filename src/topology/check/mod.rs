@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use crate::nearest::nearest;
+
 use super::codes::Code;
 use super::diagnostic::Diagnostic;
 use super::model::{Span, Spanned};
@@ -43,7 +45,7 @@ fn unknown_cluster(
     end: &Spanned<String>,
 ) -> Diagnostic {
     let names = || draft.cluster_names.keys().map(String::as_str);
-    let help = match read::nearest(&end.value, names()) {
+    let help = match nearest(&end.value, names()) {
         Some(name) => format!("did you mean `{name}`?"),
         None if draft.cluster_names.is_empty() => {
             format!("add a table [clusters.{}]", end.value)

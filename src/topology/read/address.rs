@@ -2,6 +2,11 @@
 
 use std::ops::Range;
 
+use super::reader::Reader;
+use crate::topology::codes::Code;
+use crate::topology::diagnostic::Diagnostic;
+use crate::topology::model::{Span, Spanned};
+
 /// What is wrong with an address and how it should look.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Problem {
@@ -107,8 +112,47 @@ fn problem<T>(what: &str, help: String) -> Result<T, Problem> {
     })
 }
 
+/// Adds the address to the list, or says what is wrong with it.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    server: &str,
+    span: Span,
+    servers: &mut Vec<Spanned<String>>,
+) {
+    match check(server) {
+        Ok(()) => {
+            if is_wildcard(server) {
+                warn_wildcard(reader, server, span);
+            }
+            servers.push(Spanned {
+                value: server.to_owned(),
+                span,
+            });
+        }
+        Err(problem) => reader.report(
+            Diagnostic::error(
+                Code::BadAddress,
+                format!("`{server}` is no bootstrap server"),
+            )
+            .at(span, problem.what)
+            .help(problem.help),
+        ),
+    }
+}
+
+fn warn_wildcard(reader: &mut Reader<'_>, server: &str, span: Span) {
+    reader.report(
+        Diagnostic::warning(
+            Code::WildcardAddress,
+            format!("`{server}` is an address to listen on"),
+        )
+        .at(span, "clients need the broker's own address")
+        .help("write the host that the broker runs on, or localhost"),
+    );
+}
+
 /// Whether it is an address to listen on, which clients cannot mean.
-pub(super) fn is_wildcard(address: &str) -> bool {
+fn is_wildcard(address: &str) -> bool {
     address.starts_with("0.0.0.0:") || address.starts_with("[::]:")
 }
 

@@ -1,23 +1,31 @@
 //! `[clusters.NAME]` and the topics that the file owns there.
 
 use super::reader::{Node, Reader, Table};
-use super::{Draft, Kind, address, check_label, config};
+use super::references::{self, Sensitivity};
+use super::{Draft, Kind, address, check_label, client, config};
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
 use crate::topology::model::{Cluster, OwnedTopic, Spanned};
 use crate::topology::names;
 
 pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, draft: &mut Draft) {
-    if table.finish(reader, &["bootstrap_servers"]).is_none() {
+    let Some(misspelt) = table.finish(reader, &[]) else {
         return;
-    }
+    };
     check_label(table, reader);
     let name = table.name().to_owned();
     draft.cluster_names.insert(name.clone(), table.span);
-    let servers = table
-        .get("bootstrap_servers")
-        .map(|node| bootstrap_servers(reader, node))
-        .unwrap_or_default();
+    let client = client::read(table, reader);
+    let servers = match (table.get("bootstrap_servers"), client.bootstrap_servers) {
+        (Some(node), _) => bootstrap_servers(reader, node),
+        (None, Some(servers)) => servers,
+        (None, None) => {
+            if !misspelt.contains(&"bootstrap_servers") && !client.file_unknown {
+                table.report_missing(reader, "bootstrap_servers");
+            }
+            Vec::new()
+        }
+    };
     let mut topics = indexmap::IndexMap::new();
     for topic in table.named(reader, "topics", Kind::OwnedTopic) {
         if let Some(topic) = owned_topic(&topic, reader) {
@@ -26,6 +34,11 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, draft: &mut D
     }
     report_collisions(reader, topics.values());
     let cluster = Cluster {
+        title: table
+            .get("title")
+            .and_then(|node| reader.string("title", node))
+            .map(|title| title.value),
+        client: client.settings,
         cluster_id: table
             .get("cluster_id")
             .and_then(|node| cluster_id(reader, node)),
@@ -69,6 +82,16 @@ fn bootstrap_servers(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<Spanned<St
         );
     }
     for string in strings {
+        if references::is_reference(string) {
+            let span = reader.span(string.span());
+            // What could not be looked up has been said, or is not to be known here.
+            if let Some(text) = references::reference(reader, KEY, string, Sensitivity::Open) {
+                for (_, server) in address::split(text.value.expose()) {
+                    address::read(reader, server, span, &mut servers);
+                }
+            }
+            continue;
+        }
         let Some(list) = string.get_ref().as_str() else {
             let help = "write bootstrap_servers = \"HOST:9092\"".to_owned();
             reader.wrong_type(KEY, string, "a string or an array of strings", Some(help));
@@ -76,39 +99,10 @@ fn bootstrap_servers(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<Spanned<St
         };
         for (range, server) in address::split(list) {
             let span = reader.inside(string, range);
-            match address::check(server) {
-                Ok(()) => {
-                    if address::is_wildcard(server) {
-                        warn_wildcard(reader, server, span);
-                    }
-                    servers.push(Spanned {
-                        value: server.to_owned(),
-                        span,
-                    });
-                }
-                Err(problem) => reader.report(
-                    Diagnostic::error(
-                        Code::BadAddress,
-                        format!("`{server}` is no bootstrap server"),
-                    )
-                    .at(span, problem.what)
-                    .help(problem.help),
-                ),
-            }
+            address::read(reader, server, span, &mut servers);
         }
     }
     servers
-}
-
-fn warn_wildcard(reader: &mut Reader<'_>, server: &str, span: crate::topology::model::Span) {
-    reader.report(
-        Diagnostic::warning(
-            Code::WildcardAddress,
-            format!("`{server}` is an address to listen on"),
-        )
-        .at(span, "clients need the broker's own address")
-        .help("write the host that the broker runs on, or localhost"),
-    );
 }
 
 fn owned_topic(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<OwnedTopic> {

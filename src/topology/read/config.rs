@@ -1,10 +1,12 @@
 //! Topic configs: keys with dots may be quoted or not, values are written in their own types.
 
+use std::collections::HashMap;
+
 use indexmap::IndexMap;
 use toml::de::{DeTable, DeValue};
 
-use super::keys;
 use super::reader::{Node, Reader, Table, with_article};
+use crate::nearest::nearest;
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
 use crate::topology::model::{Span, Spanned};
@@ -68,33 +70,65 @@ pub(super) fn read(
     flat.values
 }
 
+/// Keys that were written already, whatever the quotes.
+#[derive(Debug, Default)]
+pub(super) struct Keys(HashMap<String, Span>);
+
+impl Keys {
+    /// False, and told, when the key is there a second time.
+    pub(super) fn add(&mut self, reader: &mut Reader<'_>, key: &str, place: Span) -> bool {
+        let Some(first) = self.0.insert(key.to_owned(), place) else {
+            return true;
+        };
+        reader.report(
+            Diagnostic::error(Code::DuplicateKey, format!("`{key}` is there twice"))
+                .at(place, "again here")
+                .at(first, "first here")
+                .help("with and without quotes it is the same key: keep one of them"),
+        );
+        false
+    }
+}
+
+/// A key inside the table at a key, as Kafka writes it.
+pub(super) fn dotted(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}.{name}")
+    }
+}
+
+/// A plain value as Kafka's text; `None` for what is none, and for numbers of more than 64 bits.
+pub(super) fn scalar(node: &Node<'_>) -> Option<String> {
+    match node.get_ref() {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(value) => Some(value.to_string()),
+        DeValue::Float(float) => Some(float.as_str().to_owned()),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+            .ok()
+            .map(|value| value.to_string()),
+        _ => None,
+    }
+}
+
 #[derive(Default)]
 struct Flat {
     values: IndexMap<String, Spanned<String>>,
-    keys: IndexMap<String, Span>,
+    keys: Keys,
 }
 
 impl Flat {
     /// `retention.ms = 1` is a table in a table for TOML, and one key for Kafka.
     fn add(&mut self, reader: &mut Reader<'_>, prefix: &str, entries: &DeTable<'_>) {
         for (name, value) in entries {
-            let key = if prefix.is_empty() {
-                name.get_ref().to_string()
-            } else {
-                format!("{prefix}.{}", name.get_ref())
-            };
+            let key = dotted(prefix, name.get_ref());
             let place = reader.span(name.span());
             if let Some(inner) = value.get_ref().as_table().filter(|table| !table.is_empty()) {
                 self.add(reader, &key, inner);
                 continue;
             }
-            if let Some(first) = self.keys.insert(key.clone(), place) {
-                reader.report(
-                    Diagnostic::error(Code::DuplicateKey, format!("`{key}` is there twice"))
-                        .at(place, "again here")
-                        .at(first, "first here")
-                        .help("with and without quotes it is the same key: keep one of them"),
-                );
+            if !self.keys.add(reader, &key, place) {
                 continue;
             }
             if let Some(text) = plain(reader, &key, value) {
@@ -108,21 +142,18 @@ impl Flat {
 
 /// The value as Kafka's text.
 fn plain(reader: &mut Reader<'_>, key: &str, node: &Node<'_>) -> Option<String> {
+    if let Some(text) = scalar(node) {
+        return Some(text);
+    }
     match node.get_ref() {
-        DeValue::String(text) => Some(text.to_string()),
-        DeValue::Boolean(value) => Some(value.to_string()),
-        DeValue::Float(float) => Some(float.as_str().to_owned()),
-        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(value) => Some(value.to_string()),
-            Err(_) => {
-                let span = reader.span(node.span());
-                reader.report(
-                    Diagnostic::error(Code::InvalidValue, format!("`{key}` is out of range"))
-                        .at(span, "Kafka's numbers have 64 bits"),
-                );
-                None
-            }
-        },
+        DeValue::Integer(_) => {
+            let span = reader.span(node.span());
+            reader.report(
+                Diagnostic::error(Code::InvalidValue, format!("`{key}` is out of range"))
+                    .at(span, "Kafka's numbers have 64 bits"),
+            );
+            None
+        }
         other => {
             let help = other.as_array().map_or_else(
                 || format!("write {key:?} = \"VALUE\""),
@@ -154,7 +185,7 @@ fn warn_if_misspelt(reader: &mut Reader<'_>, key: &str, place: Span) {
     }
     let dotted = key.to_lowercase().replace(['_', '-'], ".");
     let meant = KNOWN.iter().copied().find(|known| *known == dotted);
-    if let Some(meant) = meant.or_else(|| keys::nearest(&dotted, KNOWN.iter().copied())) {
+    if let Some(meant) = meant.or_else(|| nearest(&dotted, KNOWN.iter().copied())) {
         reader.report(
             Diagnostic::warning(
                 Code::SuspiciousConfig,

@@ -1,6 +1,6 @@
 //! Which keys exist where, and what a misspelt one was probably meant to be.
 
-use std::cmp::Reverse;
+use crate::nearest::nearest;
 
 /// The kinds of table in a topology file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +17,11 @@ pub(super) enum Kind {
     Acls,
     Limit,
     OnHole,
+    Reference,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Root,
         Self::Cluster,
         Self::OwnedTopic,
@@ -33,12 +34,20 @@ impl Kind {
         Self::Acls,
         Self::Limit,
         Self::OnHole,
+        Self::Reference,
     ];
 
     pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Root => &["kmirror", "clusters", "links"],
-            Self::Cluster => &["bootstrap_servers", "cluster_id", "topics"],
+            Self::Cluster => &[
+                "title",
+                "bootstrap_servers",
+                "cluster_id",
+                "properties_file",
+                "client",
+                "topics",
+            ],
             Self::OwnedTopic => &["partitions", "replication_factor", "config"],
             Self::Link => &[
                 "source",
@@ -70,6 +79,7 @@ impl Kind {
             Self::Acls => &["sync"],
             Self::Limit => &["bytes_per_second"],
             Self::OnHole => &["larger_than", "then"],
+            Self::Reference => &["env", "file"],
         }
     }
 
@@ -92,6 +102,7 @@ impl Kind {
             Self::Acls => "a link's `acls`",
             Self::Limit => "a link's `limit`",
             Self::OnHole => "a link's `on_hole`",
+            Self::Reference => "a reference",
         }
     }
 
@@ -110,6 +121,7 @@ impl Kind {
             Self::Acls => "acls = { … }",
             Self::Limit => "limit = { … }",
             Self::OnHole => "on_hole = { … }",
+            Self::Reference => "{ env = \"NAME\" } or { file = \"PATH\" }",
         }
     }
 
@@ -128,6 +140,11 @@ const ALIASES: &[(&str, &str)] = &[
     ("brokers", "bootstrap_servers"),
     ("servers", "bootstrap_servers"),
     ("id", "cluster_id"),
+    ("properties", "properties_file"),
+    ("client_properties", "client"),
+    ("command_config", "properties_file"),
+    ("variable", "env"),
+    ("path", "file"),
     ("from", "source"),
     ("src", "source"),
     ("to", "destination"),
@@ -183,32 +200,6 @@ pub(super) fn help(kind: Kind, written: &str) -> String {
     }
     let keys: Vec<_> = kind.keys().iter().map(|key| format!("`{key}`")).collect();
     format!("the keys of {} are {}", kind.noun(), keys.join(", "))
-}
-
-/// The candidate within a small edit distance, if there is one.
-pub(in crate::topology) fn nearest<'c>(
-    written: &str,
-    candidates: impl Iterator<Item = &'c str>,
-) -> Option<&'c str> {
-    let allowed = match written.chars().count() {
-        0..=2 => 0,
-        3..=5 => 1,
-        6..=9 => 2,
-        _ => 3,
-    };
-    candidates
-        .map(|candidate| (strsim::damerau_levenshtein(written, candidate), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        // `stat` is nearer to `state` than to `start`.
-        .min_by_key(|(distance, candidate)| (*distance, Reverse(common_prefix(written, candidate))))
-        .map(|(_, candidate)| candidate)
-}
-
-fn common_prefix(one: &str, two: &str) -> usize {
-    one.chars()
-        .zip(two.chars())
-        .take_while(|(one, two)| one == two)
-        .count()
 }
 
 /// `bootstrap.servers`, `bootstrap-servers` and `bootstrapServers` are `bootstrap_servers`.

@@ -7,24 +7,28 @@ use indexmap::IndexMap;
 use toml::de::DeTable;
 
 use super::codes::Code;
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, SourceFile};
 use super::mask::Mask;
-use super::model::{Cluster, Link, Span, Spanned};
+use super::model::{Cluster, FileId, Link, Span, Spanned};
+use crate::client::surroundings::{Nowhere, Surroundings};
 
 mod address;
+mod client;
 mod cluster;
 mod config;
 mod keys;
 mod link;
 mod policies;
+mod properties;
 mod reader;
+mod references;
 mod rename;
 mod selectors;
 mod syntax;
 
 pub(super) use address::canonical as canonical_address;
 use keys::Kind;
-pub(super) use keys::nearest;
+use properties::PropertiesFile;
 pub(super) use reader::header;
 use reader::{Reader, Table};
 
@@ -61,15 +65,16 @@ pub(super) struct Read {
     pub(super) draft: Draft,
     pub(super) found: Vec<Diagnostic>,
     pub(super) mask: Mask,
+    /// The properties files that it names, from `FileId(1)` on.
+    pub(super) others: Vec<SourceFile>,
 }
 
 /// Reads the whole text. Mistakes are collected, not returned at the first.
-pub(super) fn read(path: &Path, text: &str) -> Read {
+pub(super) fn read(path: &Path, text: &str, surroundings: &dyn Surroundings) -> Read {
     tracing::debug!(path = %path.display(), bytes = text.len(), "reading topology");
     let (document, errors) = DeTable::parse_recoverable(text);
     let mask = Mask::of_toml(text, !errors.is_empty());
-    let shown = mask.apply(text);
-    let mut reader = Reader::new(text, &shown);
+    let mut reader = Reader::new(path, text, mask, surroundings);
     let broken_lines = syntax::report(&mut reader, document.get_ref(), &errors);
     let syntax_errors = reader.found.len();
     let start = reader.span(0..0);
@@ -80,14 +85,22 @@ pub(super) fn read(path: &Path, text: &str) -> Read {
         // What follows from a part that could not be read is no mistake of the user's.
         let rest = found.split_off(syntax_errors);
         found.extend(rest.into_iter().filter(|diagnostic| {
-            let on_broken_line = diagnostic
-                .labels
-                .first()
-                .is_some_and(|label| broken_lines.contains(&label.span.line));
+            let on_broken_line = diagnostic.labels.first().is_some_and(|label| {
+                label.span.file == FileId::TOPOLOGY && broken_lines.contains(&label.span.line)
+            });
             !on_broken_line && !is_about_something_absent(diagnostic.code)
         }));
     }
-    Read { draft, found, mask }
+    Read {
+        draft,
+        found,
+        others: reader
+            .others
+            .iter()
+            .map(PropertiesFile::as_source)
+            .collect(),
+        mask: reader.mask,
+    }
 }
 
 /// What breaks TOML's own rules, whatever the keys mean.
@@ -97,13 +110,12 @@ pub(super) struct SyntaxErrors {
     pub(super) mask: Mask,
 }
 
-pub(super) fn syntax_errors(text: &str) -> SyntaxErrors {
+pub(super) fn syntax_errors(path: &Path, text: &str) -> SyntaxErrors {
     let (document, errors) = DeTable::parse_recoverable(text);
     let mask = Mask::of_toml(text, !errors.is_empty());
-    let shown = mask.apply(text);
-    let mut reader = Reader::new(text, &shown);
+    let mut reader = Reader::new(path, text, mask, &Nowhere);
     syntax::report(&mut reader, document.get_ref(), &errors);
-    let found = reader.found;
+    let Reader { found, mask, .. } = reader;
     SyntaxErrors { found, mask }
 }
 
@@ -111,7 +123,12 @@ pub(super) fn syntax_errors(text: &str) -> SyntaxErrors {
 pub(super) fn is_about_something_absent(code: Code) -> bool {
     matches!(
         code,
-        Code::MissingKey | Code::FormatVersion | Code::NoTopics | Code::UnknownCluster
+        Code::MissingKey
+            | Code::FormatVersion
+            | Code::NoTopics
+            | Code::UnknownCluster
+            | Code::MissingProperty
+            | Code::UnusedProperty
     )
 }
 

@@ -2,33 +2,53 @@
 //! reading goes on, so that one run finds every mistake.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Kind};
+use super::properties::PropertiesFile;
+use crate::client::surroundings::Surroundings;
+use crate::nearest::nearest;
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::{Diagnostic, Places};
+use crate::topology::mask::Mask;
 use crate::topology::model::{FileId, Span, Spanned};
 
 pub(super) type Node<'d> = toml::Spanned<DeValue<'d>>;
 
 /// Collects what is found while a document is read.
-#[derive(Debug)]
 pub(super) struct Reader<'t> {
     text: &'t str,
-    /// The text without its secrets, as long as it.
-    shown: &'t str,
+    /// What of it is not to be repeated.
+    pub(super) mask: Mask,
     places: Places<'t>,
     pub(super) found: Vec<Diagnostic>,
+    /// The file's name, as it is cited.
+    pub(super) name: String,
+    /// Where relative paths start.
+    pub(super) folder: PathBuf,
+    pub(super) surroundings: &'t dyn Surroundings,
+    /// Properties files that were named, from `FileId(1)` on.
+    pub(super) others: Vec<PropertiesFile>,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(text: &'t str, shown: &'t str) -> Self {
+    pub(super) fn new(
+        path: &Path,
+        text: &'t str,
+        mask: Mask,
+        surroundings: &'t dyn Surroundings,
+    ) -> Self {
         Self {
             text,
-            shown,
+            mask,
             places: Places::new(FileId::TOPOLOGY, text),
             found: Vec::new(),
+            name: path.display().to_string(),
+            folder: path.parent().unwrap_or(Path::new("")).to_owned(),
+            surroundings,
+            others: Vec::new(),
         }
     }
 
@@ -50,7 +70,7 @@ impl<'t> Reader<'t> {
     pub(super) fn cited(&self, range: Range<usize>) -> Option<&'t str> {
         let end = range.end.min(self.text.len());
         let written = self.text.get(range.start..end)?;
-        (self.shown.get(range.start..end) == Some(written)).then_some(written)
+        (!self.mask.touches(&range)).then_some(written)
     }
 
     /// The line that begins there, without its end.
@@ -62,19 +82,40 @@ impl<'t> Reader<'t> {
     /// The place of some bytes of a string's value, or of the whole string where escapes make
     /// that unknowable.
     pub(super) fn inside(&self, node: &Node<'_>, range: Range<usize>) -> Span {
+        match self.exactly_inside(node, range) {
+            Some(range) => self.span(range),
+            None => self.span(node.span()),
+        }
+    }
+
+    /// The same, as bytes of the file; `None` where escapes make it unknowable.
+    pub(super) fn exactly_inside(
+        &self,
+        node: &Node<'_>,
+        range: Range<usize>,
+    ) -> Option<Range<usize>> {
         let whole = node.span();
         let written = self.text_at(whole.clone());
-        let value = node.get_ref().as_str().unwrap_or_default();
+        let value = node.get_ref().as_str()?;
         for quote in ["\"\"\"", "'''", "\"", "'"] {
-            let body = written
+            let Some(body) = written
                 .strip_prefix(quote)
-                .and_then(|rest| rest.strip_suffix(quote));
-            if body == Some(value) {
-                let first = whole.start + quote.len();
-                return self.span(first + range.start..first + range.end);
+                .and_then(|rest| rest.strip_suffix(quote))
+            else {
+                continue;
+            };
+            // A line break right after the opening quotes is no part of the value.
+            let skipped = match quote.len() {
+                3 if body.starts_with("\r\n") => 2,
+                3 if body.starts_with('\n') => 1,
+                _ => 0,
+            };
+            if body.get(skipped..) == Some(value) {
+                let first = whole.start + quote.len() + skipped;
+                return Some(first + range.start..first + range.end);
             }
         }
-        self.span(whole)
+        None
     }
 
     pub(super) fn wrong_type(
@@ -164,7 +205,7 @@ impl<'t> Reader<'t> {
             });
         }
         let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-        let nearest = keys::nearest(&text.value, words.iter().map(|(word, _)| *word));
+        let nearest = nearest(&text.value, words.iter().map(|(word, _)| *word));
         self.report(
             Diagnostic::error(
                 Code::InvalidValue,
@@ -427,7 +468,7 @@ impl<'n, 'd> Table<'n, 'd> {
         );
     }
 
-    fn report_missing(&self, reader: &mut Reader<'_>, key: &str) {
+    pub(super) fn report_missing(&self, reader: &mut Reader<'_>, key: &str) {
         let place = if self.kind.is_named() {
             format!("{} `{}`", bare(self.kind.noun()), self.name())
         } else {

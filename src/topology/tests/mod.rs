@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+mod clients;
 mod properties;
 mod secrets;
 
@@ -10,7 +11,8 @@ pub(super) use properties::cases;
 use super::diagnostic::Diagnostics;
 use super::model::{Start, Topology};
 use super::resolve::{Conflict, LinkRule, resolve_link};
-use super::{Loaded, parse};
+use super::{Loaded, parse, parse_in};
+use clients::Shelf;
 
 /// Everything there is, so that changing any part of it tries something new.
 pub(super) const EVERYTHING: &str = r#"kmirror = 1 # format version
@@ -130,14 +132,20 @@ fn the_examples_of_the_documentation_are_valid() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap_or_default())
         .collect();
-    assert_eq!(examples.len(), 2);
+    assert_eq!(examples.len(), 3);
     let clusters = examples[0]
         .split("[links")
         .next()
         .expect("clusters come first");
-    for text in [examples[0].to_owned(), format!("{clusters}{}", examples[1])] {
+    for text in [examples[0].to_owned(), format!("{clusters}{}", examples[2])] {
         assert_eq!(topology(&text).clusters.len(), 2);
     }
+    let shelf = Shelf::default()
+        .variable("WEST_PASSWORD", "x")
+        .file("west-ca.pem", "");
+    let loaded = parse_in(Path::new("t.toml"), examples[1], &shelf);
+    let loaded = loaded.unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
 }
 
 #[test]

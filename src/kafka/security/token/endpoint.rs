@@ -16,9 +16,10 @@ use super::super::files::Files;
 use super::super::problem::TokenProblem;
 use super::super::tls::Tls;
 use super::Failure;
-use super::http::{self, Answer, NoAnswer, Target};
+use super::http::{self, Answer, NoAnswer};
 use crate::client::Secret;
 use crate::client::settings::{TlsSettings, TokenSource};
+use crate::client::url::HttpUrl;
 use crate::kafka::backoff::Backoff;
 
 /// How long an endpoint that is away or busy is asked again.
@@ -58,7 +59,7 @@ pub(super) async fn ask(source: &TokenSource) -> Result<Granted, Failure> {
         unreachable!("only this source has an endpoint");
     };
     let url = &endpoint.value;
-    let target = Target::of(url).map_err(|cause| {
+    let target = HttpUrl::of(url).map_err(|cause| {
         TokenProblem::Unusable(format!(
             "`{url}` is no address of a token endpoint: {cause}"
         ))

@@ -8,74 +8,20 @@ use hyper::client::conn::http1;
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT,
 };
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::super::problem::Problem;
 use super::super::tls::{Failure, Tls};
+use crate::client::url::HttpUrl;
 use crate::kafka::connection::io_words;
 
 /// From name resolution to the last byte of the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Tokens with many groups in them are long, but not that long.
 const LARGEST_ANSWER: usize = 1 << 20;
-
-/// Where to ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub secure: bool,
-    /// Without brackets.
-    pub host: String,
-    pub port: u16,
-    /// As it stands in the `Host` header.
-    authority: String,
-    path: String,
-}
-
-impl Target {
-    /// # Errors
-    /// What is wrong with the address.
-    pub fn of(url: &str) -> Result<Self, String> {
-        let uri: Uri = url.trim().parse().map_err(|error| format!("{error}"))?;
-        let secure = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            Some(other) => return Err(format!("{other} is not http or https")),
-            None => return Err("it does not begin with https://".to_owned()),
-        };
-        let authority = uri.authority().ok_or("it names no host")?;
-        if authority.as_str().contains('@') {
-            return Err("it has a user name in it".to_owned());
-        }
-        let host = authority.host();
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
-        Ok(Self {
-            secure,
-            host: host.to_owned(),
-            port: authority
-                .port_u16()
-                .unwrap_or(if secure { 443 } else { 80 }),
-            authority: authority.as_str().to_owned(),
-            path: uri
-                .path_and_query()
-                .map_or_else(|| "/".to_owned(), ToString::to_string),
-        })
-    }
-
-    /// Whether nobody else can listen in.
-    pub fn is_local(&self) -> bool {
-        self.host == "localhost"
-            || self
-                .host
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -95,7 +41,7 @@ pub(super) enum NoAnswer {
 
 /// Sends a form.
 pub(super) async fn post_form(
-    target: &Target,
+    target: &HttpUrl,
     tls: Option<&Tls>,
     authorization: HeaderValue,
     form: String,
@@ -109,7 +55,7 @@ pub(super) async fn post_form(
 }
 
 async fn post(
-    target: &Target,
+    target: &HttpUrl,
     tls: Option<&Tls>,
     authorization: HeaderValue,
     form: String,
@@ -188,31 +134,5 @@ struct Driver(tokio::task::JoinHandle<()>);
 impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_and_bad_ones_named() {
-        let target = Target::of("https://idp.example/realms/k/token?x=1").unwrap();
-        assert_eq!(
-            (target.host.as_str(), target.port, target.path.as_str()),
-            ("idp.example", 443, "/realms/k/token?x=1")
-        );
-        let target = Target::of("http://[::1]:8080").unwrap();
-        assert_eq!((target.host.as_str(), target.port), ("::1", 8080));
-        assert!(target.is_local() && !target.secure);
-        for bad in [
-            "idp.example/token",
-            "ftp://idp",
-            "https://me:pw@idp/",
-            "https://",
-        ] {
-            let error = Target::of(bad).expect_err(bad);
-            assert!(!error.contains("pw"), "{error}");
-        }
     }
 }
