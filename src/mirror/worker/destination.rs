@@ -158,7 +158,7 @@ impl DestinationWorker {
         let (sender, mut changes) = mpsc::unbounded_channel();
         let config = MemberConfig {
             bootstrap_servers: self.cluster.bootstrap_servers.clone(),
-            client_id: "kmirror".to_owned(),
+            client_id: self.cluster.client.config().client_id.clone(),
             session_timeout: self.options.session_timeout,
             security: Arc::clone(&self.cluster.client.config().security),
         };
