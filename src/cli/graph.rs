@@ -7,7 +7,7 @@ use crate::report::graph::{self, Language};
 
 /// Draw a topology: clusters, their topics, and what the links take and make of it
 ///
-/// Nothing is asked of a cluster. Topics are drawn where the file knows them by name; what a link
+/// Nothing is asked of a cluster, and what the file refers to is not looked up. Topics are drawn where the file knows them by name; what a link
 /// takes besides is one box with its patterns at the source and one with the rename at the
 /// destination. Owned topics have a thick border, paused mirrors a dashed arrow.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ enum Format {
 /// # Errors
 /// Mistakes in the file.
 pub fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    let topology = ui.load_topology(&args.file)?;
+    let topology = ui.load_topology_offline(&args.file)?;
     let language = match args.format {
         Format::Mermaid => Language::Mermaid,
         Format::Dot => Language::Dot,

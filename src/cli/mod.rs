@@ -19,6 +19,7 @@ pub mod man;
 pub mod plan;
 pub mod run;
 pub mod sandbox;
+pub mod schema;
 mod signals;
 mod ui;
 pub mod validate;
@@ -51,6 +52,7 @@ pub enum Command {
     Fmt(fmt::Args),
     Graph(graph::Args),
     Explain(explain::Args),
+    Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -67,6 +69,7 @@ impl Command {
             | Self::Fmt(_)
             | Self::Graph(_)
             | Self::Explain(_)
+            | Self::Schema(_)
             | Self::Completions(_)
             | Self::Man(_) => LevelFilter::WARN,
             Self::Run(_) => LevelFilter::INFO,
@@ -88,6 +91,7 @@ impl Command {
             Self::Fmt(args) => fmt::run(&args, ui),
             Self::Graph(args) => graph::run(&args, ui),
             Self::Explain(args) => explain::run(&args, ui),
+            Self::Schema(args) => schema::run(&args, ui),
             Self::Completions(args) => completions::run(&args, ui),
             Self::Man(args) => man::run(&args, ui),
         }

@@ -9,8 +9,9 @@ use std::path::Path;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use super::{CliError, ErrorKind};
+use crate::client::surroundings::Elsewhere;
 use crate::report::diagnostics::{self, Checked, Form};
-use crate::topology::{self, Diagnostics, Topology, render};
+use crate::topology::{self, Diagnostics, Loaded, Topology, render};
 
 /// Emphasis that never carries meaning of its own: the words say the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +164,14 @@ impl Ui {
         self.load_topology_or_report(path, None)
     }
 
+    /// The same without looking up what the file refers to, for a command that only reads the file.
+    ///
+    /// # Errors
+    /// Mistakes in the file, shown already.
+    pub fn load_topology_offline(&self, path: &Path) -> Result<Topology, CliError> {
+        self.shown(path, topology::load_in(path, &Elsewhere), None)
+    }
+
     /// The same for a command whose document has a form for programs: mistakes that keep it from
     /// being made are a document of that form.
     ///
@@ -173,7 +182,16 @@ impl Ui {
         path: &Path,
         form: Option<Form>,
     ) -> Result<Topology, CliError> {
-        match topology::load(path) {
+        self.shown(path, topology::load(path), form)
+    }
+
+    fn shown(
+        &self,
+        path: &Path,
+        result: Result<Loaded, Diagnostics>,
+        form: Option<Form>,
+    ) -> Result<Topology, CliError> {
+        match result {
             Ok(loaded) => {
                 self.show_diagnostics(&loaded.warnings);
                 Ok(loaded.topology)

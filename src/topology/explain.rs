@@ -122,6 +122,35 @@ fn number(written: &str) -> Option<u16> {
     is_number.then(|| digits.parse().ok()).flatten()
 }
 
+#[cfg(test)]
+impl Section {
+    /// The example as a whole file; `None` for codes whose example takes more than one.
+    pub(in crate::topology) fn example(&self) -> Option<String> {
+        let (before, _) = self.body.split_once(REMEDY).unwrap_or_default();
+        toml_of(before).next().map(whole)
+    }
+
+    /// The examples put right, as whole files.
+    pub(in crate::topology) fn remedies(&self) -> Vec<String> {
+        let (_, remedy) = self.body.split_once(REMEDY).unwrap_or_default();
+        toml_of(remedy).map(whole).collect()
+    }
+}
+
+#[cfg(test)]
+const REMEDY: &str = "\n\nRemedy: ";
+
+/// An example below the lines that the page begins with, unless it has its own.
+#[cfg(test)]
+fn whole(example: &str) -> String {
+    let preamble = toml_of(PAGE).next().expect("the page begins with it");
+    if is_whole_file(example) {
+        example.to_owned()
+    } else {
+        format!("{preamble}\n{example}")
+    }
+}
+
 fn is_whole_file(example: &str) -> bool {
     example.starts_with("kmirror = ")
 }
@@ -171,17 +200,9 @@ mod tests {
         }
     }
 
-    const REMEDY: &str = "\n\nRemedy: ";
-
-    /// The code and severity of everything that is said about an example.
-    fn found(example: &str) -> Vec<(Code, Severity)> {
-        let preamble = toml_of(PAGE).next().expect("the page begins with it");
-        let text = if is_whole_file(example) {
-            example.to_owned()
-        } else {
-            format!("{preamble}\n{example}")
-        };
-        let parsed = crate::topology::parse_in(Path::new("t.toml"), &text, &Examples);
+    /// The code and severity of everything that is said about a file.
+    fn found(text: &str) -> Vec<(Code, Severity)> {
+        let parsed = crate::topology::parse_in(Path::new("t.toml"), text, &Examples);
         let diagnostics: Diagnostics = match parsed {
             Ok(loaded) => loaded.warnings,
             Err(diagnostics) => diagnostics,
@@ -229,14 +250,13 @@ mod tests {
     fn every_example_brings_about_its_code_and_nothing_else() {
         let mut wrong = Vec::new();
         for section in sections() {
-            let (before, _) = section.body.split_once(REMEDY).unwrap_or_default();
-            for example in toml_of(before) {
+            if let Some(example) = section.example() {
                 let severity = if section.is_warning() {
                     Severity::Warning
                 } else {
                     Severity::Error
                 };
-                let found = found(example);
+                let found = found(&example);
                 if found.is_empty() || found.iter().any(|one| *one != (section.code, severity)) {
                     wrong.push(format!("{}: {found:?}", section.code));
                 }
@@ -249,9 +269,8 @@ mod tests {
     fn every_remedy_that_is_shown_leaves_nothing_to_say() {
         let mut wrong = Vec::new();
         for section in sections() {
-            let (_, remedy) = section.body.split_once(REMEDY).unwrap_or_default();
-            for example in toml_of(remedy) {
-                let found = found(example);
+            for example in section.remedies() {
+                let found = found(&example);
                 if !found.is_empty() {
                     wrong.push(format!("{}: {found:?}", section.code));
                 }

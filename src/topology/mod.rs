@@ -20,6 +20,7 @@ mod read;
 pub mod rename;
 pub mod render;
 pub mod resolve;
+pub mod schema;
 pub mod selector;
 #[cfg(test)]
 mod tests;

@@ -111,3 +111,25 @@ fn the_topologies_of_this_repository_are_formatted() {
         }
     }
 }
+
+#[test]
+fn the_examples_of_the_documentation_are_formatted() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).expect("the folder is there");
+    let pages = docs.map(|entry| entry.expect("the folder is readable").path());
+    let mut wrong = Vec::new();
+    for page in pages.chain([root.join("README.md")]) {
+        let Ok(text) = fs::read_to_string(&page) else {
+            continue;
+        };
+        for rest in text.split("```toml\n").skip(1) {
+            let example = rest.split("```").next().unwrap_or_default();
+            let ran = Scenario::new().run_with_input(&["fmt", "-"], example);
+            // Some examples show what is no TOML.
+            if ran.code == Some(0) && ran.stdout != example {
+                wrong.push(format!("{}:\n{}", page.display(), ran.stdout));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

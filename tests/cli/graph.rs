@@ -27,3 +27,20 @@ fn a_file_with_mistakes_is_not_drawn() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran}");
     assert!(ran.stderr.contains("K0010"), "{ran}");
 }
+
+#[test]
+fn a_topology_is_drawn_where_its_secrets_are_not() {
+    let scenario = Scenario::new();
+    scenario.file(
+        "secured.toml",
+        r#"kmirror = 1
+
+[clusters.east]
+bootstrap_servers = { env = "KMIRROR_TEST_ABSENT" }
+client = { security.protocol = "SASL_SSL", sasl.mechanism = "PLAIN", sasl.username = "x", sasl.password = { env = "KMIRROR_TEST_ABSENT" } }
+"#,
+    );
+    let ran = scenario.run(&["graph", "secured.toml"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert!(ran.stdout.contains("east"), "{ran}");
+}

@@ -13,6 +13,7 @@ mod plan;
 mod run;
 mod sandboxes;
 mod scale;
+mod schema;
 #[path = "../support/cli.rs"]
 mod support;
 mod validate;

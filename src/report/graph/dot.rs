@@ -11,7 +11,7 @@ pub(super) fn write(graph: &Graph) -> String {
     );
     for (index, cluster) in graph.clusters.iter().enumerate() {
         line(&mut text, 1, &format!("subgraph cluster_{index} {{"));
-        let label = quoted([cluster.name.as_str()]);
+        let label = quoted([cluster.label.as_str()]);
         line(
             &mut text,
             2,

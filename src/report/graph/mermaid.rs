@@ -8,13 +8,13 @@ use crate::report::clean;
 pub(super) fn write(graph: &Graph) -> String {
     let mut text = String::from("flowchart LR\n");
     for (index, cluster) in graph.clusters.iter().enumerate() {
-        let name = quoted(&cluster.name);
+        let label = quoted(&cluster.label);
         if cluster.nodes.is_empty() {
             // Not every version draws a subgraph without nodes.
-            line(&mut text, 1, &format!("cluster{index}[({name})]"));
+            line(&mut text, 1, &format!("cluster{index}[({label})]"));
             continue;
         }
-        line(&mut text, 1, &format!("subgraph cluster{index}[{name}]"));
+        line(&mut text, 1, &format!("subgraph cluster{index}[{label}]"));
         for node in &cluster.nodes {
             line(&mut text, 2, &shape(node));
         }

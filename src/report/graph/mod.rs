@@ -44,6 +44,8 @@ struct Graph {
 #[derive(Debug)]
 struct Cluster {
     name: String,
+    /// What is written at it.
+    label: String,
     nodes: Vec<Node>,
 }
 
@@ -79,6 +81,10 @@ impl Graph {
         for (name, cluster) in &topology.clusters {
             drawing.graph.clusters.push(Cluster {
                 name: name.clone(),
+                label: match &cluster.title {
+                    Some(title) => format!("{title} ({name})"),
+                    None => name.clone(),
+                },
                 nodes: Vec::new(),
             });
             for topic in cluster.topics.keys() {

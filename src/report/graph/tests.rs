@@ -14,6 +14,7 @@ bootstrap_servers = "east-1:9092"
 partitions = 6
 
 [clusters.west]
+title = "West, \"production\""
 bootstrap_servers = "west-1:9092"
 
 [clusters.archive]

@@ -4,7 +4,7 @@ use crate::nearest::nearest;
 
 /// The kinds of table in a topology file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::topology) enum Kind {
     Root,
     Cluster,
     OwnedTopic,
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    pub(in crate::topology) const ALL: [Self; 13] = [
         Self::Root,
         Self::Cluster,
         Self::OwnedTopic,
@@ -37,54 +37,12 @@ impl Kind {
         Self::Reference,
     ];
 
-    pub(super) fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Root => &["kmirror", "clusters", "links"],
-            Self::Cluster => &[
-                "title",
-                "bootstrap_servers",
-                "cluster_id",
-                "properties_file",
-                "client",
-                "topics",
-            ],
-            Self::OwnedTopic => &["partitions", "replication_factor", "config"],
-            Self::Link => &[
-                "source",
-                "destination",
-                "engine",
-                "topics",
-                "exclude",
-                "rename",
-                "auto_create",
-                "start",
-                "offsets",
-                "on_hole",
-                "on_foreign_write",
-                "timestamps",
-                "groups",
-                "acls",
-                "limit",
-                "config",
-                "replication_factor",
-                "state",
-                "moved",
-                "mirrors",
-            ],
-            Self::Mirror => &["as", "state", "replication_factor", "config"],
-            Self::Selector => &["regex"],
-            Self::Rename => &["prefix"],
-            Self::RenameRule => &["regex", "to"],
-            Self::Groups => &["include", "exclude", "interval"],
-            Self::Acls => &["sync"],
-            Self::Limit => &["bytes_per_second"],
-            Self::OnHole => &["larger_than", "then"],
-            Self::Reference => &["env", "file"],
-        }
+    pub(super) fn keys(self) -> impl Iterator<Item = &'static str> {
+        self.table().iter().map(|key| key.name)
     }
 
     pub(super) fn knows(self, key: &str) -> bool {
-        self.keys().contains(&key)
+        self.keys().any(|known| known == key)
     }
 
     /// With an article, as in "no key of …".
@@ -166,22 +124,21 @@ const ALIASES: &[(&str, &str)] = &[
 /// The key of this kind of table that was most likely meant.
 pub(super) fn suggest(kind: Kind, written: &str) -> Option<&'static str> {
     let written = normalise(written);
-    let keys = kind.keys();
-    if let Some(key) = keys.iter().find(|key| **key == written) {
+    if let Some(key) = kind.keys().find(|key| *key == written) {
         return Some(key);
     }
-    let nearest = nearest(&written, keys.iter().copied());
+    let nearest = nearest(&written, kind.keys());
     nearest.or_else(|| {
         ALIASES
             .iter()
-            .find(|(alias, key)| *alias == written && keys.contains(key))
+            .find(|(alias, key)| *alias == written && kind.knows(key))
             .map(|(_, key)| *key)
     })
 }
 
 /// Whether it is a key of this kind of table, but for dots, hyphens and capitals.
 pub(super) fn is_spelling(kind: Kind, written: &str) -> bool {
-    kind.keys().contains(&normalise(written).as_str())
+    kind.knows(&normalise(written))
 }
 
 /// Help for a key that is unknown in a table of this kind.
@@ -192,13 +149,13 @@ pub(super) fn help(kind: Kind, written: &str) -> String {
     let normalised = normalise(written);
     let elsewhere: Vec<_> = Kind::ALL
         .into_iter()
-        .filter(|other| *other != kind && other.keys().contains(&normalised.as_str()))
+        .filter(|other| *other != kind && other.knows(&normalised))
         .map(|other| format!("{}, {}", other.noun(), other.place()))
         .collect();
     if !elsewhere.is_empty() {
         return format!("`{normalised}` is a key of {}", elsewhere.join("; of "));
     }
-    let keys: Vec<_> = kind.keys().iter().map(|key| format!("`{key}`")).collect();
+    let keys: Vec<_> = kind.keys().map(|key| format!("`{key}`")).collect();
     format!("the keys of {} are {}", kind.noun(), keys.join(", "))
 }
 
