@@ -369,15 +369,30 @@ impl Security {
                 }
                 places
             }
-            Problem::Token(_) => match sasl.map(|sasl| &sasl.value) {
+            Problem::Token(token_problem) => match sasl.map(|sasl| &sasl.value) {
                 Some(SaslSettings::OAuthBearer(TokenSource::Static { token, .. })) => {
                     vec![token.place.clone()]
                 }
                 Some(SaslSettings::OAuthBearer(TokenSource::ClientCredentials {
                     endpoint,
                     client_secret,
+                    trust,
                     ..
-                })) => vec![endpoint.place.clone(), client_secret.place.clone()],
+                })) => match token_problem {
+                    TokenProblem::Distrusted { .. } => vec![
+                        named(
+                            trust.as_ref().map(|trust| &trust.place),
+                            "https.ca.location",
+                        ),
+                        endpoint.place.clone(),
+                    ],
+                    TokenProblem::Refused { .. } => {
+                        vec![endpoint.place.clone(), client_secret.place.clone()]
+                    }
+                    TokenProblem::Passing { .. } | TokenProblem::Unusable(_) => {
+                        vec![endpoint.place.clone()]
+                    }
+                },
                 _ => vec![mechanism()],
             },
             Problem::Renewal(problem) => self.places(problem),

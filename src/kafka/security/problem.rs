@@ -303,6 +303,8 @@ pub enum TokenProblem {
     Passing { endpoint: String, cause: String },
     /// The endpoint said no.
     Refused { endpoint: String, cause: String },
+    /// The endpoint's certificate is not accepted.
+    Distrusted { endpoint: String, cause: String },
     /// The token or what it is made from cannot be used.
     Unusable(String),
 }
@@ -310,7 +312,7 @@ pub enum TokenProblem {
 impl fmt::Display for TokenProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Passing { endpoint, cause } => {
+            Self::Passing { endpoint, cause } | Self::Distrusted { endpoint, cause } => {
                 write!(f, "no token from {endpoint}: {cause}")
             }
             Self::Refused { endpoint, cause } => {

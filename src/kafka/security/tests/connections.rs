@@ -644,3 +644,31 @@ async fn large_requests_in_many_pieces_pass_through_tls_whole() {
         assert!(!answer.frame().await.unwrap().is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_token_endpoint_that_is_not_trusted_names_the_key_for_that() {
+    let broker = Pair::broker(&Pair::authority("Endpoint CA"));
+    let endpoint = Listener::tls(ServerTls::new(&broker)).start().await;
+    let port = Listener::sasl(&["OAUTHBEARER"], "", "token").start().await;
+    let text = |text: &str, key: &str| keyed(Text::inline(text), key, 8);
+    let settings = with_sasl(SaslSettings::OAuthBearer(TokenSource::ClientCredentials {
+        endpoint: keyed(
+            format!("https://127.0.0.1:{endpoint}/token"),
+            "sasl.oauthbearer.token.endpoint.url",
+            7,
+        ),
+        client_id: text("kmirror", "sasl.oauthbearer.client.id"),
+        client_secret: text("secret-1234", "sasl.oauthbearer.client.secret"),
+        scope: None,
+        extensions: vec![],
+        trust: None,
+    }));
+    let error = failure(port, settings).await;
+    assert!(
+        error.contains("its certificate CN=broker is not accepted")
+            && error.ends_with(
+                "look at `https.ca.location` and `sasl.oauthbearer.token.endpoint.url` (west.properties:7)"
+            ),
+        "{error}"
+    );
+}

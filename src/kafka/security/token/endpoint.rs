@@ -120,6 +120,10 @@ pub(super) async fn ask(source: &TokenSource) -> Result<Granted, Failure> {
                 let endpoint = url.clone();
                 return Err(TokenProblem::Refused { endpoint, cause }.into());
             }
+            Err(NoAnswer::Distrusted(cause)) => {
+                let endpoint = url.clone();
+                return Err(TokenProblem::Distrusted { endpoint, cause }.into());
+            }
         };
         let delay = backoff.next_delay();
         if started.elapsed() + delay >= PATIENCE {

@@ -35,8 +35,10 @@ pub(super) struct Answer {
 pub(super) enum NoAnswer {
     /// May go better another time.
     Passing(String),
-    /// The peer is not who it should be, or is no such server.
+    /// The peer is no such server.
     Lasting(String),
+    /// The peer's certificate is not accepted.
+    Distrusted(String),
 }
 
 /// Sends a form.
@@ -79,7 +81,7 @@ async fn post(
     match tls.connect(&target.host, stream).await {
         Ok(stream) => exchange(stream, request).await,
         Err(Failure::Problem(Problem::BrokerCertificate(problem))) => {
-            Err(NoAnswer::Lasting(format!(
+            Err(NoAnswer::Distrusted(format!(
                 "its certificate {} is not accepted: {}",
                 problem.subject, problem.fault
             )))
