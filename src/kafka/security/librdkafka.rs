@@ -4,6 +4,7 @@
 //! wire client has for them. Three things librdkafka, or its binding, cannot do: delegation tokens (refused here), SASL
 //! extensions (left out, with a warning), and trust in a certificate that is no self-signed root (named when it fails).
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, SystemTime};
@@ -30,6 +31,8 @@ const TOKEN_PATIENCE: Duration = Duration::from_secs(2);
 /// What librdkafka is told of a token that does not say when it ends.
 const ASSUMED_LIFE: Duration = Duration::from_secs(300);
 
+/// Less would only keep it busy.
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 /// How librdkafka repeats what [`Librdkafka::token`] said.
 const NO_TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token: ";
 
@@ -68,8 +71,19 @@ impl Security {
     /// What cannot be read, and what librdkafka cannot do.
     pub async fn librdkafka(self: &Arc<Self>, address: &str) -> Result<Librdkafka, Error> {
         let mut files = Files::default();
+        // Of tokens it always gets the one of the moment.
+        let of_tokens: Vec<&Path> = match &self.tokens {
+            Some(_) => self
+                .secrets()
+                .into_iter()
+                .filter_map(|secret| super::text_file(&secret.value))
+                .collect(),
+            None => vec![],
+        };
         for path in self.files() {
-            files.note(path);
+            if !of_tokens.contains(&path) {
+                files.note(path);
+            }
         }
         let mut properties = Properties(vec![]);
         properties.set(
@@ -203,17 +217,20 @@ impl Librdkafka {
                 .and_then(|tokens| tokens.at_hand())
                 .ok_or("the token endpoint takes its time")?,
         };
-        let expires = token
-            .expires
-            .unwrap_or_else(|| SystemTime::now() + ASSUMED_LIFE);
-        let expires = expires
+        // librdkafka asks again after four fifths of what it is told. Told of half the life only, it has the next token before
+        // a broker wants to see one.
+        let now = SystemTime::now();
+        let life = token.expires.map_or(ASSUMED_LIFE, |expires| {
+            expires.duration_since(now).unwrap_or_default() / 2
+        });
+        let until = (now + life.max(SHORTEST_LIFE))
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_err(|error| error.to_string())?;
         Ok(OAuthToken {
             token: token.value.expose().to_owned(),
             // For its own messages only; the broker reads the token.
             principal_name: "kmirror".to_owned(),
-            lifetime_ms: i64::try_from(expires.as_millis()).unwrap_or(i64::MAX),
+            lifetime_ms: i64::try_from(until.as_millis()).unwrap_or(i64::MAX),
         })
     }
 
@@ -270,11 +287,7 @@ impl Librdkafka {
             (RDKafkaErrorCode::SSL, _) => Some(at(Problem::Tls(cause.to_owned()))),
             (RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed, _) => {
                 let sasl = security.settings.sasl.as_ref()?;
-                Some(at(authentication(
-                    cause,
-                    sasl.value.mechanism(),
-                    security.protocol(),
-                )))
+                authentication(cause, sasl.value.mechanism()).map(at)
             }
             _ => None,
         }
@@ -282,7 +295,7 @@ impl Librdkafka {
 }
 
 /// What the wire client would have found, out of librdkafka's words for it.
-fn authentication(cause: &str, mechanism: &'static str, protocol: SecurityProtocol) -> Problem {
+fn authentication(cause: &str, mechanism: &'static str) -> Option<Problem> {
     if let Some((_, offered)) = cause
         .split_once("mechanism handshake failed")
         .and_then(|(_, rest)| rest.split_once("broker's supported mechanisms:"))
@@ -292,14 +305,12 @@ fn authentication(cause: &str, mechanism: &'static str, protocol: SecurityProtoc
             .map(|name| name.trim().to_owned())
             .filter(|name| !name.is_empty())
             .collect();
-        return if offered.is_empty() {
-            Problem::NoSasl(protocol)
-        } else {
-            Problem::MechanismNotOffered {
-                wanted: mechanism,
-                offered,
-            }
-        };
+        // None at all: a session was renewed too soon after the last time, which passes. A listener without SASL would have been
+        // found by the wire client.
+        return (!offered.is_empty()).then_some(Problem::MechanismNotOffered {
+            wanted: mechanism,
+            offered,
+        });
     }
     let message = cause
         .strip_prefix("SASL authentication error: ")
@@ -309,7 +320,7 @@ fn authentication(cause: &str, mechanism: &'static str, protocol: SecurityProtoc
     } else {
         message.to_owned()
     };
-    Problem::Refused { mechanism, message }
+    Some(Problem::Refused { mechanism, message })
 }
 
 fn is_root(certificate: &X509) -> bool {
@@ -318,9 +329,11 @@ fn is_root(certificate: &X509) -> bool {
 
 /// `sasl_ssl://b:9093/bootstrap: SASL … (after 5ms in state …)` as `b:9093` and `SASL …`.
 fn tidy(reason: &str) -> (Option<&str>, &str) {
-    let (address, cause) = reason
-        .split_once("://")
-        .and_then(|(_, rest)| rest.split_once(": "))
+    let rest = reason
+        .strip_prefix("GroupCoordinator: ")
+        .or_else(|| Some(reason.split_once("://")?.1));
+    let (address, cause) = rest
+        .and_then(|rest| rest.split_once(": "))
         .map_or((None, reason), |(address, cause)| (Some(address), cause));
     let address = address.map(|address| {
         address
@@ -349,30 +362,32 @@ mod tests {
                 "SASL authentication error: Authentication failed: Invalid username or password"
             )
         );
+        assert_eq!(
+            tidy("GroupCoordinator: b:9093: SASL authentication error: no"),
+            (Some("b:9093"), "SASL authentication error: no")
+        );
         assert_eq!(tidy("2/2 brokers are down"), (None, "2/2 brokers are down"));
     }
 
     #[test]
     fn librdkafkas_words_are_those_of_the_wire_client() {
-        let words =
-            |cause| authentication(cause, "SCRAM-SHA-512", SecurityProtocol::SaslSsl).to_string();
-        assert_eq!(
-            words(
-                "SASL SCRAM-SHA-512 mechanism handshake failed: Broker: Unsupported SASL mechanism: broker's supported \
-                 mechanisms: PLAIN,GSSAPI"
-            ),
-            "the broker does not offer the SASL mechanism SCRAM-SHA-512; it offers PLAIN, GSSAPI"
+        let words = |cause| authentication(cause, "SCRAM-SHA-512").map(|it| it.to_string());
+        let offered = words(
+            "SASL SCRAM-SHA-512 mechanism handshake failed: Broker: Unsupported SASL mechanism: broker's supported \
+             mechanisms: PLAIN,GSSAPI",
         );
         assert_eq!(
-            words(
-                "SASL PLAIN mechanism handshake failed: Broker: Request not valid in current SASL state: broker's \
-                 supported mechanisms:"
-            ),
-            "this listener does not use SASL, while `security.protocol` is SASL_SSL"
+            offered.as_deref(),
+            Some(
+                "the broker does not offer the SASL mechanism SCRAM-SHA-512; it offers PLAIN, GSSAPI"
+            )
         );
-        assert!(
-            words(r#"SASL authentication error: {"status":"invalid_token"}"#)
-                .ends_with(": invalid_token")
+        let too_soon = words(
+            "SASL PLAIN mechanism handshake failed: Broker: Request not valid in current SASL state: broker's \
+             supported mechanisms:",
         );
+        assert_eq!(too_soon, None);
+        let refused = words(r#"SASL authentication error: {"status":"invalid_token"}"#);
+        assert!(refused.is_some_and(|words| words.ends_with(": invalid_token")));
     }
 }

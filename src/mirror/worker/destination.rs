@@ -187,6 +187,10 @@ impl DestinationWorker {
                         self.seen.look(&self.state, &self.clusters).await;
                         self.reconcile().await;
                     }
+                    // Told by the connection, once.
+                    Err(error @ ControlError::Kafka(kafka::Error::Security(_))) => {
+                        tracing::debug!(cluster = self.cluster.name, %error, "the control records cannot be followed just now");
+                    }
                     Err(error) => tracing::warn!(cluster = self.cluster.name, %error, "the control records cannot be followed just now"),
                 },
                 Some(change) = changes.recv() => {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::ConnectedCluster;
 use crate::control::records::{LinkRecord, MirrorRecord};
 use crate::control::store::ControlState;
-use crate::kafka::{ErrorCode, TopicMetadata, Topics};
+use crate::kafka::{Error, ErrorCode, TopicMetadata, Topics};
 
 /// A topic: cluster id and name.
 type Topic = (String, String);
@@ -55,6 +55,10 @@ impl Seen {
                     for topic in metadata.topics {
                         self.note(&cluster_id, &cluster.name, topic);
                     }
+                }
+                Err(error @ Error::Security(_)) => {
+                    // Told by the connection, once.
+                    tracing::debug!(cluster = cluster.name, %error, "the cluster cannot be read just now");
                 }
                 Err(error) => {
                     tracing::warn!(cluster = cluster.name, %error, "the cluster cannot be read just now");
