@@ -72,6 +72,27 @@ impl Diagnostic {
         self
     }
 
+    /// Blanks out what it cites of a text and what `shown`, the same text with its secrets hidden,
+    /// does not show. For a file that is no TOML, in which any value may have slipped into another key.
+    pub(super) fn conceal(&mut self, text: &str, shown: &str) {
+        let labels = self.labels.iter_mut().map(|label| &mut label.text);
+        for said in labels.chain([&mut self.message]).chain(&mut self.help) {
+            let is_hidden = |cited: &&str| {
+                cited
+                    .lines()
+                    .map(str::trim)
+                    .any(|line| line.len() > 2 && text.contains(line) && !shown.contains(line))
+            };
+            if said.split('`').any(|cited| is_hidden(&cited)) {
+                let parts: Vec<&str> = said
+                    .split('`')
+                    .map(|cited| if is_hidden(&cited) { "***" } else { cited })
+                    .collect();
+                *said = parts.join("`");
+            }
+        }
+    }
+
     /// Sorts by place; what concerns the whole file comes first.
     fn order(&self) -> (Option<(FileId, usize)>, Code) {
         let first = self.labels.first();

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use toml_parser::lexer::{Token, TokenKind};
 
+use super::read::keys::Kind;
 use crate::client::keys;
 use crate::client::sensitive::looks_secret;
 
@@ -114,8 +115,8 @@ impl Mask {
             let end = rest
                 .find(|char: char| match char {
                     '\n' => true,
-                    // A quote does not end it: a password may have one.
-                    _ => !broken && (char.is_whitespace() || "/?".contains(char)),
+                    // Quotes and blanks do not end it: a password may have them.
+                    _ => !broken && "/?".contains(char),
                 })
                 .unwrap_or(rest.len());
             if let Some(user) = rest[..end].rfind('@') {
@@ -180,18 +181,16 @@ fn is_client_header(line: &str) -> bool {
     })
 }
 
-/// Whether the line is a key with a value, or a comment. The end of a Base64 text is not.
+/// Whether the line gives a value to a key of the file. Any other `=` may be a part of a secret that
+/// goes on, such as the end of a Base64 text; and what looks like a comment may be as well.
 fn begins_anew(line: &str) -> bool {
-    let is_key = |key: &str| {
-        !key.is_empty()
-            && key.chars().all(|char| {
-                char.is_alphanumeric() || matches!(char, '_' | '-' | '.' | '"' | '\'' | ' ')
-            })
+    let Some((key, _)) = line.split_once('=') else {
+        return false;
     };
-    line.starts_with('#')
-        || line.split_once('=').is_some_and(|(key, value)| {
-            is_key(key.trim()) && !value.trim_matches(['=', ' ']).is_empty()
-        })
+    let name = key.trim().trim_matches(['"', '\'']);
+    Kind::ALL
+        .into_iter()
+        .any(|kind| kind.keys().any(|key| key == name))
 }
 
 /// Where in a line that may be broken anywhere the value of a secret begins.
@@ -559,8 +558,8 @@ mod tests {
             assert!(!shown.contains("hunter2"), "{text}\n{shown}");
         }
         assert_eq!(
-            masked("state = active\nsecret = x\nb = 1\n[links.a]", true),
-            "state = active\nsecret = *\nb = 1\n[links.a]"
+            masked("state = active\nsecret = x\nstart = 1\n[links.a]", true),
+            "state = active\nsecret = *\nstart = 1\n[links.a]"
         );
     }
 }

@@ -136,6 +136,11 @@ pub fn parse_in(
         }),
     );
     let source = SourceFile::new(path, text, &mask);
+    if syntax_broken {
+        for diagnostic in &mut found {
+            diagnostic.conceal(text, source.text());
+        }
+    }
     let other_files = others.iter().map(|other| other.path.clone()).collect();
     let diagnostics = Diagnostics::new(source, others, found);
     if diagnostics.has_errors() {

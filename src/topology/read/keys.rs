@@ -37,7 +37,7 @@ impl Kind {
         Self::Reference,
     ];
 
-    pub(super) fn keys(self) -> impl Iterator<Item = &'static str> {
+    pub(in crate::topology) fn keys(self) -> impl Iterator<Item = &'static str> {
         self.table().iter().map(|key| key.name)
     }
 
