@@ -284,6 +284,26 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// An I/O error without the parts that say nothing to a user.
+pub(super) fn io_words(error: &std::io::Error) -> String {
+    use std::io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::ConnectionRefused => "connection refused (nothing listens there)".to_owned(),
+        Kind::ConnectionReset => "connection reset by the peer".to_owned(),
+        Kind::BrokenPipe => "the peer no longer reads".to_owned(),
+        Kind::HostUnreachable => "host unreachable".to_owned(),
+        Kind::NetworkUnreachable => "network unreachable".to_owned(),
+        Kind::TimedOut => "the network gave up waiting".to_owned(),
+        _ => {
+            let text = error.to_string();
+            match text.strip_prefix("failed to lookup address information: ") {
+                Some(reason) => format!("the host name cannot be resolved: {reason}"),
+                None => text,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::shared::{InFlight, Outgoing, Queued, Shared};
-use super::{Error, api_name, io_words};
+use super::{Error, api_name};
+use crate::kafka::error::io_words;
 use crate::kafka::security::problem::Problem;
 
 /// Small requests are gathered into one write up to this size.

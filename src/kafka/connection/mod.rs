@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use shared::{Outgoing, Pending, Queued, Shared};
 
 use super::code::ErrorCode;
-use super::error::Error;
+use super::error::{Error, io_words};
 use super::security::{Security, TLS_HANDSHAKE, Transport};
 use super::versions::{ApiVersions, api_name, usable};
 
@@ -394,26 +394,6 @@ impl Answer {
             Ok(result) => result,
             // The request was dropped because the connection had ended.
             Err(_) => Err(self.handle.shared.disconnected(self.api_key)),
-        }
-    }
-}
-
-/// An I/O error without the parts that say nothing to a user.
-pub(super) fn io_words(error: &std::io::Error) -> String {
-    use std::io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::ConnectionRefused => "connection refused (nothing listens there)".to_owned(),
-        Kind::ConnectionReset => "connection reset by the peer".to_owned(),
-        Kind::BrokenPipe => "the peer no longer reads".to_owned(),
-        Kind::HostUnreachable => "host unreachable".to_owned(),
-        Kind::NetworkUnreachable => "network unreachable".to_owned(),
-        Kind::TimedOut => "the network gave up waiting".to_owned(),
-        _ => {
-            let text = error.to_string();
-            match text.strip_prefix("failed to lookup address information: ") {
-                Some(reason) => format!("the host name cannot be resolved: {reason}"),
-                None => text,
-            }
         }
     }
 }

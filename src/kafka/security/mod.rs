@@ -202,7 +202,7 @@ impl Security {
             Err(Failure::Lost(error)) => {
                 let lead = match error.kind() {
                     std::io::ErrorKind::UnexpectedEof => String::new(),
-                    _ => format!("{}; ", super::connection::io_words(&error)),
+                    _ => format!("{}; ", super::error::io_words(&error)),
                 };
                 Err(Error::Disconnected {
                     address: address.to_owned(),

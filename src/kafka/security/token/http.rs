@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::super::problem::Problem;
 use super::super::tls::{Failure, Tls};
 use crate::client::url::HttpUrl;
-use crate::kafka::connection::io_words;
+use crate::kafka::error::io_words;
 
 /// From name resolution to the last byte of the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
