@@ -7,6 +7,8 @@
 //! values that must not be seen ([`secret`]). It does no I/O but reading the file that a secret lies
 //! in, and what [`surroundings`] looks up. The connection itself is made in [`crate::kafka`].
 
+#[cfg(test)]
+mod fuzz;
 pub mod interpret;
 pub mod jaas;
 pub mod keys;

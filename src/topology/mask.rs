@@ -15,6 +15,7 @@ use toml_parser::lexer::{Token, TokenKind};
 use super::read::keys::Kind;
 use crate::client::keys;
 use crate::client::sensitive::looks_secret;
+use crate::client::url::HttpUrl;
 
 /// The hidden parts of one text.
 #[derive(Clone, Debug, Default)]
@@ -232,6 +233,8 @@ struct Value {
     end: usize,
     /// How many brackets were open where it began.
     depth: usize,
+    /// Of a server; only a part of it can be secret.
+    is_address: bool,
 }
 
 /// Goes through the tokens of a TOML text and keeps track of which key each value belongs to.
@@ -307,7 +310,7 @@ impl<'t> Walk<'t> {
                     self.end_value(mask);
                     self.begin_key();
                 }
-                self.line_is_secret = self.value.is_some();
+                self.line_is_secret = self.value.as_ref().is_some_and(|value| !value.is_address);
             }
             TokenKind::Comment => self.comment(token, mask),
             TokenKind::Equals if self.expects_key => self.begin_value(token, next, mask),
@@ -371,20 +374,30 @@ impl<'t> Walk<'t> {
             // A secret where only a reference to one can stand.
             mask.hide(self.key_start..equals.span().start());
         }
-        if !is_table && self.value.is_none() && is_secret(&path) {
+        let is_secret = is_secret(&path);
+        let is_address =
+            !is_secret && matches!(path.last().map(String::as_str), Some("url" | "uri"));
+        if !is_table && self.value.is_none() && (is_secret || is_address) {
             let start = first.map_or(equals.span().end(), |token| token.span().start());
             self.value = Some(Value {
                 start,
                 end: start,
                 depth: self.open.len(),
+                is_address,
             });
-            self.line_is_secret = true;
+            self.line_is_secret |= is_secret;
         }
     }
 
     fn end_value(&mut self, mask: &mut Mask) {
         if let Some(value) = self.value.take() {
-            mask.hide(value.start..value.end);
+            let text = self.text.get(value.start..value.end).unwrap_or_default();
+            let hidden = if value.is_address {
+                user_in_address(text)
+            } else {
+                0..text.len()
+            };
+            mask.hide(value.start + hidden.start..value.start + hidden.end);
         }
     }
 
@@ -430,6 +443,17 @@ impl<'t> Walk<'t> {
             mask.hide_comment(self.text, range);
         }
     }
+}
+
+/// A user and a password before the host, also in an address that is written so badly that it is
+/// none.
+pub(super) fn user_in_address(address: &str) -> Range<usize> {
+    if HttpUrl::of(address.trim_matches(['"', '\''])).is_ok() {
+        return 0..0;
+    }
+    let start = address.find("://").map_or(0, |scheme| scheme + "://".len());
+    let end = address.rfind('@').unwrap_or(0);
+    start.min(end)..end
 }
 
 /// Whether the value of the key at this path is hidden.
@@ -523,7 +547,7 @@ mod tests {
             ),
             (
                 "url = \"https://bob:hunter2@host:1/a@b\"",
-                "url = \"https://***********@host:1/a@b\"",
+                "url = \"https://********************@b\"",
             ),
             ("password = \"grün\"", "password = *******"),
         ] {

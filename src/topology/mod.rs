@@ -31,7 +31,7 @@ pub use model::Topology;
 pub use read::FORMAT_VERSION;
 
 use crate::client::surroundings::{Machine, Nowhere, Surroundings};
-use diagnostic::{Places, SourceFile};
+use diagnostic::{Label, Places, SourceFile};
 use mask::Mask;
 use model::FileId;
 
@@ -127,14 +127,21 @@ pub fn parse_in(
         mask,
         others,
     } = read::read(path, text, surroundings);
-    let syntax_broken = found
-        .iter()
-        .any(|diagnostic| matches!(diagnostic.code, Code::Syntax | Code::DuplicateKey));
+    let syntax_broken = found.iter().any(is_about_syntax);
     found.extend(
         check::check(&draft).into_iter().filter(|diagnostic| {
             !(syntax_broken && read::is_about_something_absent(diagnostic.code))
         }),
     );
+    if syntax_broken {
+        // A string that is not closed swallows what follows it, secrets among it.
+        found.retain(|diagnostic| {
+            let shows_a_secret = diagnostic.labels.iter().any(|Label { span, .. }| {
+                span.file == FileId::TOPOLOGY && mask.touches(&(span.start..span.end))
+            });
+            is_about_syntax(diagnostic) || !shows_a_secret
+        });
+    }
     let source = SourceFile::new(path, text, &mask);
     if syntax_broken {
         for diagnostic in &mut found {
@@ -160,6 +167,11 @@ pub fn parse_in(
         topology,
         warnings: diagnostics,
     })
+}
+
+/// Such a message repeats nothing of the text that may be a secret.
+fn is_about_syntax(diagnostic: &Diagnostic) -> bool {
+    matches!(diagnostic.code, Code::Syntax | Code::DuplicateKey)
 }
 
 /// Reads to the end, unless there is so much that it can be no topology.

@@ -10,7 +10,7 @@ use crate::client::keys;
 use crate::client::properties::{self, Encoding, Properties};
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::{Diagnostic, Places, SourceFile};
-use crate::topology::mask::Mask;
+use crate::topology::mask::{Mask, user_in_address};
 use crate::topology::model::{FileId, Span};
 
 /// A larger file holds no client properties.
@@ -88,6 +88,10 @@ fn mask(text: &str, properties: &Properties) -> Mask {
             if !is_citable(key) {
                 mask.hide(property.key.whole());
             }
+        } else if keys::find(key).is_some_and(|key| key.value == keys::Value::Url) {
+            let start = property.value_lines.start;
+            let hidden = user_in_address(&text[property.value_lines.clone()]);
+            mask.hide(start + hidden.start..start + hidden.end);
         }
     }
     for comment in &properties.comments {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{EVERYTHING, check};
 use crate::topology::diagnostic::{Diagnostics, Severity};
 use crate::topology::resolve::{LinkRule, resolve_link};
-use crate::topology::{Loaded, names, render};
+use crate::topology::{Loaded, into_text, names, render};
 
 fn topic_name() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -51,6 +51,12 @@ pub(in crate::topology) fn cases() -> ProptestConfig {
 
 proptest! {
     #![proptest_config(cases())]
+
+    #[test]
+    fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let path = std::path::Path::new("t.toml");
+        render_all(into_text(path, bytes).and_then(|text| check(&text)));
+    }
 
     #[test]
     fn no_text_makes_the_parser_panic(text in ".{0,200}") {

@@ -1,16 +1,31 @@
 //! Whatever is wrong with a file, its secrets are not shown.
 
+use std::path::Path;
+
 use proptest::prelude::*;
 
-use super::check;
+use super::clients::Shelf;
 use super::properties::cases;
-use crate::topology::render;
+use super::{EVERYTHING, check};
+use crate::topology::{Diagnostics, Loaded, parse_in, render};
 
 const SECRET: &str = "hunter2";
 
 /// Everything that can be said about the text, in every form.
 fn everything_said(text: &str) -> String {
-    let (diagnostics, debug) = match check(text) {
+    said(check(text))
+}
+
+/// The same about a properties file.
+fn everything_said_of_properties(text: &str) -> String {
+    let topology =
+        "kmirror = 1\n[clusters.a]\nbootstrap_servers = \"a:1\"\nproperties_file = \"p\"\n";
+    let shelf = Shelf::default().file("p", text);
+    said(parse_in(Path::new("t.toml"), topology, &shelf))
+}
+
+fn said(result: Result<Loaded, Diagnostics>) -> String {
+    let (diagnostics, debug) = match result {
         Ok(loaded) => {
             let debug = format!("{loaded:?}");
             (loaded.warnings, debug)
@@ -75,30 +90,101 @@ fn a_secret_in_any_shape_is_never_shown() {
     }
 }
 
+/// A properties file with every kind of secret.
+const PROPERTIES: &str = "\
+# ssl.key.password=hunter2
+security.protocol=SASL_SSL
+sasl.mechanism=PLAIN
+sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\
+    username=\"alice\" \\
+    password=\"hunter2\";
+ssl.truststore.password : hunter2
+ssl.keystore.password hunter2
+ssl.keystore.key=-----BEGIN PRIVATE KEY-----\\n\\
+hunter2\\n\\
+-----END PRIVATE KEY-----
+sasl.pasword=hunter2
+sasl.oauthbearer.token.endpoint.url=https://bob:hunter2@idp/
+acks=all
+";
+
+#[test]
+fn a_secret_in_a_properties_file_is_never_shown() {
+    for text in [
+        PROPERTIES.to_owned(),
+        PROPERTIES.replace("\\\n", "\n"),
+        PROPERTIES.replace('\n', "\r\n"),
+        PROPERTIES.replace(['=', ':'], " "),
+        PROPERTIES.replace("hunter2\"", "hunter2"),
+        PROPERTIES.replace("hunter2", "\\u00 hunter2"),
+        PROPERTIES.replace("hunter2", "${hunter2} hunter2"),
+        PROPERTIES.replace("hunter2", "ü hunter2"),
+    ] {
+        let said = everything_said_of_properties(&text);
+        assert!(!said.contains(SECRET), "{text}\n\n{said}");
+    }
+}
+
 proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn no_change_of_a_file_brings_a_secret_to_light(
-        shape in prop::sample::select(SHAPES),
-        cuts in prop::collection::vec(
-            (any::<prop::sample::Index>(), 0usize..6, "[\"'=\\[\\]{}#,. a-]{0,3}"), 1..5
-        ),
-    ) {
-        let mut text = with(shape.0, shape.1);
-        for (at, length, insert) in cuts {
-            let places: Vec<usize> = harmless_places(&text);
-            let at = places[at.index(places.len())];
-            let end = places.iter().copied().filter(|end| (at..=at + length).contains(end)).max();
-            let end = end.unwrap_or(at);
-            if text[at..end].contains(SECRET) || harmful(&text[at..end]) {
-                continue;
-            }
-            text.replace_range(at..end, &insert);
-        }
+    fn no_change_of_a_whole_file_brings_a_secret_to_light(cuts in cuts()) {
+        let text = cut(EVERYTHING, &cuts);
         let said = everything_said(&text);
         prop_assert!(!said.contains(SECRET), "{}\n\n{}", text, said);
     }
+
+    #[test]
+    fn no_change_of_a_properties_file_brings_a_secret_to_light(cuts in cuts()) {
+        let text = cut(PROPERTIES, &cuts);
+        let said = everything_said_of_properties(&text);
+        prop_assert!(!said.contains(SECRET), "{}\n\n{}", text, said);
+    }
+
+    #[test]
+    fn no_change_of_a_file_brings_a_secret_to_light(
+        shape in prop::sample::select(SHAPES),
+        cuts in cuts(),
+    ) {
+        let text = cut(&with(shape.0, shape.1), &cuts);
+        let said = everything_said(&text);
+        prop_assert!(!said.contains(SECRET), "{}\n\n{}", text, said);
+    }
+}
+
+/// Where to cut, how much, and what to put there.
+type Cut = (prop::sample::Index, usize, String);
+
+fn cuts() -> impl Strategy<Value = Vec<Cut>> {
+    prop::collection::vec(
+        (
+            any::<prop::sample::Index>(),
+            0usize..6,
+            "[\"'=\\[\\]{}#,. a-]{0,3}",
+        ),
+        1..5,
+    )
+}
+
+/// The text with cuts that leave the secrets and what tells that they are some.
+fn cut(text: &str, cuts: &[Cut]) -> String {
+    let mut text = text.to_owned();
+    for (at, length, insert) in cuts {
+        let places: Vec<usize> = harmless_places(&text);
+        let at = places[at.index(places.len())];
+        let end = places
+            .iter()
+            .copied()
+            .filter(|end| (at..=at + length).contains(end))
+            .max();
+        let end = end.unwrap_or(at);
+        if text[at..end].contains(SECRET) || harmful(&text[at..end]) {
+            continue;
+        }
+        text.replace_range(at..end, insert);
+    }
+    text
 }
 
 /// Places that are not inside the name that gives a secret away, nor inside the secret.
