@@ -160,6 +160,8 @@ fn topology_of(link: &LinkRecord, source: &Client, destination: &Client) -> Topo
             name: name.clone(),
             bootstrap_servers: client.config().bootstrap_servers.clone(),
             title: None,
+            rest: None,
+            connect: None,
             client: client.config().security.settings().clone(),
             cluster_id: None,
             topics: indexmap::IndexMap::new(),

@@ -71,6 +71,12 @@ codes! {
     /// `${…}`, which nothing expands.
     Placeholder = 27,
 
+    // Endpoints that are no brokers.
+    /// The address of an HTTP server that is none.
+    BadUrl = 28,
+    /// An endpoint that no link needs.
+    UnusedEndpoint = 29,
+
     // Topics.
     /// A name that brokers refuse.
     IllegalTopicName = 30,

@@ -14,6 +14,12 @@ pub enum Engine {
     /// The built-in one: workers that copy whole batches.
     #[default]
     Kmirror,
+    /// Links inside Confluent's brokers.
+    ClusterLink,
+    /// Apache Kafka's connectors on a Connect cluster.
+    MirrorMaker2,
+    /// Confluent's connector on a Connect cluster.
+    Replicator,
 }
 
 /// Something a link or a mirror can ask for that not every engine does.
@@ -25,6 +31,8 @@ pub enum Setting {
     OnHole,
     /// `on_foreign_write = "translate"`
     ForeignWriteTranslate,
+    /// `check_interval`
+    CheckInterval,
     /// `groups`
     Groups,
     /// `acls = { sync = true }`
@@ -33,6 +41,22 @@ pub enum Setting {
     Limit,
     /// A key of the engine's own in `config`.
     Config,
+    /// `properties_file` of a link
+    LinkProperties,
+    /// `initiated_by = "source"`
+    SourceInitiated,
+    /// `{ regex = … }` among the topics
+    RegexTopics,
+    /// `rename = { prefix = … }`
+    RenamePrefix,
+    /// `rename = "…"`
+    RenameTemplate,
+    /// `rename = [{ regex = …, to = … }]`
+    RenameRules,
+    /// `as` of a mirror
+    RenameOne,
+    /// `start = 2026-01-31T18:00:00Z`
+    StartTime,
     /// A mirror's `state = "promoted"`
     Promoted,
     /// A mirror's `state = "failed-over"`
@@ -56,12 +80,16 @@ pub enum Support {
 }
 
 impl Engine {
+    /// Those that this build has.
     pub const ALL: &'static [Self] = &[Self::Kmirror];
 
     /// As `engine` spells it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kmirror => "kmirror",
+            Self::ClusterLink => "cluster-link",
+            Self::MirrorMaker2 => "mirrormaker2",
+            Self::Replicator => "replicator",
         }
     }
 
@@ -69,7 +97,20 @@ impl Engine {
     pub fn support(self, setting: Setting) -> Support {
         match self {
             Self::Kmirror => built_in(setting),
+            Self::ClusterLink => cluster_link(setting),
+            Self::MirrorMaker2 => mirrormaker2(setting),
+            Self::Replicator => replicator(setting),
         }
+    }
+
+    /// Whether it is set up through the brokers' REST API.
+    pub fn needs_rest(self) -> bool {
+        self == Self::ClusterLink
+    }
+
+    /// Whether it runs on a Connect cluster.
+    pub fn needs_connect(self) -> bool {
+        matches!(self, Self::MirrorMaker2 | Self::Replicator)
     }
 }
 
@@ -88,6 +129,24 @@ fn built_in(setting: Setting) -> Support {
             "a mirror stops when somebody else wrote into its topic",
             "write on_foreign_write = \"stop\" or leave it out",
         ),
+        Setting::CheckInterval => (
+            "how often idle mirrors are looked at is fixed",
+            "leave `check_interval` out",
+        ),
+        Setting::LinkProperties => (
+            "the built-in engine has no configs of its own",
+            "leave it out; client properties belong into [clusters.NAME.client] or a cluster's `properties_file`",
+        ),
+        Setting::SourceInitiated => (
+            "workers connect to both clusters",
+            "leave `initiated_by` out, and run workers where both clusters can be reached",
+        ),
+        Setting::RegexTopics
+        | Setting::RenamePrefix
+        | Setting::RenameTemplate
+        | Setting::RenameRules
+        | Setting::RenameOne
+        | Setting::StartTime => return Support::Yes,
         Setting::Groups => (
             "offsets of consumer groups are not synced",
             "leave `groups` out; groups at the destination keep the offsets that they commit there",
@@ -120,6 +179,135 @@ fn built_in(setting: Setting) -> Support {
     Support::No { why, instead }
 }
 
+fn cluster_link(setting: Setting) -> Support {
+    let (why, instead) = match setting {
+        Setting::OffsetsPreserve
+        | Setting::Groups
+        | Setting::Acls
+        | Setting::Config
+        | Setting::LinkProperties
+        | Setting::SourceInitiated
+        | Setting::RenamePrefix
+        | Setting::StartTime
+        | Setting::Promoted
+        | Setting::FailedOver
+        | Setting::MirrorAbsent
+        | Setting::LinkAbsent => return Support::Yes,
+        Setting::OnHole => (
+            "offsets are those of the source, so there are no holes to fill",
+            "leave `on_hole` out",
+        ),
+        Setting::ForeignWriteTranslate => (
+            "brokers let nobody else write to a mirror",
+            "leave `on_foreign_write` out",
+        ),
+        Setting::CheckInterval => (
+            "brokers look after their mirrors themselves",
+            "write availability.check.ms in the link's `config`",
+        ),
+        Setting::Limit => (
+            "a link has no limit of its own",
+            "leave `limit` out, and set a quota for links at the brokers",
+        ),
+        Setting::RegexTopics => (
+            "a link knows names and prefixes",
+            "write names, or globs with a `*` at their end",
+        ),
+        Setting::RenameTemplate | Setting::RenameRules | Setting::RenameOne => (
+            "a link can only put one prefix before all names",
+            "write rename = { prefix = \"…\" } or leave it out",
+        ),
+    };
+    Support::No { why, instead }
+}
+
+fn mirrormaker2(setting: Setting) -> Support {
+    let (why, instead) = match setting {
+        Setting::Groups
+        | Setting::Acls
+        | Setting::Config
+        | Setting::LinkProperties
+        | Setting::RegexTopics
+        | Setting::RenamePrefix
+        | Setting::RenameTemplate
+        | Setting::RenameRules
+        | Setting::RenameOne
+        | Setting::MirrorAbsent
+        | Setting::LinkAbsent => return Support::Yes,
+        Setting::OffsetsPreserve | Setting::OnHole => (
+            "records are produced anew and get the destination's own offsets",
+            "write offsets = \"translate\" or leave it out; groups are translated as far as its offset syncs reach",
+        ),
+        Setting::ForeignWriteTranslate | Setting::CheckInterval => {
+            ("connectors do not notice who else writes", "leave it out")
+        }
+        Setting::Limit => (
+            "connectors have no limit of their own",
+            "leave `limit` out, and set a quota for the worker's producer at the brokers",
+        ),
+        Setting::SourceInitiated => (
+            "the Connect cluster connects to both clusters",
+            "leave `initiated_by` out",
+        ),
+        Setting::StartTime => (
+            "a connector begins at the earliest or at the latest offset",
+            "write start = \"earliest\" or start = \"latest\"",
+        ),
+        Setting::Promoted | Setting::FailedOver => {
+            ("connectors have no promotion", "write state = \"paused\"")
+        }
+    };
+    Support::No { why, instead }
+}
+
+fn replicator(setting: Setting) -> Support {
+    let (why, instead) = match setting {
+        Setting::Config
+        | Setting::LinkProperties
+        | Setting::RegexTopics
+        | Setting::RenamePrefix
+        | Setting::RenameTemplate
+        | Setting::MirrorAbsent
+        | Setting::LinkAbsent => return Support::Yes,
+        Setting::OffsetsPreserve | Setting::OnHole => (
+            "records are produced anew and get the destination's own offsets",
+            "write offsets = \"translate\" or leave it out",
+        ),
+        Setting::ForeignWriteTranslate | Setting::CheckInterval => (
+            "the connector does not notice who else writes",
+            "leave it out",
+        ),
+        Setting::Groups => (
+            "groups are translated by time, with an interceptor in each consumer",
+            "leave `groups` out, and set offset.translator.* in the link's `config`",
+        ),
+        Setting::Acls => (
+            "ACLs are not synced",
+            "write acls = { sync = false } or leave it out",
+        ),
+        Setting::Limit => (
+            "the connector has no limit of its own",
+            "leave `limit` out, and set a quota for the worker's producer at the brokers",
+        ),
+        Setting::SourceInitiated => (
+            "the Connect cluster connects to both clusters",
+            "leave `initiated_by` out",
+        ),
+        Setting::RenameRules | Setting::RenameOne => (
+            "one template holds for all topics",
+            "write rename = \"${topic}.suffix\", or a link for each name",
+        ),
+        Setting::StartTime => (
+            "the connector begins at the earliest or at the latest offset",
+            "write start = \"earliest\" or start = \"latest\"",
+        ),
+        Setting::Promoted | Setting::FailedOver => {
+            ("the connector has no promotion", "write state = \"paused\"")
+        }
+    };
+    Support::No { why, instead }
+}
+
 /// The error for a setting that the engine does not carry out; `asked` is how the file spells it.
 pub(super) fn check(
     engine: Engine,
@@ -146,4 +334,66 @@ pub(super) fn check(
             .at(span, why)
             .help(format!("{instead}{able}")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: [Engine; 4] = [
+        Engine::Kmirror,
+        Engine::ClusterLink,
+        Engine::MirrorMaker2,
+        Engine::Replicator,
+    ];
+
+    #[test]
+    fn an_engine_that_is_not_there_is_never_offered() {
+        for engine in EVERY {
+            for setting in [
+                Setting::OffsetsPreserve,
+                Setting::Groups,
+                Setting::RenameOne,
+                Setting::Promoted,
+                Setting::Limit,
+            ] {
+                let Some(found) = check(engine, setting, "it", Span::default()) else {
+                    continue;
+                };
+                let help = found.help.unwrap_or_default();
+                for other in EVERY.iter().filter(|other| !Engine::ALL.contains(other)) {
+                    assert!(!help.contains(&format!("`{}`", other.name())), "{help}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn engines_differ_where_their_makers_say_so() {
+        let able = |setting| -> Vec<Engine> {
+            EVERY
+                .into_iter()
+                .filter(|engine| engine.support(setting) == Support::Yes)
+                .collect()
+        };
+        assert_eq!(able(Setting::OffsetsPreserve), [Engine::ClusterLink]);
+        assert_eq!(
+            able(Setting::RenameRules),
+            [Engine::Kmirror, Engine::MirrorMaker2]
+        );
+        assert_eq!(
+            able(Setting::StartTime),
+            [Engine::Kmirror, Engine::ClusterLink]
+        );
+        assert_eq!(able(Setting::Promoted), [Engine::ClusterLink]);
+        assert_eq!(
+            able(Setting::Groups),
+            [Engine::ClusterLink, Engine::MirrorMaker2]
+        );
+        assert!(
+            EVERY
+                .into_iter()
+                .all(|engine| !(engine.needs_rest() && engine.needs_connect()))
+        );
+    }
 }

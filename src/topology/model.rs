@@ -10,6 +10,8 @@ use indexmap::IndexMap;
 use super::engines::Engine;
 use super::selector::{RenameRule, TopicSelector};
 use crate::client::ClientSettings;
+use crate::client::settings::{Credentials, TlsSettings};
+use crate::client::url::HttpUrl;
 
 /// Which of the files that a topology is made of: the topology file itself, or a properties file
 /// that it names.
@@ -69,10 +71,25 @@ pub struct Cluster {
     pub bootstrap_servers: Vec<String>,
     /// How it is reached and who kmirror is there.
     pub client: ClientSettings,
+    /// The brokers' REST API.
+    pub rest: Option<Endpoint>,
+    /// The Connect cluster whose workers write here.
+    pub connect: Option<Endpoint>,
     /// Optional pin: on another cluster nothing is planned or done.
     pub cluster_id: Option<Spanned<String>>,
     /// Topics that the file owns and that are no mirrors, by name.
     pub topics: IndexMap<String, OwnedTopic>,
+    pub span: Span,
+}
+
+/// An HTTP server that belongs to a cluster.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub url: HttpUrl,
+    /// For HTTP's Basic authentication.
+    pub credentials: Option<Credentials>,
+    /// Used where the URL begins with `https`.
+    pub tls: TlsSettings,
     pub span: Span,
 }
 

@@ -147,6 +147,38 @@ pub fn interpret(entries: &[Entry]) -> Interpreted {
     }
 }
 
+/// The same for the connection to an HTTP server, which has properties of TLS only.
+pub fn interpret_tls(entries: &[Entry], protocol: SecurityProtocol) -> Interpreted {
+    let mut table = Table::new(entries);
+    table.check_keys();
+    let mut settings = ClientSettings {
+        tls: tls::read(&mut table),
+        ..ClientSettings::default()
+    };
+    if !protocol.has_tls() {
+        settings.tls = TlsSettings::default();
+        table.files.clear();
+        let mut entries = entries.iter().enumerate();
+        if let Some((index, entry)) = entries.find(|(_, entry)| asks_for_security(&entry.key)) {
+            let found = Found { index, entry };
+            table.report(
+                Kind::Unused,
+                found.key(),
+                "TLS is set up and not used",
+                "not used with an http:// address",
+            );
+            table.help("write an https:// address, or take the keys out");
+        }
+    }
+    Interpreted {
+        settings,
+        bootstrap_servers: None,
+        findings: table.findings,
+        files: table.files,
+        harmless: table.harmless,
+    }
+}
+
 /// The entries by key, and what has been found in them.
 struct Table<'e> {
     entries: &'e [Entry],

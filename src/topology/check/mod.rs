@@ -7,6 +7,7 @@ use crate::nearest::nearest;
 
 use super::codes::Code;
 use super::diagnostic::Diagnostic;
+use super::engines::Engine;
 use super::model::{Span, Spanned};
 use super::read::{self, Draft, DraftLink};
 
@@ -22,6 +23,7 @@ pub(super) fn check(draft: &Draft) -> Vec<Diagnostic> {
     for link in &draft.links {
         check_excluded(link, &mut found);
     }
+    check_endpoints(draft, &mut found);
     found.extend(flow::check(draft));
     found
 }
@@ -34,6 +36,40 @@ fn check_ends(draft: &Draft, found: &mut Vec<Diagnostic>) {
             {
                 found.push(unknown_cluster(draft, link, key, end));
             }
+        }
+    }
+}
+
+/// An endpoint that no engine asks is there for nothing.
+fn check_endpoints(draft: &Draft, found: &mut Vec<Diagnostic>) {
+    for cluster in draft.clusters.values() {
+        let engines: Vec<Engine> = draft
+            .links
+            .iter()
+            .filter(|link| {
+                link.link.source == cluster.name || link.link.destination == cluster.name
+            })
+            .map(|link| link.link.engine)
+            .collect();
+        let used = |needs: fn(Engine) -> bool| engines.iter().any(|engine| needs(*engine));
+        for (key, endpoint, used) in [
+            ("rest", &cluster.rest, used(Engine::needs_rest)),
+            ("connect", &cluster.connect, used(Engine::needs_connect)),
+        ] {
+            let Some(endpoint) = endpoint.as_ref().filter(|_| !used) else {
+                continue;
+            };
+            found.push(
+                Diagnostic::warning(
+                    Code::UnusedEndpoint,
+                    format!("`{key}` of cluster `{}` is not used", cluster.name),
+                )
+                .at(endpoint.span, "no link's engine needs it")
+                .help(format!(
+                    "leave `{key}` out: the engine `{}` speaks to brokers only",
+                    Engine::default().name()
+                )),
+            );
         }
     }
 }

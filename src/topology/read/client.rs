@@ -12,7 +12,7 @@ use super::{address, config, properties};
 use crate::client::interpret::{self, Entry, Finding, From, Interpreted, Part, Spot};
 use crate::client::keys;
 use crate::client::secret::Text;
-use crate::client::settings::{ClientSettings, Place};
+use crate::client::settings::{ClientSettings, Place, SecurityProtocol, TlsSettings};
 use crate::client::written::Written;
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::{Diagnostic, Places};
@@ -60,7 +60,7 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Read {
         match node.get_ref().as_table() {
             Some(entries) => {
                 let mut flat = config::Keys::default();
-                of_table(reader, &mut flat, "", entries, &mut sources);
+                of_table(reader, &mut flat, "", entries, &|_| true, &mut sources);
             }
             None => {
                 let help = "write client = { security.protocol = \"SASL_SSL\" }".to_owned();
@@ -68,34 +68,65 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Read {
             }
         }
     }
-    let entries: Vec<Entry> = sources.iter().map(|source| source.entry.clone()).collect();
-    let Interpreted {
-        settings,
-        bootstrap_servers,
-        findings,
-        harmless,
-        files,
-    } = interpret::interpret(&entries);
-    for finding in findings {
-        // A key that another file may hold is not missing for certain.
-        if file_unknown && finding.kind == interpret::Kind::Missing {
-            continue;
-        }
-        let diagnostic = diagnostic(reader, &sources, finding);
-        reader.report(diagnostic);
+    let mut interpreted = interpret::interpret(&entries(&sources));
+    if file_unknown {
+        // A key that the file may hold is not missing for certain.
+        interpreted
+            .findings
+            .retain(|finding| finding.kind != interpret::Kind::Missing);
     }
-    for spot in harmless {
-        reveal(reader, &sources, &spot);
-    }
-    for file in files {
-        look(reader, &sources, &file);
-    }
+    let bootstrap_servers = interpreted.bootstrap_servers;
+    let settings = judge(reader, &sources, interpreted);
     let bootstrap_servers = bootstrap_servers.map(|index| servers(reader, &sources, index));
     Read {
         settings,
         bootstrap_servers,
         file_unknown,
     }
+}
+
+/// The `ssl.` properties in the table of an endpoint.
+pub(super) fn read_tls(
+    table: &Table<'_, '_>,
+    reader: &mut Reader<'_>,
+    protocol: SecurityProtocol,
+) -> TlsSettings {
+    let mut sources = Vec::new();
+    let mut flat = config::Keys::default();
+    let is_property = |key: &str| key == "ssl" || key.starts_with("ssl.");
+    of_table(
+        reader,
+        &mut flat,
+        "",
+        table.entries(),
+        &is_property,
+        &mut sources,
+    );
+    let interpreted = interpret::interpret_tls(&entries(&sources), protocol);
+    judge(reader, &sources, interpreted).tls
+}
+
+fn entries(sources: &[Source<'_, '_>]) -> Vec<Entry> {
+    sources.iter().map(|source| source.entry.clone()).collect()
+}
+
+/// Says what was found, and shows and looks for what the entries allow.
+fn judge(
+    reader: &mut Reader<'_>,
+    sources: &[Source<'_, '_>],
+    interpreted: Interpreted,
+) -> ClientSettings {
+    for finding in interpreted.findings {
+        let diagnostic = diagnostic(reader, sources, finding);
+        reader.report(diagnostic);
+    }
+    for spot in interpreted.harmless {
+        reveal(reader, sources, &spot);
+    }
+    for file in interpreted.files {
+        look(reader, sources, &file);
+    }
+    interpreted.settings
 }
 
 /// The entries of a properties file.
@@ -112,8 +143,9 @@ fn of_file<'n, 'd>(reader: &mut Reader<'_>, index: usize) -> Vec<Source<'n, 'd>>
             let end = text[start..]
                 .find('}')
                 .map_or(text.len(), |end| start + end + 1);
-            let span = places.span(property.value.source(start..end));
-            placeholders.push((text[start..end].to_owned(), span, name.clone()));
+            let range = property.value.source(start..end);
+            let written = (!file.mask.touches(&range)).then(|| text[start..end].to_owned());
+            placeholders.push((written, places.span(range), name.clone()));
         }
         sources.push(Source {
             entry: Entry {
@@ -132,7 +164,8 @@ fn of_file<'n, 'd>(reader: &mut Reader<'_>, index: usize) -> Vec<Source<'n, 'd>>
         });
     }
     for (written, span, key) in placeholders {
-        references::warn_placeholder(reader, &written, span, &format!("client.{key}"));
+        let key = format!("client.{key}");
+        references::warn_placeholder(reader, written.as_deref(), span, &key);
     }
     sources
 }
@@ -157,12 +190,16 @@ fn of_table<'n, 'd>(
     flat: &mut config::Keys,
     prefix: &str,
     entries: &'n DeTable<'d>,
+    wanted: &dyn Fn(&str) -> bool,
     sources: &mut Vec<Source<'n, 'd>>,
 ) {
     for (name, node) in entries {
+        if !wanted(name.get_ref()) {
+            continue;
+        }
         let key = config::dotted(prefix, name.get_ref());
         if let Some(inner) = inner_table(&key, node) {
-            of_table(reader, flat, &key, inner, sources);
+            of_table(reader, flat, &key, inner, &|_| true, sources);
             continue;
         }
         let span = reader.span(key_range(reader, &key, name.span()));

@@ -2,7 +2,7 @@
 
 use super::reader::{Node, Reader, Table};
 use super::references::{self, Sensitivity};
-use super::{Draft, Kind, address, check_label, client, config};
+use super::{Draft, Kind, address, check_label, client, config, endpoint};
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
 use crate::topology::model::{Cluster, OwnedTopic, Spanned};
@@ -39,6 +39,8 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, draft: &mut D
             .and_then(|node| reader.string("title", node))
             .map(|title| title.value),
         client: client.settings,
+        rest: endpoint::read(table, "rest", reader),
+        connect: endpoint::read(table, "connect", reader),
         cluster_id: table
             .get("cluster_id")
             .and_then(|node| cluster_id(reader, node)),
@@ -125,6 +127,7 @@ fn owned_topic(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<OwnedTo
         );
         return None;
     }
+    check_state(table, reader);
     let partitions = table
         .get("partitions")
         .and_then(|node| reader.count("partitions", node, i32::MAX.into()))
@@ -139,6 +142,35 @@ fn owned_topic(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<OwnedTo
         config: config::read(table, reader),
         span: table.span,
     })
+}
+
+/// Topics have no life cycle but being there.
+fn check_state(table: &Table<'_, '_>, reader: &mut Reader<'_>) {
+    let words = [
+        ("active", None),
+        ("paused", Some("a topic has nothing to pause")),
+        ("absent", Some("topics are never deleted")),
+    ];
+    let Some(node) = table.get("state") else {
+        return;
+    };
+    let Some(state) = reader.word("state", node, &words) else {
+        return;
+    };
+    if let Some(why) = state.value {
+        let written = node.get_ref().as_str().unwrap_or_default();
+        reader.report(
+            Diagnostic::error(
+                Code::NotCarriedOut,
+                format!("`state = {written:?}` of an owned topic is not carried out"),
+            )
+            .at(state.span, why)
+            .help(
+                "leave it out; to delete the topic, remove it from the file and use Kafka's own \
+                 tools",
+            ),
+        );
+    }
 }
 
 pub(super) fn replication_factor(

@@ -37,6 +37,10 @@ pub(in crate::topology) enum Takes {
     Servers,
     /// Client properties.
     Client,
+    /// Those of them that are about TLS, under a key that is the first part of their names.
+    Tls,
+    /// A string or a reference to one.
+    TextOrReference,
     /// Names, globs and regexes.
     Selectors,
     /// A regex.
@@ -131,7 +135,7 @@ macro_rules! rows {
 
 use Takes::{
     Bool, Client, Config, Count, Duration, EngineConfig, Named, Regex, Rename, Selectors, Servers,
-    Size, Start, Table, Text, Version,
+    Size, Start, Table, Text, TextOrReference, Tls, Version,
 };
 use Without::{Required, Value, Words};
 
@@ -150,6 +154,8 @@ const CLUSTER: &[Key] = rows! {
     "bootstrap_servers" Servers, Words("those of the properties file, else required") => "Brokers to begin with, as `HOST:PORT`: one string with commas, or an array. IPv6 addresses are in brackets. A reference, such as `{ env = \"NAME\" }`, may stand for the whole or for one of them.";
     "properties_file" Text, Words("none") => "Path of a Java properties file, as `kafka-topics --command-config` takes it, relative to this file.";
     "client" Client, Words("none") => "Client properties as Kafka or librdkafka spell them. They win over those of the properties file.";
+    "rest" Table(Kind::Endpoint), Words("none") => "The REST API of the cluster's brokers. The built-in engine speaks to brokers only and does not ask it.";
+    "connect" Table(Kind::Endpoint), Words("none") => "A Kafka Connect cluster. The built-in engine speaks to brokers only and does not ask it.";
     "cluster_id" Text, Words("any") => "The id that the cluster has to report. On another cluster nothing is planned or done.";
     "topics" Named(Kind::OwnedTopic), Words("none") => "Topics that this file owns on the cluster, by name. They may be mirrored and are never mirrors.";
 };
@@ -157,6 +163,7 @@ const CLUSTER: &[Key] = rows! {
 const OWNED_TOPIC: &[Key] = rows! {
     "partitions" Count { most: i32::MAX as i64 }, Words("the broker's") => "Number of partitions. It can grow and never shrink.";
     "replication_factor" REPLICATION_FACTOR, Words("the broker's") => "Number of replicas of each partition.";
+    "state" Takes::Words(&[plain("active")]), Value("\"active\"") => "Topics have no life cycle but being there.";
     "config" Config, Words("none") => "Topic configs as Kafka spells them, such as `\"retention.ms\" = 604800000`.";
 };
 
@@ -174,6 +181,9 @@ const LINK: &[Key] = rows! {
     "state" Takes::Words(&[plain("active"), plain("paused"), asking("absent", Setting::LinkAbsent)]), Value("\"active\"") => "What the link's mirrors do, unless their own state says otherwise.";
     "moved" Text, Words("none") => "The link's former name, when it was renamed in the file.";
     "on_foreign_write" Takes::Words(&[plain("stop"), asking("translate", Setting::ForeignWriteTranslate)]), Value("\"stop\"") => "What a mirror does whose topic somebody else wrote into.";
+    "check_interval" Duration, Words("the engine's"), for Setting::CheckInterval => "How often idle mirrors are looked at, such as `\"30s\"`.";
+    "initiated_by" Takes::Words(&[plain("destination"), asking("source", Setting::SourceInitiated)]), Value("\"destination\"") => "Whose side opens the connection between the clusters.";
+    "properties_file" Text, Words("none"), for Setting::LinkProperties => "Path of a Java properties file with keys of the engine's own.";
     "engine" Takes::Words(&[plain("kmirror")]), Value("\"kmirror\"") => "What moves the data.";
     "mirrors" Named(Kind::Mirror), Words("none") => "Settings of single mirrors, by the name of the source topic. A topic that is named here is mirrored.";
     "on_hole" Table(Kind::OnHole), Words("none"), for Setting::OnHole => "What is done where the source has no records for a while of offsets.";
@@ -233,6 +243,13 @@ const REFERENCE: &[Key] = rows! {
     "file" Text, Words("`env` says where the value is") => "The file that holds the value and nothing else; one newline at its end is left away.";
 };
 
+const ENDPOINT: &[Key] = rows! {
+    "url" TextOrReference, Required => "Address of the server: `https://` or `http://`, a host, a port and a path.";
+    "username" TextOrReference, Words("none") => "User for HTTP's Basic authentication.";
+    "password" TextOrReference, Words("none") => "Password for HTTP's Basic authentication, which should be a reference such as `{ env = \"NAME\" }`.";
+    "ssl" Tls, Words("the system's authorities") => "Client properties of TLS: whom to trust, and a client certificate.";
+};
+
 impl Kind {
     /// The keys of this kind of table, in the order in which they are documented.
     pub(in crate::topology) fn table(self) -> &'static [Key] {
@@ -250,6 +267,7 @@ impl Kind {
             Self::Limit => LIMIT,
             Self::OnHole => ON_HOLE,
             Self::Reference => REFERENCE,
+            Self::Endpoint => ENDPOINT,
         }
     }
 }

@@ -18,10 +18,11 @@ pub(in crate::topology) enum Kind {
     Limit,
     OnHole,
     Reference,
+    Endpoint,
 }
 
 impl Kind {
-    pub(in crate::topology) const ALL: [Self; 13] = [
+    pub(in crate::topology) const ALL: [Self; 14] = [
         Self::Root,
         Self::Cluster,
         Self::OwnedTopic,
@@ -35,6 +36,7 @@ impl Kind {
         Self::Limit,
         Self::OnHole,
         Self::Reference,
+        Self::Endpoint,
     ];
 
     pub(in crate::topology) fn keys(self) -> impl Iterator<Item = &'static str> {
@@ -42,7 +44,7 @@ impl Kind {
     }
 
     pub(super) fn knows(self, key: &str) -> bool {
-        self.keys().any(|known| known == key)
+        self.keys().any(|known| known == key) || (self == Self::Endpoint && key.starts_with("ssl."))
     }
 
     /// With an article, as in "no key of …".
@@ -61,6 +63,7 @@ impl Kind {
             Self::Limit => "a link's `limit`",
             Self::OnHole => "a link's `on_hole`",
             Self::Reference => "a reference",
+            Self::Endpoint => "an endpoint",
         }
     }
 
@@ -80,6 +83,7 @@ impl Kind {
             Self::Limit => "limit = { … }",
             Self::OnHole => "on_hole = { … }",
             Self::Reference => "{ env = \"NAME\" } or { file = \"PATH\" }",
+            Self::Endpoint => "[clusters.NAME.rest] and [clusters.NAME.connect]",
         }
     }
 
@@ -103,6 +107,8 @@ const ALIASES: &[(&str, &str)] = &[
     ("command_config", "properties_file"),
     ("variable", "env"),
     ("path", "file"),
+    ("uri", "url"),
+    ("user", "username"),
     ("from", "source"),
     ("src", "source"),
     ("to", "destination"),

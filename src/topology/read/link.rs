@@ -8,6 +8,7 @@ use super::reader::{Node, Reader, Table};
 use super::{DraftLink, Kind, check_label, cluster, config, rename, selectors};
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
+use crate::topology::engines::Setting;
 use crate::topology::model::{Link, LinkState, Mirror, Spanned, Start, Timestamps};
 use crate::topology::names;
 use crate::topology::selector::RenameRule;
@@ -67,11 +68,13 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
         span: table.span,
     };
     read_settings(table, reader, judge, &mut link);
+    let rename_span = rename_node.map(|node| reader.span(node.span()));
+    policies::judge_names(reader, judge, &link, rename_span);
     Some(DraftLink {
         link,
         source,
         destination,
-        rename_span: rename_node.map(|node| reader.span(node.span())),
+        rename_span,
         names_known,
     })
 }
@@ -86,6 +89,10 @@ fn read_settings(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge, l
     }
     if let Some(node) = table.get("start") {
         link.start = read_start(reader, node).unwrap_or(link.start);
+        if matches!(link.start, Start::Timestamp(_)) {
+            let span = reader.span(node.span());
+            judge.refuse(reader, Setting::StartTime, "a time as `start`", span);
+        }
     }
     if let Some(word) = table
         .get("timestamps")

@@ -16,6 +16,7 @@ mod address;
 mod client;
 mod cluster;
 mod config;
+mod endpoint;
 pub(super) mod key_table;
 pub(super) mod keys;
 mod link;

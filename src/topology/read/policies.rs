@@ -9,11 +9,13 @@ use toml::de::DeValue;
 
 use super::Kind;
 use super::reader::{Node, Reader, Table};
+use super::references;
 use super::selectors::check_regex;
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
 use crate::topology::engines::{self, Engine, Setting};
-use crate::topology::model::{LinkState, MirrorState, OffsetsPolicy, Span, Spanned};
+use crate::topology::model::{Link, LinkState, MirrorState, OffsetsPolicy, Span, Spanned};
+use crate::topology::selector::{RenameRule, TopicSelector};
 
 /// Reports settings that the link's engine does not carry out.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +25,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    fn refuse(self, reader: &mut Reader<'_>, setting: Setting, asked: &str, span: Span) {
+    pub(super) fn refuse(self, reader: &mut Reader<'_>, setting: Setting, asked: &str, span: Span) {
         let found = self
             .engine
             .and_then(|engine| engines::check(engine, setting, asked, span));
@@ -99,6 +101,29 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge)
             );
         }
     }
+    if let Some(node) = table.get("check_interval") {
+        interval(reader, "check_interval", node);
+        let span = reader.span(node.span());
+        judge.refuse(reader, Setting::CheckInterval, "`check_interval`", span);
+    }
+    if let Some(node) = table.get("initiated_by") {
+        let words = [("destination", false), ("source", true)];
+        if let Some(source) = reader.word("initiated_by", node, &words)
+            && source.value
+        {
+            let asked = "`initiated_by = \"source\"`";
+            judge.refuse(reader, Setting::SourceInitiated, asked, source.span);
+        }
+    }
+    if let Some(node) = table.get("properties_file") {
+        // A missing file is not worth a word where the key has no use.
+        let (path, span) = references::path(reader, "properties_file", node).unzip();
+        if path.is_some() {
+            let span = span.unwrap_or(table.span);
+            let asked = "`properties_file` of a link";
+            judge.refuse(reader, Setting::LinkProperties, asked, span);
+        }
+    }
     if let Some(node) = table.get("offsets") {
         let words = [("translate", false), ("preserve", true)];
         if let Some(preserve) = reader.word("offsets", node, &words)
@@ -109,6 +134,34 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge)
         }
     }
     OffsetsPolicy::Translate
+}
+
+/// Says which of the names that a link takes and gives its engine cannot handle.
+pub(super) fn judge_names(
+    reader: &mut Reader<'_>,
+    judge: Judge,
+    link: &Link,
+    rename: Option<Span>,
+) {
+    for selector in link.topics.iter().chain(&link.exclude) {
+        if matches!(selector.value, TopicSelector::Regex { .. }) {
+            judge.refuse(reader, Setting::RegexTopics, "a regex", selector.span);
+        }
+    }
+    let setting = match &link.rename {
+        RenameRule::Keep => None,
+        RenameRule::Prefix(_) => Some(Setting::RenamePrefix),
+        RenameRule::Rules(_) => Some(Setting::RenameRules),
+        RenameRule::Template(_) => Some(Setting::RenameTemplate),
+    };
+    if let (Some(setting), Some(span)) = (setting, rename) {
+        judge.refuse(reader, setting, "this `rename`", span);
+    }
+    for mirror in link.mirrors.values() {
+        if let Some(name) = &mirror.rename_to {
+            judge.refuse(reader, Setting::RenameOne, "`as`", name.span);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -202,7 +255,7 @@ fn groups(reader: &mut Reader<'_>, node: &Node<'_>) {
         }
     }
     if let Some(node) = table.get("interval") {
-        interval(reader, node);
+        interval(reader, "interval", node);
     }
 }
 
@@ -238,8 +291,8 @@ fn group_patterns(reader: &mut Reader<'_>, key: &'static str, node: &Node<'_>) {
 /// Shorter would be a load on both clusters' coordinators.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-fn interval(reader: &mut Reader<'_>, node: &Node<'_>) {
-    let Some(text) = reader.string("interval", node) else {
+fn interval(reader: &mut Reader<'_>, key: &'static str, node: &Node<'_>) {
+    let Some(text) = reader.string(key, node) else {
         return;
     };
     let problem = match humantime::parse_duration(&text.value) {
@@ -250,7 +303,7 @@ fn interval(reader: &mut Reader<'_>, node: &Node<'_>) {
     reader.report(
         Diagnostic::error(
             Code::InvalidValue,
-            format!("`{}` is no value of `interval`", text.value),
+            format!("`{}` is no value of `{key}`", text.value),
         )
         .at(text.span, problem)
         .help("a duration looks like \"10s\" or \"1m 30s\""),

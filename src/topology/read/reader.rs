@@ -274,6 +274,10 @@ impl<'n, 'd> Table<'n, 'd> {
         self.path.last().map_or("", String::as_str)
     }
 
+    pub(super) fn entries(&self) -> &'n DeTable<'d> {
+        self.entries
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&'n Node<'d>> {
         debug_assert!(self.kind.knows(key), "{key} is not in the list");
         self.entries.get(key)

@@ -36,6 +36,27 @@ pub(super) fn is_reference(node: &Node<'_>) -> bool {
     })
 }
 
+/// A string or a reference to one.
+pub(super) fn string(
+    reader: &mut Reader<'_>,
+    key: &str,
+    node: &Node<'_>,
+    sensitivity: Sensitivity,
+) -> Option<Given> {
+    if is_reference(node) {
+        return Some(Given {
+            text: reference(reader, key, node, sensitivity),
+            span: reader.span(node.span()),
+        });
+    }
+    let Some(text) = node.get_ref().as_str() else {
+        let help = format!("write {key} = \"…\", or {key} = {{ env = \"NAME\" }}");
+        reader.wrong_type(key, node, "a string or a reference", Some(help));
+        return None;
+    };
+    Some(inline(reader, key, node, text, sensitivity))
+}
+
 /// A value that stands in the topology file.
 pub(super) fn inline(
     reader: &mut Reader<'_>,
@@ -52,12 +73,10 @@ pub(super) fn inline(
         let end = text[start..]
             .find('}')
             .map_or(text.len(), |end| start + end + 1);
-        warn_placeholder(
-            reader,
-            &text[start..end],
-            reader.inside(node, start..end),
-            key,
-        );
+        let at = reader.inside(node, start..end);
+        let is_hidden = reader.mask.touches(&(at.start..at.end));
+        let written = Some(&text[start..end]).filter(|_| !is_hidden);
+        warn_placeholder(reader, written, at, key);
     } else if sensitivity == Sensitivity::Secret && !text.is_empty() {
         reader.report(
             Diagnostic::warning(
@@ -76,11 +95,18 @@ pub(super) fn inline(
     }
 }
 
-/// Says that `${…}` stays as it is.
-pub(super) fn warn_placeholder(reader: &mut Reader<'_>, written: &str, span: Span, key: &str) {
-    let inside = written.trim_start_matches("${").trim_end_matches('}');
-    let name = inside.strip_prefix("env:").unwrap_or(inside);
-    let name = if is_variable(name) { name } else { "NAME" };
+/// Says that `${…}` stays as it is. `written` is absent where it may be a part of a secret.
+pub(super) fn warn_placeholder(
+    reader: &mut Reader<'_>,
+    written: Option<&str>,
+    span: Span,
+    key: &str,
+) {
+    let inside = written.map(|written| written.trim_start_matches("${").trim_end_matches('}'));
+    let name = inside
+        .map(|inside| inside.strip_prefix("env:").unwrap_or(inside))
+        .filter(|name| is_variable(name))
+        .unwrap_or("NAME");
     reader.report(
         Diagnostic::warning(Code::Placeholder, "`${…}` is never expanded")
             .at(span, "taken as it stands here")

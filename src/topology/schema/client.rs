@@ -14,19 +14,10 @@ const ANY: &str = "#/definitions/client_value";
 
 /// The value of a cluster's `client`.
 pub(super) fn client() -> Value {
-    let mut tree = Tree::default();
-    let mut properties = Map::new();
-    for key in keys::all() {
-        let Effect::CarriedOut(how) = key.effect else {
-            continue;
-        };
-        let mut place = &mut tree;
-        for part in key.name.split('.') {
-            place = place.inner.entry(part).or_default();
-        }
-        place.key = Some((key, how));
-        properties.insert(key.name.to_owned(), described(key, how));
-    }
+    let tree = Tree::of_all();
+    let mut properties: Map<String, Value> = carried_out()
+        .map(|(key, how)| (key.name.to_owned(), described(key, how)))
+        .collect();
     for (name, inner) in &tree.inner {
         properties.insert((*name).to_owned(), inner.schema());
     }
@@ -34,6 +25,28 @@ pub(super) fn client() -> Value {
         "type": "object",
         "properties": properties,
         "additionalProperties": { "$ref": ANY },
+    })
+}
+
+/// The keys whose names begin with this part, as tables in tables.
+pub(super) fn below(first: &str) -> Value {
+    let tree = Tree::of_all();
+    let mut schema = tree.inner[first].schema();
+    if let Some(table) = schema.as_object_mut() {
+        table.remove("description");
+    }
+    schema
+}
+
+/// The value of a client property without more to say of it.
+pub(super) fn any() -> Value {
+    json!({ "$ref": ANY })
+}
+
+fn carried_out() -> impl Iterator<Item = (&'static Key, &'static str)> {
+    keys::all().filter_map(|key| match key.effect {
+        Effect::CarriedOut(how) => Some((key, how)),
+        _ => None,
     })
 }
 
@@ -64,6 +77,18 @@ struct Tree {
 }
 
 impl Tree {
+    fn of_all() -> Self {
+        let mut tree = Self::default();
+        for (key, how) in carried_out() {
+            let mut place = &mut tree;
+            for part in key.name.split('.') {
+                place = place.inner.entry(part).or_default();
+            }
+            place.key = Some((key, how));
+        }
+        tree
+    }
+
     fn schema(&self) -> Value {
         let inner: Map<String, Value> = self
             .inner

@@ -57,6 +57,7 @@ fn definition(kind: Kind) -> Option<&'static str> {
         Kind::Rename => Some("rename_by_prefix"),
         Kind::RenameRule => Some("rename_by_regex"),
         Kind::Reference => Some("reference"),
+        Kind::Endpoint => Some("endpoint"),
         Kind::Root | Kind::Groups | Kind::Acls | Kind::Limit | Kind::OnHole => None,
     }
 }
@@ -97,6 +98,10 @@ fn table(kind: Kind) -> Value {
                 { "required": ["bootstrap_servers"] },
                 { "required": ["properties_file"] },
             ]);
+        }
+        // The same keys in quotes, dots and all.
+        Kind::Endpoint => {
+            table["patternProperties"] = json!({ "^ssl\\.": client::any() });
         }
         Kind::Reference => {
             table["minProperties"] = json!(1);
@@ -156,7 +161,11 @@ fn value_of(takes: Takes) -> Value {
             json!({ "type": "object", "maxProperties": 0, "x-taplo": { "hidden": true } })
         }
         Takes::EngineConfig => json!({ "type": "object" }),
-        Takes::Table(kind) => table(kind),
+        Takes::Table(kind) => match definition(kind) {
+            // A description beside a bare `$ref` would not be read.
+            Some(_) => json!({ "anyOf": [reference(kind)] }),
+            None => table(kind),
+        },
         Takes::Servers => {
             let server = json!({ "type": "string", "pattern": ":[0-9]+" });
             let any = json!({ "anyOf": [server, reference(Kind::Reference)] });
@@ -164,6 +173,10 @@ fn value_of(takes: Takes) -> Value {
             json!({ "anyOf": [server, reference(Kind::Reference), several] })
         }
         Takes::Client => client::client(),
+        Takes::Tls => client::below("ssl"),
+        Takes::TextOrReference => json!({
+            "anyOf": [{ "type": "string" }, reference(Kind::Reference)],
+        }),
         Takes::Selectors => json!({
             "type": "array",
             "items": {

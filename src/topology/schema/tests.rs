@@ -211,6 +211,18 @@ fn mistakes_that_a_schema_can_see_show_in_an_editor() {
             "links.l.mirrors.x.config = { a.b = 1, \"c.d\" = true }",
         ),
         (
+            "clusters.a.rest = {}",
+            "clusters.a.rest = { url = \"https://a\", \"ssl.ca.location\" = \"x\" }",
+        ),
+        (
+            "clusters.a.rest = { url = \"https://a\", uri = \"https://a\" }",
+            "clusters.a.rest = { url = { env = \"A\" }, ssl.ca.location = \"x\" }",
+        ),
+        (
+            "clusters.a.topics.x.state = \"absent\"",
+            "clusters.a.topics.x.state = \"active\"",
+        ),
+        (
             "clusters.a.topics.\"a b\" = {}",
             "clusters.a.topics.\"a.b\" = {}",
         ),
@@ -316,6 +328,8 @@ fn what_no_engine_carries_out_is_refused_by_the_reader_too() {
         ),
         ("config = { a = 1 }", &[Code::NotCarriedOut]),
         ("config = {}", &[]),
+        ("check_interval = \"30s\"", &[Code::NotCarriedOut]),
+        ("properties_file = \"x\"", &[Code::NotCarriedOut]),
     ] {
         assert_eq!(codes_of_link(line), expected, "{line}");
         let judged = Schema::new().judge(&format!(
@@ -335,6 +349,7 @@ fn the_reference_documents_every_key_with_its_default() {
         (Kind::OwnedTopic, "`[clusters.NAME.topics.TOPIC]`"),
         (Kind::Link, "`[links.NAME]`"),
         (Kind::Mirror, "`[links.NAME.mirrors.TOPIC]`"),
+        (Kind::Endpoint, "Endpoints"),
     ] {
         let rows = documented(heading);
         let names: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();

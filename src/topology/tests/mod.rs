@@ -22,7 +22,22 @@ bootstrap_servers = ["east-1:9092", "[::1]:9092"]
 cluster_id = "MkU3OEVBNTcwNTJENDM2Qg"
 
 [clusters.west]
+title = "West"
 bootstrap_servers = "west-1:9092, west-2:9092"
+rest = { url = "https://west-1:8090/kafka", username = "u", password = "hunter2" }
+
+[clusters.west.connect]
+url = "https://connect-1:8083"
+"ssl.key.password" = "hunter2"
+
+[clusters.west.client]
+security.protocol = "SASL_SSL"
+"sasl.mechanism" = "PLAIN"
+sasl.jaas.config = '''
+org.apache.kafka.common.security.plain.PlainLoginModule required
+  username="u" password="hunter2";'''
+ssl = { endpoint.identification.algorithm = "https", enabled.protocols = "TLSv1.3" }
+request.timeout.ms = 30_000
 
 [clusters.west.topics."audit.v1"]
 partitions = 6
@@ -116,7 +131,10 @@ fn everything_is_understood() {
     assert_eq!(audit.config["min.cleanable.dirty.ratio"].value, "0.5");
     let link = &topology.links["east-to-west"];
     assert_eq!(link.start, Start::Timestamp(1_769_882_400_000));
-    assert_eq!(link.topics[1].span.line, 19);
+    assert_eq!(link.topics[1].span.line, 34);
+    let sasl = west.client.sasl.as_ref().expect("is set");
+    assert_eq!(sasl.value.mechanism(), "PLAIN");
+    assert_eq!(west.rest.as_ref().expect("is set").url.port, 8090);
     assert_eq!(link.rename.apply("prod-x"), Ok("dr-x".to_owned()));
     assert_eq!(link.mirrors["orders"].config["preallocate"].value, "true");
     // In the order of the file, not of the alphabet.
@@ -132,20 +150,34 @@ fn the_examples_of_the_documentation_are_valid() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap_or_default())
         .collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     let clusters = examples[0]
         .split("[links")
         .next()
         .expect("clusters come first");
-    for text in [examples[0].to_owned(), format!("{clusters}{}", examples[2])] {
+    for text in [examples[0].to_owned(), format!("{clusters}{}", examples[3])] {
         assert_eq!(topology(&text).clusters.len(), 2);
     }
     let shelf = Shelf::default()
         .variable("WEST_PASSWORD", "x")
-        .file("west-ca.pem", "");
-    let loaded = parse_in(Path::new("t.toml"), examples[1], &shelf);
-    let loaded = loaded.unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
-    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+        .variable("WEST_USER", "x")
+        .variable("CONNECT_URL", "http://connect-1:8083")
+        .file("west.pw", "")
+        .file("west-ca.pem", "")
+        .file("connect-ca.pem", "");
+    for (example, said) in [
+        (examples[1], &[][..]),
+        (examples[2], &["K0029", "K0029", "K0077"]),
+    ] {
+        let loaded = parse_in(Path::new("t.toml"), example, &shelf);
+        let loaded = loaded.unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+        let codes: Vec<_> = loaded
+            .warnings
+            .iter()
+            .map(|one| one.code.to_string())
+            .collect();
+        assert_eq!(codes, said);
+    }
 }
 
 #[test]
@@ -211,6 +243,13 @@ fn each_mistake_in_a_link_is_found_where_it_is() {
         ("config = { tasks = 4 }", &["K0060@6:12"]),
         ("config = \"x\"", &["K0012@6:10"]),
         ("state = \"absent\"", &["K0060@6:9"]),
+        ("check_interval = \"30s\"", &["K0060@6:18"]),
+        ("check_interval = 30", &["K0012@6:18", "K0060@6:18"]),
+        ("initiated_by = \"destination\"", &[]),
+        ("initiated_by = \"source\"", &["K0060@6:16"]),
+        ("initiated_by = \"me\"", &["K0013@6:16"]),
+        ("properties_file = \"link.properties\"", &["K0060@6:19"]),
+        ("properties_file = \"\"", &["K0013@6:19"]),
         ("state = \"promoted\"", &["K0013@6:9"]),
         ("mirrors.x.state = \"promoted\"", &["K0060@6:19"]),
         ("mirrors.x.state = \"failed-over\"", &["K0060@6:19"]),
@@ -315,6 +354,31 @@ fn each_mistake_elsewhere_is_found_where_it_is() {
             &["K0038@5:35"],
         ),
         ("clusters.a.topics.__consumer_offsets = {}", &["K0030@5:19"]),
+        ("clusters.a.topics.x.state = \"active\"", &[]),
+        ("clusters.a.topics.x.state = \"absent\"", &["K0060@5:29"]),
+        ("clusters.a.topics.x.state = \"gone\"", &["K0013@5:29"]),
+        ("clusters.a.rest = \"https://a\"", &["K0012@5:19"]),
+        ("clusters.a.rest = {}", &["K0011@5:19"]),
+        ("clusters.a.rest.url = \"a:8090\"", &["K0028@5:23"]),
+        ("clusters.a.rest.url = \"https://a/?b\"", &["K0028@5:23"]),
+        (
+            "clusters.a.rest.url = \"https://me:hunter2@a\"",
+            &["K0028@5:23"],
+        ),
+        ("clusters.a.connect.uri = \"https://a\"", &["K0010@5:20"]),
+        ("clusters.a.rest = { url = \"https://a\" }", &["K0029@5:19"]),
+        (
+            "clusters.a.rest = { url = \"https://a\", username = \"x\" }",
+            &["K0076@5:51", "K0029@5:19"],
+        ),
+        (
+            "clusters.a.rest = { url = \"http://a\", username = \"x\", password = \"y\" }",
+            &["K0025@5:66", "K0078@5:27", "K0029@5:19"],
+        ),
+        (
+            "clusters.a.rest = { url = \"https://a\", ssl.protokol = \"x\", \"ssl.ca.location\" = \"absent\" }",
+            &["K0070@5:40", "K0024@5:80", "K0029@5:19"],
+        ),
         ("links.l.topics = [\"x\"]", &["K0011@5:7", "K0011@5:7"]),
         (
             "links.l = { source = \"a\", destination = \"b\" }",
