@@ -194,9 +194,32 @@ fn begins_anew(line: &str) -> bool {
         .any(|kind| kind.keys().any(|key| key == name))
 }
 
+/// Where in a harmless value a secret begins that a mistake has brought there: a line that was not
+/// ended, quotes that were not closed. `separators` are those that may follow the secret's name.
+pub(super) fn secret_in_value(value: &str, separators: &[char]) -> Option<usize> {
+    let mut at = 0;
+    for word in value.split_inclusive(|char| !is_word(char)) {
+        let name = word.trim_end_matches(|char| !is_word(char));
+        let end = at + name.len();
+        at += word.len();
+        let rest = &value[end..];
+        // Also on the next line, and through the quotes of a key.
+        let between = |char: char| char.is_whitespace() || matches!(char, '"' | '\'' | '\\');
+        let follows = rest.find(|char| !between(char) || separators.contains(&char));
+        let is_assigned = follows.is_some_and(|at| rest[at..].starts_with(separators));
+        if is_assigned && looks_secret(name) {
+            return Some(end);
+        }
+    }
+    None
+}
+
+fn is_word(char: char) -> bool {
+    char.is_alphanumeric() || matches!(char, '_' | '-' | '.')
+}
+
 /// Where in a line that may be broken anywhere the value of a secret begins.
 fn secret_in_line(line: &str, in_client: bool) -> Option<usize> {
-    let is_word = |char: char| char.is_alphanumeric() || matches!(char, '_' | '-' | '.');
     let mut at = 0;
     while at < line.len() {
         let rest = &line[at..];
@@ -341,6 +364,16 @@ impl<'t> Walk<'t> {
                 }
                 self.add_key_part(&mut key, token);
                 self.key = key;
+            }
+            TokenKind::BasicString
+            | TokenKind::LiteralString
+            | TokenKind::MlBasicString
+            | TokenKind::MlLiteralString => {
+                let range = token.span().start()..token.span().end();
+                let text = self.text.get(range.clone()).unwrap_or_default();
+                if let Some(at) = secret_in_value(text, &['=', ':']) {
+                    mask.hide(range.start + at..range.end);
+                }
             }
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! Properties files that a topology names: each is read once, and every value in it is hidden but
 //! those of properties that are known to be harmless.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::reader::{Node, Reader};
@@ -10,7 +11,7 @@ use crate::client::keys;
 use crate::client::properties::{self, Encoding, Properties};
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::{Diagnostic, Places, SourceFile};
-use crate::topology::mask::{Mask, user_in_address};
+use crate::topology::mask::{Mask, secret_in_value, user_in_address};
 use crate::topology::model::{FileId, Span};
 
 /// A larger file holds no client properties.
@@ -88,9 +89,15 @@ fn mask(text: &str, properties: &Properties) -> Mask {
             if !is_citable(key) {
                 mask.hide(property.key.whole());
             }
-        } else if keys::find(key).is_some_and(|key| key.value == keys::Value::Url) {
-            let start = property.value_lines.start;
-            let hidden = user_in_address(&text[property.value_lines.clone()]);
+            continue;
+        }
+        let Range { start, end } = property.value_lines;
+        let value = &text[start..end];
+        if let Some(at) = secret_in_value(value, &['=', ':', ' ', '\t', '\u{c}']) {
+            mask.hide(start + at..end);
+        }
+        if keys::find(key).is_some_and(|key| key.value == keys::Value::Url) {
+            let hidden = user_in_address(value);
             mask.hide(start + hidden.start..start + hidden.end);
         }
     }
