@@ -70,6 +70,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             for (file, result) in &results {
                 show(ui, file, result);
             }
+            if let Some(code) = explicable(&results) {
+                ui.say(&format!("for more on a code: kmirror explain {code}"));
+            }
         }
         Some(form) => {
             let files: Vec<_> = results
@@ -90,6 +93,16 @@ pub fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         return Err(CliError::silent(ErrorKind::Topology));
     }
     Ok(ExitCode::Ok)
+}
+
+/// The code of the first mistake in a file that could be read.
+fn explicable(results: &[(&PathBuf, Result<Loaded, Diagnostics>)]) -> Option<Code> {
+    results
+        .iter()
+        .filter_map(|(_, result)| result.as_ref().err())
+        .flat_map(Diagnostics::iter)
+        .find(|one| one.severity == Severity::Error && one.code != Code::Unreadable)
+        .map(|one| one.code)
 }
 
 fn show(ui: &Ui, file: &Path, result: &Result<Loaded, Diagnostics>) {
