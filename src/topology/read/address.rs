@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::reader::Reader;
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
-use crate::topology::model::{Span, Spanned};
+use crate::topology::model::{FileId, Span, Spanned};
 
 /// What is wrong with an address and how it should look.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +29,13 @@ pub(super) fn split(list: &str) -> Vec<(Range<usize>, &str)> {
 
 /// Checks the form of one address. Nothing is looked up.
 pub(super) fn check(address: &str) -> Result<(), Problem> {
+    if address.contains('@') {
+        return problem(
+            "an address has no user in it",
+            "write HOST:PORT; set sasl.username and sasl.password in the cluster's client table"
+                .into(),
+        );
+    }
     if address.is_empty() {
         return problem(
             "this is empty",
@@ -129,14 +136,24 @@ pub(super) fn read(
                 span,
             });
         }
-        Err(problem) => reader.report(
-            Diagnostic::error(
-                Code::BadAddress,
-                format!("`{server}` is no bootstrap server"),
-            )
-            .at(span, problem.what)
-            .help(problem.help),
-        ),
+        Err(problem) => {
+            // What stands before the host may be a password.
+            let host = server.rfind('@').map(|at| &server[at..]);
+            if let Some(host) = host
+                && span.file == FileId::TOPOLOGY
+            {
+                reader.mask.hide(span.start..span.end - host.len());
+            }
+            let shown = host.map_or(server.to_owned(), |host| format!("…{host}"));
+            reader.report(
+                Diagnostic::error(
+                    Code::BadAddress,
+                    format!("`{shown}` is no bootstrap server"),
+                )
+                .at(span, problem.what)
+                .help(problem.help),
+            );
+        }
     }
 }
 

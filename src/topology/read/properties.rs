@@ -84,7 +84,9 @@ fn mask(text: &str, properties: &Properties) -> Mask {
     let mut mask = Mask::default();
     for property in &properties.properties {
         let key = property.key.as_str();
-        if !keys::is_harmless(key) {
+        // What stands before the host of an address may be a password.
+        let user = property.value.as_str().contains('@');
+        if !keys::is_harmless(key) || (user && key.ends_with(".servers")) {
             mask.hide(property.value_lines.clone());
             if !is_citable(key) {
                 mask.hide(property.key.whole());
