@@ -5,13 +5,16 @@
 
 use std::fmt;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message, Timestamp};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders, Timestamp};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 /// A record as a consumer sees it.
@@ -94,6 +97,19 @@ fn shown(bytes: Option<&[u8]>) -> String {
     }
 }
 
+/// A consumer that notices ends and damage.
+fn reader(bootstrap: &str) -> Result<BaseConsumer> {
+    Ok(config(bootstrap)
+        .set("group.id", "kmirror-tests-reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .set("check.crcs", "true")
+        .set("auto.offset.reset", "error")
+        .set("fetch.wait.max.ms", "50")
+        .create()?)
+}
+
 /// The records of one partition from its start to where it ends now.
 pub struct Reader {
     consumer: BaseConsumer,
@@ -102,15 +118,7 @@ pub struct Reader {
 
 impl Reader {
     pub fn open(bootstrap: &str, topic: &str, partition: i32) -> Result<Self> {
-        let consumer: BaseConsumer = config(bootstrap)
-            .set("group.id", "kmirror-tests-reader")
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            .set("isolation.level", "read_committed")
-            .set("check.crcs", "true")
-            .set("auto.offset.reset", "error")
-            .set("fetch.wait.max.ms", "50")
-            .create()?;
+        let consumer = reader(bootstrap)?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Beginning)?;
         consumer.assign(&list)?;
@@ -145,6 +153,33 @@ pub fn read_partition(bootstrap: &str, topic: &str, partition: i32) -> Result<Ve
     let mut records = Vec::new();
     while let Some(record) = reader.next()? {
         records.push(record);
+    }
+    Ok(records)
+}
+
+/// Every record of every topic of a cluster, Kafka's own topics included, with one consumer.
+pub fn read_everything(bootstrap: &str) -> Result<Vec<Record>> {
+    let consumer = reader(bootstrap)?;
+    let metadata = consumer.fetch_metadata(None, Duration::from_secs(20))?;
+    let mut list = TopicPartitionList::new();
+    for topic in metadata.topics() {
+        for partition in topic.partitions() {
+            list.add_partition_offset(topic.name(), partition.id(), Offset::Beginning)?;
+        }
+    }
+    consumer.assign(&list)?;
+    let (mut records, mut ended) = (Vec::new(), 0);
+    let start = Instant::now();
+    while ended < list.count() {
+        ensure!(
+            start.elapsed() < Duration::from_secs(60),
+            "{bootstrap} has no end"
+        );
+        match consumer.poll(Duration::from_millis(500)) {
+            Some(Ok(message)) => records.push(Record::from_message(&message)),
+            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            Some(Err(_)) | None => {}
+        }
     }
     Ok(records)
 }
@@ -242,6 +277,55 @@ fn remaining(reader: &mut Reader) -> Result<u64> {
         count += 1;
     }
     Ok(count)
+}
+
+/// Creates topics of so many partitions with one replica, all in one request.
+pub fn create_topics(bootstrap: &str, names: &[&str], partitions: i32) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create()?;
+    let topics: Vec<NewTopic<'_>> = names
+        .iter()
+        .map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1)))
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let created = runtime.block_on(admin.create_topics(&topics, &AdminOptions::new()))?;
+    for outcome in created {
+        outcome.map_err(|(name, code)| anyhow!("creating {name}: {code}"))?;
+    }
+    Ok(())
+}
+
+/// Writes records with keys, headers and times of their own, evenly over the partitions; `tag` tells runs apart.
+pub fn produce(place: &Place, tag: &str, records: i32) -> Result<()> {
+    let partitions = partition_count(place)?;
+    let producer: BaseProducer = config(&place.bootstrap).set("linger.ms", "2").create()?;
+    // Recent enough for every retention.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let first = i64::try_from(now)? - 3_600_000;
+    for n in 0..records {
+        let (key, value) = (format!("{tag}-{}", n % 7), format!("{tag} {n}"));
+        let headers = OwnedHeaders::new().insert(Header {
+            key: "n",
+            value: Some(&n.to_be_bytes()),
+        });
+        producer
+            .send(
+                BaseRecord::to(&place.topic)
+                    .partition(n % partitions)
+                    .key(&key)
+                    .payload(&value)
+                    .headers(headers)
+                    .timestamp(first + i64::from(n)),
+            )
+            .map_err(|(error, _)| error)?;
+    }
+    producer.flush(Duration::from_secs(30))?;
+    ensure!(
+        producer.in_flight_count() == 0,
+        "not everything was written"
+    );
+    Ok(())
 }
 
 /// How many partitions a topic has.

@@ -36,6 +36,10 @@ pub struct Spec {
     heap: Heap,
     port: Option<u16>,
     config: BTreeMap<String, String>,
+    /// Names and security protocols of listeners besides the plaintext one.
+    listeners: Vec<(String, String)>,
+    /// Java system properties of the brokers.
+    properties: Vec<(String, String)>,
 }
 
 impl Spec {
@@ -64,6 +68,8 @@ impl Spec {
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                 .collect(),
+            listeners: Vec::new(),
+            properties: Vec::new(),
         }
     }
 
@@ -93,6 +99,18 @@ impl Spec {
         self
     }
 
+    /// One more listener, on a free port of every node; see [`Cluster::address`]. KRaft only.
+    pub fn listener(mut self, name: &str, protocol: &str) -> Self {
+        self.listeners.push((name.to_owned(), protocol.to_owned()));
+        self
+    }
+
+    /// A Java system property of the brokers.
+    pub fn system_property(mut self, key: &str, value: &str) -> Self {
+        self.properties.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts it and returns when every node has answered that all of them are there.
     pub fn start(self, lab: &Lab) -> Result<Cluster> {
         let distribution = Distribution::get(self.version)?;
@@ -106,6 +124,9 @@ impl Spec {
         let inner = (0..self.nodes)
             .map(|_| Port::free())
             .collect::<Result<Vec<_>>>()?;
+        let extra = (0..self.nodes)
+            .map(|_| self.listeners.iter().map(|_| Port::free()).collect())
+            .collect::<Result<Vec<_>>>()?;
         let mut cluster = Cluster {
             cluster_id: random_uuid(),
             nodes: (0..self.nodes).map(|_| None).collect(),
@@ -115,6 +136,7 @@ impl Spec {
             dir,
             ports,
             inner,
+            extra,
         };
         cluster.write_files()?;
         let start = Instant::now();
@@ -145,6 +167,8 @@ pub struct Cluster {
     ports: Vec<Port>,
     /// Controller listeners, or (first of them) ZooKeeper's port.
     inner: Vec<Port>,
+    /// By node, in the order of the listeners in the spec.
+    extra: Vec<Vec<Port>>,
     nodes: Vec<Option<Process>>,
     zookeeper: Option<Process>,
 }
@@ -156,6 +180,32 @@ impl Cluster {
             .map(Port::address)
             .collect::<Vec<_>>()
             .join(",")
+    }
+
+    /// Where a listener of [`Spec::listener`] is reached, at every node.
+    pub fn address(&self, listener: &str) -> String {
+        let index = self
+            .spec
+            .listeners
+            .iter()
+            .position(|(name, _)| name == listener)
+            .expect("a listener of the spec");
+        self.extra
+            .iter()
+            .map(|ports| ports[index].address())
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+
+    /// Changes a setting; nodes learn of it when they are started again.
+    pub fn reconfigure(&mut self, key: &str, value: &str) -> Result<()> {
+        self.spec.config.insert(key.to_owned(), value.to_owned());
+        for n in 0..self.nodes.len() {
+            let home = self.dir.join(format!("node{}", n + 1));
+            let text = self.properties(n, &home.join("data"));
+            fs::write(home.join("server.properties"), text)?;
+        }
+        Ok(())
     }
 
     /// Kafka's own command line tools, of this cluster's version, aimed at it.
@@ -251,13 +301,18 @@ impl Cluster {
                     .map(|(i, p)| format!("{}@{}", i + 1, p.address()))
                     .collect();
                 default("controller.quorum.voters", voters.join(","));
-                default(
-                    "listeners",
-                    format!(
-                        "PLAINTEXT://{client},CONTROLLER://{}",
-                        self.inner[n].address()
-                    ),
+                let mut listeners = format!(
+                    "PLAINTEXT://{client},CONTROLLER://{}",
+                    self.inner[n].address()
                 );
+                let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+                for ((name, protocol), port) in self.spec.listeners.iter().zip(&self.extra[n]) {
+                    listeners.push_str(&format!(",{name}://{}", port.address()));
+                    protocols.push_str(&format!(",{name}:{protocol}"));
+                }
+                default("listeners", listeners);
+                default("listener.security.protocol.map", protocols);
+                default("inter.broker.listener.name", "PLAINTEXT".to_owned());
                 default("controller.listener.names", "CONTROLLER".to_owned());
             }
             Mode::ZooKeeper => {
@@ -284,6 +339,9 @@ impl Cluster {
         }
         let home = self.dir.join(format!("node{}", n + 1));
         let mut command = self.distribution.java(self.spec.heap);
+        for (key, value) in &self.spec.properties {
+            command.arg(format!("-D{key}={value}"));
+        }
         command
             .arg("kafka.Kafka")
             .arg(home.join("server.properties"));

@@ -1,5 +1,6 @@
 //! Kafka's own command line tools, and kcat.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use super::process::{self, Output};
 pub struct Tools {
     distribution: Distribution,
     bootstrap: String,
+    /// A `client.properties`.
+    config: Option<PathBuf>,
+    java: Vec<String>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,7 +26,21 @@ impl Tools {
         Self {
             distribution,
             bootstrap,
+            config: None,
+            java: Vec::new(),
         }
+    }
+
+    /// The same tools with a `client.properties` to connect with.
+    pub fn with_config(mut self, file: PathBuf) -> Self {
+        self.config = Some(file);
+        self
+    }
+
+    /// The same tools with one more argument for `java`.
+    pub fn with_java(mut self, argument: String) -> Self {
+        self.java.push(argument);
+        self
     }
 
     /// Runs a tool by class name with `--bootstrap-server`; an exit code other than 0 is an error.
@@ -38,8 +56,17 @@ impl Tools {
     pub fn run_raw(&self, class: &str, args: &[&str], input: Option<&[u8]>) -> Result<Output> {
         let mut command = self.distribution.java(Heap::Small);
         command
+            .args(&self.java)
             .args([class, "--bootstrap-server", &self.bootstrap])
             .args(args);
+        if let Some(file) = &self.config {
+            let flag = match class.rsplit_once('.').map(|(_, name)| name) {
+                Some("ConsoleProducer") => "--producer.config",
+                Some("ConsoleConsumer") => "--consumer.config",
+                _ => "--command-config",
+            };
+            command.arg(flag).arg(file);
+        }
         process::run(&mut command, input, PATIENCE)
     }
 
@@ -89,6 +116,31 @@ impl Tools {
             &count,
             "--timeout-ms",
             "60000",
+        ];
+        Ok(self
+            .run(
+                "org.apache.kafka.tools.consumer.ConsoleConsumer",
+                &args,
+                None,
+            )?
+            .stdout)
+    }
+
+    /// The same as a member of a group, whose offsets it leaves alone.
+    pub fn console_consumer_of(&self, topic: &str, records: usize, group: &str) -> Result<String> {
+        let count = records.to_string();
+        let args = [
+            "--topic",
+            topic,
+            "--group",
+            group,
+            "--from-beginning",
+            "--max-messages",
+            &count,
+            "--timeout-ms",
+            "60000",
+            "--consumer-property",
+            "enable.auto.commit=false",
         ];
         Ok(self
             .run(
@@ -162,6 +214,8 @@ impl Tools {
     /// kcat with `-b`; an exit code other than 0 is an error.
     pub fn kcat(&self, args: &[&str], input: Option<&[u8]>) -> Result<String> {
         let mut command = Command::new("kcat");
+        // Cargo's points at the librdkafka that was built for kmirror; kcat is to use the system's, as its users do.
+        command.env_remove("LD_LIBRARY_PATH");
         command.args(["-b", &self.bootstrap]).args(args);
         let output = process::run(&mut command, input, PATIENCE)?;
         if !output.status.success() {

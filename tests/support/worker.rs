@@ -14,6 +14,8 @@ use super::process::{self, Output, Process};
 pub struct Kmirror {
     file: PathBuf,
     log: PathBuf,
+    environment: Vec<(String, String)>,
+    folder: Option<PathBuf>,
 }
 
 impl Kmirror {
@@ -21,10 +23,7 @@ impl Kmirror {
     pub fn new(lab: &Lab, topology: &str) -> Result<Self> {
         let file = lab.dir().join("topology.toml");
         std::fs::write(&file, topology)?;
-        Ok(Self {
-            file,
-            log: lab.dir().join("kmirror.log"),
-        })
+        Ok(Self::with_file(lab, file))
     }
 
     /// Uses a file as it is.
@@ -32,12 +31,29 @@ impl Kmirror {
         Self {
             file,
             log: lab.dir().join("kmirror.log"),
+            environment: Vec::new(),
+            folder: None,
         }
+    }
+
+    /// The same, run in the folder of its file, so that paths in its output are short and the same everywhere.
+    pub fn at_home(mut self) -> Self {
+        self.folder = self.file.parent().map(PathBuf::from);
+        if let Some(name) = self.file.file_name() {
+            self.file = PathBuf::from(name);
+        }
+        self
+    }
+
+    /// Gives the program an environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// `kmirror COMMAND FILE ARGS...`, whatever its exit code.
     pub fn command(&self, command: &str, args: &[&str]) -> Result<Output> {
-        let mut process = program();
+        let mut process = self.program();
         process.arg(command).arg(&self.file).args(args);
         process::run(&mut process, None, Duration::from_secs(300))
     }
@@ -62,17 +78,22 @@ impl Kmirror {
 
     /// Starts any command that goes on until it is stopped; its output goes where [`Kmirror::start`]'s does.
     pub fn start_command(&self, command: &str, args: &[&str]) -> Result<Process> {
-        let mut process = program();
+        let mut process = self.program();
         process.arg(command).arg(&self.file).args(args);
         Process::spawn(&format!("kmirror {command}"), &mut process, &self.log)
     }
-}
 
-fn program() -> Command {
-    // KMIRROR_BIN: to test a program that was built elsewhere.
-    let built =
-        std::env::var_os("KMIRROR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_kmirror").into());
-    let mut command = Command::new(built);
-    command.env("NO_COLOR", "1").env("COLUMNS", "120");
-    command
+    fn program(&self) -> Command {
+        // KMIRROR_BIN: to test a program that was built elsewhere.
+        let built =
+            std::env::var_os("KMIRROR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_kmirror").into());
+        let mut command = Command::new(built);
+        command.env("NO_COLOR", "1").env("COLUMNS", "120");
+        let given = self.environment.iter();
+        command.envs(given.map(|(name, value)| (name, value)));
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        command
+    }
 }
