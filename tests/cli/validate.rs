@@ -228,7 +228,12 @@ fn the_topologies_of_this_repository_are_valid() {
     };
     for entry in entries {
         let path = entry.expect("the folder is readable").path();
-        let ran = Scenario::new().run(&["validate", &path.display().to_string()]);
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        // Certificates and passwords are for their users to put there.
+        let file = path.display().to_string();
+        let ran = Scenario::new().run(&["validate", "--skip-references", &file]);
         assert_eq!(ran.code, Some(0), "{ran}");
         assert!(!ran.stderr.contains("warning"), "{ran}");
     }

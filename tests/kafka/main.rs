@@ -9,12 +9,14 @@ mod apply;
 mod bench;
 mod control;
 mod copy;
+mod examples;
 mod faults;
 mod kill;
 mod kit;
 mod live;
 mod plan;
 mod sandbox_tools;
+mod secured;
 mod tutorial;
 mod wire;
 
@@ -31,6 +33,8 @@ fn main() {
         kill::tests(),
         faults::tests(),
         sandbox_tools::tests(),
+        secured::tests(),
+        examples::tests(),
         bench::tests(),
     ];
     support::runner::main(tests.concat());

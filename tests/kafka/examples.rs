@@ -1,0 +1,325 @@
+//! The files in `topologies/` work as they are: only addresses are put in, and what they refer to is put beside them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::secured::{Pair, rights};
+use crate::support::client::{self, Offsets, Place};
+use crate::support::jars::Version;
+use crate::support::lab::Lab;
+use crate::support::ports::Port;
+use crate::support::runner::{Test, Tier};
+use crate::support::secured::acl::{On, Right};
+use crate::support::secured::pki::{Encryption, Store, keep};
+use crate::support::secured::{CLIENT_SECRET, Door, KMIRROR, STORE_PASSWORD};
+use crate::support::worker::Kmirror;
+
+pub fn tests() -> Vec<Test> {
+    let test = |name, tier, brokers, seconds, body| Test {
+        name,
+        tier,
+        brokers,
+        seconds,
+        body,
+    };
+    vec![
+        test(
+            "examples::cluster_linking_tutorial",
+            Tier::Readme,
+            2,
+            30,
+            cluster_linking_tutorial,
+        ),
+        test(
+            "examples::secured_migration",
+            Tier::Long,
+            2,
+            30,
+            secured_migration,
+        ),
+        test(
+            "examples::disaster_recovery",
+            Tier::Long,
+            2,
+            30,
+            disaster_recovery,
+        ),
+        test(
+            "examples::three_regions",
+            Tier::Readme,
+            0,
+            20,
+            three_regions,
+        ),
+    ]
+}
+
+/// A file of `topologies/` and the folder of the same name, in the test's own folder.
+struct Example {
+    folder: PathBuf,
+    file: PathBuf,
+}
+
+impl Example {
+    /// Copies it; `addresses` are (as in the file, instead of it).
+    fn of(lab: &Lab, name: &str, addresses: &[(&str, &str)]) -> Result<Self> {
+        let topologies = Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies");
+        let folder = lab.subdir("topologies")?;
+        let file = folder.join(format!("{name}.toml"));
+        put(&topologies.join(format!("{name}.toml")), &file, addresses)?;
+        let beside = topologies.join(name);
+        if beside.is_dir() {
+            fs::create_dir_all(folder.join(name))?;
+            for entry in fs::read_dir(&beside)? {
+                let from = entry?.path();
+                let to = folder.join(name).join(from.file_name().context("a file")?);
+                put(&from, &to, addresses)?;
+            }
+        }
+        Ok(Self { folder, file })
+    }
+
+    /// Puts a file beside the example, under the name that it has there.
+    fn beside(&self, name: &str, from: &Path) -> Result<()> {
+        let to = self.folder.join(name);
+        fs::create_dir_all(to.parent().context("a file has a folder")?)?;
+        fs::copy(from, to)?;
+        Ok(())
+    }
+
+    fn kmirror(&self, lab: &Lab) -> Kmirror {
+        Kmirror::with_file(lab, self.file.clone())
+    }
+}
+
+fn put(from: &Path, to: &Path, addresses: &[(&str, &str)]) -> Result<()> {
+    let mut text = fs::read_to_string(from)?;
+    for (written, real) in addresses {
+        text = text.replace(written, real);
+    }
+    fs::write(to, text)?;
+    Ok(())
+}
+
+fn cluster_linking_tutorial(lab: &Lab) -> Result<()> {
+    const TOPIC: &str = "demo-link-topic";
+    let pair = Pair::start(lab, Version::V4_3, &[Door::Sasl])?;
+    let (source, destination) = (pair.east.door(Door::Sasl), pair.west.door(Door::Sasl));
+    let example = Example::of(
+        lab,
+        "cluster-linking-tutorial",
+        &[
+            ("source.example:9094", &source),
+            ("destination.example:9094", &destination),
+        ],
+    )?;
+    let store = pair.realm.trust_store(Store::Jks)?;
+    example.beside("cluster-linking-tutorial/client.truststore.jks", &store)?;
+    let user = KMIRROR.name;
+    let names = [TOPIC];
+    rights::grant(
+        &pair.east,
+        &pair.west,
+        user,
+        &rights::COMMANDS,
+        &names,
+        &names,
+    )?;
+    // The file owns the topic at the source.
+    let topic = On::Topic(TOPIC.to_owned());
+    pair.east.allow(user, &[Right::new(topic, &["Create"])])?;
+    let kmirror = example
+        .kmirror(lab)
+        .env("SOURCE_PASSWORD", KMIRROR.password)
+        .env("DESTINATION_PASSWORD", KMIRROR.password)
+        .env("TRUSTSTORE_PASSWORD", STORE_PASSWORD);
+    kmirror.ok("apply", &["--yes"])?;
+
+    let tools = pair.east.tools();
+    tools.console_producer(TOPIC, "1\n2\n3\n4\n5\n")?;
+    let mut worker = kmirror.start(&[])?;
+    let consumed = pair.west.tools().console_consumer(TOPIC, 5)?;
+    ensure!(consumed == "1\n2\n3\n4\n5\n", "consumed {consumed:?}");
+    worker.signal("TERM")?;
+    let status = worker.wait(Duration::from_secs(20))?;
+    ensure!(status.success(), "{status}: {}", worker.log_text());
+    Ok(())
+}
+
+fn secured_migration(lab: &Lab) -> Result<()> {
+    let pair = Pair::start(lab, Version::V4_3, &[Door::Sasl, Door::Mtls])?;
+    let topics = [
+        ("prod-eu-payments", "eu.payments"),
+        ("prod-us-orders", "us.orders"),
+        ("prod-audit", "global.audit"),
+        ("legacy_orders", "eu.orders"),
+    ];
+    let (names, mirrors): (Vec<&str>, Vec<&str>) = topics.into_iter().unzip();
+    let others = ["prod-eu-scratch", "unrelated"];
+    pair.topics(&[&names[..], &others].concat(), 50)?;
+    rights::grant(
+        &pair.east,
+        &pair.west,
+        KMIRROR.name,
+        &rights::COMMANDS,
+        &[],
+        &mirrors,
+    )?;
+    let (old, new) = (pair.east.door(Door::Sasl), pair.west.door(Door::Mtls));
+    let example = Example::of(
+        lab,
+        "secured-migration",
+        &[
+            (
+                r#""old-1.example:9094", "old-2.example:9094""#,
+                &format!("\"{old}\""),
+            ),
+            (
+                r#""new-1.example:9094", "new-2.example:9094", "new-3.example:9094""#,
+                &format!("\"{new}\""),
+            ),
+        ],
+    )?;
+    let client = pair.realm.client(KMIRROR.name)?;
+    let ca = &pair.realm.authority.certificate;
+    example.beside("certificates/old-ca.pem", ca)?;
+    example.beside("certificates/new-ca.pem", ca)?;
+    example.beside("certificates/kmirror.crt", &client.chain)?;
+    let key = client.encrypted_key(Encryption::Pbes2, STORE_PASSWORD)?;
+    example.beside("certificates/kmirror.key", &key)?;
+    let password = lab.dir().join("key-password");
+    keep(&password, format!("{STORE_PASSWORD}\n").as_bytes())?;
+    example.beside("certificates/kmirror.key-password", &password)?;
+    let kmirror = example
+        .kmirror(lab)
+        .env("OLD_USER", KMIRROR.name)
+        .env("OLD_PASSWORD", KMIRROR.password);
+    kmirror.ok("apply", &["--yes"])?;
+    kmirror.ok("run", &["--until-caught-up"])?;
+    for (name, mirror) in topics {
+        same(&pair, name, mirror, 50)?;
+    }
+    let there = pair
+        .west
+        .tools()
+        .topics(&["--list", "--exclude-internal"])?;
+    let mut there: Vec<&str> = there.lines().filter(|it| !it.starts_with('_')).collect();
+    let mut wanted = mirrors.clone();
+    there.sort_unstable();
+    wanted.sort_unstable();
+    ensure!(there == wanted, "{there:?}");
+    Ok(())
+}
+
+fn disaster_recovery(lab: &Lab) -> Result<()> {
+    let pair = Pair::start(lab, Version::V4_3, &[Door::Sasl])?;
+    let names = ["orders", "payments"];
+    pair.topics(&["orders", "payments", "reports-tmp"], 50)?;
+    let all = ["orders", "payments", "later"];
+    rights::grant(
+        &pair.east,
+        &pair.west,
+        KMIRROR.name,
+        &rights::COMMANDS,
+        &["later"],
+        &all,
+    )?;
+    let (active, passive) = (pair.east.door(Door::Sasl), pair.west.door(Door::Sasl));
+    let example = Example::of(
+        lab,
+        "disaster-recovery",
+        &[
+            ("kafka.site-a.example:9094", &active),
+            ("kafka.site-b.example:9094", &passive),
+            (
+                "https://login.example/oauth2/token",
+                &pair.realm.oidc.token_url_https(),
+            ),
+        ],
+    )?;
+    example.beside(
+        "disaster-recovery/company-ca.pem",
+        &pair.realm.authority.certificate,
+    )?;
+    let kmirror = example
+        .kmirror(lab)
+        .env("KMIRROR_CLIENT_SECRET", CLIENT_SECRET);
+    kmirror.ok("apply", &["--yes"])?;
+    let mut worker = kmirror.start(&[])?;
+    client::create_topics(&pair.east.bootstrap(), &["later"], 2)?;
+    client::produce(&Place::new(pair.east.bootstrap(), "later"), "later", 50)?;
+    let start = Instant::now();
+    for name in names.into_iter().chain(["later"]) {
+        while let Err(error) = same(&pair, name, name, 50) {
+            if start.elapsed() > Duration::from_secs(60) || worker.exited()?.is_some() {
+                bail!("{error:#}\n{}", worker.log_text());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    worker.signal("TERM")?;
+    let status = worker.wait(Duration::from_secs(20))?;
+    ensure!(status.success(), "{status}: {}", worker.log_text());
+    Ok(())
+}
+
+fn same(pair: &Pair, name: &str, mirror: &str, records: u64) -> Result<()> {
+    let found = client::assert_same(
+        &Place::new(pair.east.bootstrap(), name),
+        &Place::new(pair.west.bootstrap(), mirror),
+        Offsets::Equal,
+    )?;
+    ensure!(found == records, "{name}: {found} records, not {records}");
+    Ok(())
+}
+
+/// On embedded brokers, as the file's own comment says.
+fn three_regions(lab: &Lab) -> Result<()> {
+    let written = ["9192", "9292", "9392", "9492"].map(|port| format!("127.0.0.1:{port}"));
+    let ports = written
+        .iter()
+        .map(|_| Port::free())
+        .collect::<Result<Vec<_>>>()?;
+    let addresses: Vec<String> = ports.iter().map(Port::address).collect();
+    let replaced: Vec<(&str, &str)> = written
+        .iter()
+        .map(String::as_str)
+        .zip(addresses.iter().map(String::as_str))
+        .collect();
+    let kmirror = Example::of(lab, "three-regions", &replaced)?.kmirror(lab);
+    let mut sandbox = kmirror.start_command("sandbox", &[])?;
+    let start = Instant::now();
+    while !sandbox.log_text().contains("Ctrl-C") {
+        ensure!(
+            start.elapsed() < Duration::from_secs(20) && sandbox.exited()?.is_none(),
+            "{}",
+            sandbox.log_text()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kmirror.ok("apply", &["--yes"])?;
+    let mut expected = Vec::new();
+    for (region, address, topics) in [
+        ("eu", &addresses[0], &["orders", "payments"][..]),
+        ("us", &addresses[1], &["orders", "payments"]),
+        ("ap", &addresses[2], &["orders"]),
+    ] {
+        for topic in topics {
+            let from = Place::new(address.clone(), *topic);
+            client::produce(&from, region, 30)?;
+            let to = Place::new(addresses[3].clone(), format!("{region}.{topic}"));
+            expected.push((from, to));
+        }
+    }
+    kmirror.ok("run", &["--until-caught-up"])?;
+    for (from, to) in expected {
+        ensure!(client::assert_same(&from, &to, Offsets::Equal)? == 30);
+    }
+    sandbox.signal("INT")?;
+    let status = sandbox.wait(Duration::from_secs(10))?;
+    ensure!(status.success(), "kmirror sandbox ended with {status}");
+    Ok(())
+}
