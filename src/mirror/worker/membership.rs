@@ -3,7 +3,7 @@
 //! Workers of a destination are members of one consumer group; the group protocol hands each slot to one of
 //! them. Nothing is ever read from the topic. A synchronous group commit on the owned slots, several times in
 //! a third of the session timeout, is what renews the [`Lease`]: the coordinator refuses it to
-//! whoever is no longer a member of the generation.
+//! whoever is no longer a member of the generation. A thread of its own does that.
 //!
 //! librdkafka keeps the certificates and passwords that it was made with. When it cannot get through any more and their files
 //! have changed, the member leaves and joins again with what the files hold now.
@@ -36,6 +36,8 @@ const LEAVING: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(50);
 /// How soon an outage that lasts is told again.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
+/// How long a member that ends waits for the revocation, and then for a renewal that is under way.
+const PARTING: Duration = Duration::from_millis(200);
 /// Between two tries to come back with other certificates or passwords.
 const COME_BACK: Duration = Duration::from_secs(2);
 
@@ -184,9 +186,14 @@ impl Member {
     fn run(self, consumer: BaseConsumer<Context>) {
         let mut next = Some(consumer);
         while let Some(consumer) = next {
+            let consumer = Arc::new(consumer);
+            let renewal = Renewal::start(
+                Arc::clone(&consumer),
+                Arc::clone(&self.lease),
+                self.config.session_timeout / 12,
+            );
             self.serve(&consumer);
-            self.part(&consumer);
-            drop(consumer);
+            Self::part(consumer, &renewal);
             next = self.come_back();
         }
     }
@@ -197,8 +204,6 @@ impl Member {
 
     /// Until the member leaves, or has to come back with other settings.
     fn serve(&self, consumer: &BaseConsumer<Context>) {
-        let every = self.config.session_timeout / 12;
-        let mut last_renewal: Option<Instant> = None;
         while !self.is_leaving() {
             if let Some(Err(error)) = consumer.poll(POLL) {
                 consumer.context().trouble(&error);
@@ -211,21 +216,23 @@ impl Member {
             }
             if consumer.assignment_lost() {
                 self.lease.give_up();
-            } else if last_renewal.is_none_or(|at| at.elapsed() >= every) {
-                // Without slots nothing is asked, so that the first slot is confirmed at once.
-                last_renewal = renew(consumer, &self.lease).then(Instant::now);
             }
         }
     }
 
-    fn part(&self, consumer: &BaseConsumer<Context>) {
+    fn part(consumer: Arc<BaseConsumer<Context>>, renewal: &Renewal) {
         consumer.unsubscribe();
         // Dropping the consumer sends LeaveGroup, after the revocation was served.
-        let until = Instant::now() + Duration::from_millis(200);
+        let until = Instant::now() + PARTING;
         while Instant::now() < until {
             consumer.poll(POLL);
         }
-        self.lease.give_up();
+        renewal.end();
+        // A renewal that is under way keeps the consumer; where nobody answers, that lasts until its session is over.
+        let until = Instant::now() + PARTING;
+        while Arc::strong_count(&consumer) > 1 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// `None`: the member leaves for good.
@@ -251,8 +258,48 @@ impl Member {
     }
 }
 
+/// The thread that renews the lease. A commit waits for its answer, for as long as a session lasts where nobody
+/// answers; meanwhile the member goes on listening to what the group and its connections have to say.
+struct Renewal {
+    /// Empty once the member has ended.
+    lease: Arc<Mutex<Option<Arc<Lease>>>>,
+}
+
+impl Renewal {
+    fn start(consumer: Arc<BaseConsumer<Context>>, lease: Arc<Lease>, every: Duration) -> Self {
+        let lease = Arc::new(Mutex::new(Some(lease)));
+        let renewal = Self {
+            lease: Arc::clone(&lease),
+        };
+        std::thread::spawn(move || {
+            let mut last: Option<Instant> = None;
+            while unpoisoned(&lease).is_some() {
+                // Without slots nothing is asked, so that the first slot is confirmed at once.
+                if last.is_none_or(|at| at.elapsed() >= every) && !consumer.assignment_lost() {
+                    last = renew(&consumer, &lease).then(Instant::now);
+                }
+                std::thread::sleep(POLL);
+            }
+        });
+        renewal
+    }
+
+    /// From here on nothing renews the lease, not even an answer that is on its way.
+    fn end(&self) {
+        if let Some(lease) = unpoisoned(&self.lease).take() {
+            lease.give_up();
+        }
+    }
+}
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .expect("nothing panics while it holds this lock")
+}
+
 /// A commit of nothing new, answered only to a member of the current generation. Whether it was tried.
-fn renew(consumer: &BaseConsumer<Context>, lease: &Lease) -> bool {
+fn renew(consumer: &BaseConsumer<Context>, lease: &Mutex<Option<Arc<Lease>>>) -> bool {
     let Ok(assigned) = consumer.assignment() else {
         return false;
     };
@@ -272,7 +319,9 @@ fn renew(consumer: &BaseConsumer<Context>, lease: &Lease) -> bool {
     match consumer.commit(&offsets, CommitMode::Sync) {
         Ok(()) => {
             consumer.context().stuck.store(false, Ordering::Release);
-            lease.renew(asked);
+            if let Some(lease) = &*unpoisoned(lease) {
+                lease.renew(asked);
+            }
         }
         Err(error) => {
             tracing::debug!(%error, "membership was not confirmed");
@@ -369,10 +418,7 @@ impl ClientContext for Context {
             return;
         };
         self.stuck.store(true, Ordering::Release);
-        let mut told = self
-            .told
-            .lock()
-            .expect("nothing panics while it holds this lock");
+        let mut told = unpoisoned(&self.told);
         if self.security.tell(code, reason) {
             *told = Some(Instant::now());
             return;
