@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::effects::{ConfigAlteration, Effects, Failure, ProducerId};
 use crate::control::{ControlWriter, Write};
-use crate::kafka::{Backoff, ClusterMetadata, Error, ErrorCode, TopicMetadata, Topics};
+use crate::kafka::{Backoff, ClusterMetadata, Error, ErrorCode, Operation, TopicMetadata, Topics};
 use crate::observe::{Clusters, alteration, new_topic};
 use crate::plan::model::TopicSpec;
 
@@ -53,15 +53,22 @@ impl From<&Error> for Failure {
             Error::Broker {
                 code,
                 message,
+                operation,
+                resource,
                 asked,
-                ..
             } => {
                 let words = message.as_deref().unwrap_or_else(|| code.description());
                 Self {
                     error: code.name(),
-                    message: match asked {
-                        Some(asked) => format!("{words}; asked of {asked}"),
-                        None => words.to_owned(),
+                    message: match (asked, operation.right()) {
+                        (Some(asked), Some(right)) => {
+                            let words = words.trim_end_matches('.');
+                            format!(
+                                "{words}; it takes the right {right} on {resource}; asked of {asked}"
+                            )
+                        }
+                        (Some(asked), None) => format!("{words}; asked of {asked}"),
+                        (None, _) => words.to_owned(),
                     },
                 }
             }
@@ -92,7 +99,7 @@ fn ids_in(metadata: &ClusterMetadata, topics: &[String]) -> Vec<Result<Uuid, Err
                 Err(Error::broker(
                     code,
                     None,
-                    "describe",
+                    Operation::Describe,
                     format!("topic {name}"),
                 ))
             }

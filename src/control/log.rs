@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::error::ControlError;
 use crate::kafka::admin::{OffsetSpec, ProducerIdentity};
 use crate::kafka::fetch::{FetchOptions, FetchPartition, FetchedPartition, fetch};
-use crate::kafka::{Backoff, Client, Connection, Error, ErrorCode, Isolation};
+use crate::kafka::{Backoff, Client, Connection, Error, ErrorCode, Isolation, Operation};
 
 /// A committed record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +153,7 @@ impl Follower {
             }
             code => {
                 let resource = format!("partition {} of topic {}", self.partition, self.topic);
-                let error = Error::broker(code, None, "read", resource);
+                let error = Error::broker(code, None, Operation::Read, resource);
                 return Err(error.asked_by(|| self.client.asked()).into());
             }
         }

@@ -17,7 +17,7 @@ use super::records::{
 };
 use super::store::{json, key_of, value_of};
 use crate::kafka::produce::{ProduceBatch, produce};
-use crate::kafka::{Client, Error, Target};
+use crate::kafka::{Client, Error, Operation, Target};
 
 const PRODUCE_TIMEOUT_MS: i32 = 10_000;
 
@@ -122,7 +122,7 @@ async fn write_partition(
                 let answer = answers.pop().expect("one batch has one answer");
                 answer.error.ok().map_err(|code| {
                     let resource = format!("topic {OFFSETS_TOPIC}");
-                    Error::broker(code, answer.message, "write to", resource)
+                    Error::broker(code, answer.message, Operation::Write, resource)
                 })
             })
             .await?;

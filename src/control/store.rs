@@ -16,7 +16,7 @@ use super::records::{
     OFFSETS_TOPIC, RECORD_VERSION, WORK_SLOTS, WORK_TOPIC,
 };
 use crate::kafka::admin::NewTopic;
-use crate::kafka::{Backoff, Client, Error, ErrorClass, ErrorCode, Topics};
+use crate::kafka::{Backoff, Client, Error, ErrorClass, ErrorCode, Operation, Topics};
 
 pub use super::watch::Watch;
 
@@ -42,7 +42,12 @@ pub async fn read(client: &Client) -> Result<Option<ControlState>, ControlError>
     if let Some(topic) = topic
         && topic.error.is_authorization()
     {
-        let error = Error::broker(topic.error, None, "read", format!("topic {LINKS_TOPIC}"));
+        let error = Error::broker(
+            topic.error,
+            None,
+            Operation::Read,
+            format!("topic {LINKS_TOPIC}"),
+        );
         return Err(error.asked_by(|| client.asked()).into());
     }
     let mut links = LinksLog::new(client);
@@ -101,7 +106,7 @@ pub async fn missing_topics(client: &Client) -> Result<Vec<NewTopic>, ControlErr
             // Just created: it has no leaders yet.
             0 if code.class() == ErrorClass::Refresh => {}
             0 if !code.is_ok() => {
-                let error = Error::broker(code, None, "describe", format!("topic {name}"));
+                let error = Error::broker(code, None, Operation::Describe, format!("topic {name}"));
                 return Err(error.asked_by(|| client.asked()).into());
             }
             found if i32::try_from(found) == Ok(partitions) => {}

@@ -18,7 +18,9 @@ use super::log::{KeyValue, batch, runs};
 use super::records::{CONTROL_TRANSACTIONAL_ID, LINKS_TOPIC};
 use crate::kafka::admin::{OffsetSpec, ProducerIdentity};
 use crate::kafka::produce::{ProduceBatch, produce_as};
-use crate::kafka::{Backoff, Client, CoordinatorKind, Error, ErrorCode, Isolation, Target};
+use crate::kafka::{
+    Backoff, Client, CoordinatorKind, Error, ErrorCode, Isolation, Operation, Target,
+};
 
 /// A crashed holder's open transaction hides later records from readers for so long at most.
 const TRANSACTION_TIMEOUT_MS: i32 = 30_000;
@@ -124,7 +126,7 @@ impl Producer {
                     .map(|partition| ErrorCode(partition.partition_error_code))
                     .find(|code| !code.is_ok())
                     .unwrap_or(ErrorCode(response.error_code));
-                refused(code, "begin a transaction on")
+                refused(code, Operation::BeginTransaction)
             })
             .await
             .map_err(Refusal::from)
@@ -146,21 +148,21 @@ impl Producer {
                 topic: LINKS_TOPIC.to_owned(),
                 partition: 0,
             };
-            let base =
-                self.client
-                    .admin()
-                    .one(leader, async |connection| {
-                        let batches = std::slice::from_ref(&batch);
-                        let id = Some(CONTROL_TRANSACTIONAL_ID);
-                        let mut answers =
-                            produce_as(&connection, id, -1, PRODUCE_TIMEOUT_MS, batches).await?;
-                        let answer = answers.pop().expect("one batch has one answer");
-                        answer.error.ok().map_err(|code| {
-                            Error::broker(code, answer.message, "write to", topic())
-                        })?;
-                        Ok(answer.base_offset)
-                    })
-                    .await?;
+            let base = self
+                .client
+                .admin()
+                .one(leader, async |connection| {
+                    let batches = std::slice::from_ref(&batch);
+                    let id = Some(CONTROL_TRANSACTIONAL_ID);
+                    let mut answers =
+                        produce_as(&connection, id, -1, PRODUCE_TIMEOUT_MS, batches).await?;
+                    let answer = answers.pop().expect("one batch has one answer");
+                    answer.error.ok().map_err(|code| {
+                        Error::broker(code, answer.message, Operation::Write, topic())
+                    })?;
+                    Ok(answer.base_offset)
+                })
+                .await?;
             let count = i32::try_from(run.len()).expect("a batch has fewer than 2^31 records");
             self.sequence = self.sequence.wrapping_add(count) & i32::MAX;
             offsets.extend((0..i64::from(count)).map(|index| base + index));
@@ -179,7 +181,7 @@ impl Producer {
             .admin()
             .one(coordinator(), |connection| async move {
                 let response = connection.send(request).await?;
-                refused(ErrorCode(response.error_code), "end a transaction on")
+                refused(ErrorCode(response.error_code), Operation::EndTransaction)
             })
             .await
             .map_err(Refusal::from)
@@ -216,7 +218,7 @@ impl Producer {
     }
 }
 
-fn refused(code: ErrorCode, operation: &str) -> Result<(), Error> {
+fn refused(code: ErrorCode, operation: Operation) -> Result<(), Error> {
     code.ok()
         .map_err(|code| Error::broker(code, None, operation, topic()))
 }

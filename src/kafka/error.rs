@@ -31,6 +31,94 @@ impl fmt::Display for Asked {
     }
 }
 
+/// What was asked of a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Delete,
+    Describe,
+    Read,
+    Write,
+    AddPartitions,
+    DescribeConfigs,
+    AlterConfigs,
+    ListOffsets,
+    ReadEnd,
+    DescribeProducers,
+    DeleteRecords,
+    InitProducerId,
+    BeginTransaction,
+    EndTransaction,
+    CommitOffsets,
+    FetchOffsets,
+    FindLeader,
+    FindGroupCoordinator,
+    FindTransactionCoordinator,
+    FindController,
+    FindBroker,
+    Fetch,
+    Negotiate,
+}
+
+impl Operation {
+    /// The operation of Kafka's access control lists that it takes on its resource, as `kafka-acls` calls it.
+    pub fn right(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Create => "Create",
+            Self::Delete | Self::DeleteRecords => "Delete",
+            Self::Describe
+            | Self::ListOffsets
+            | Self::FetchOffsets
+            | Self::FindLeader
+            | Self::FindGroupCoordinator => "Describe",
+            Self::Read | Self::ReadEnd | Self::DescribeProducers | Self::CommitOffsets => "Read",
+            Self::Write
+            | Self::InitProducerId
+            | Self::BeginTransaction
+            | Self::EndTransaction
+            // Describe would do for this call, and not for what it is for.
+            | Self::FindTransactionCoordinator => "Write",
+            Self::AddPartitions => "Alter",
+            Self::DescribeConfigs => "DescribeConfigs",
+            Self::AlterConfigs => "AlterConfigs",
+            Self::FindController | Self::FindBroker | Self::Fetch | Self::Negotiate => return None,
+        })
+    }
+}
+
+impl fmt::Display for Operation {
+    /// As a verb with its preposition: `read the configuration of`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::Describe => "describe",
+            Self::Read => "read",
+            Self::Write => "write to",
+            Self::AddPartitions => "add partitions to",
+            Self::DescribeConfigs => "read the configuration of",
+            Self::AlterConfigs => "change the configuration of",
+            Self::ListOffsets => "look up offsets of",
+            Self::ReadEnd => "read the end of",
+            Self::DescribeProducers => "list the producers of",
+            Self::DeleteRecords => "delete records of",
+            Self::InitProducerId => "allocate a producer id",
+            Self::BeginTransaction => "begin a transaction on",
+            Self::EndTransaction => "end a transaction on",
+            Self::CommitOffsets => "commit offsets of",
+            Self::FetchOffsets => "read the committed offsets of",
+            Self::FindLeader => "find the leader of",
+            Self::FindGroupCoordinator | Self::FindTransactionCoordinator => {
+                "find the coordinator of"
+            }
+            Self::FindController => "find the controller of",
+            Self::FindBroker => "find the address of",
+            Self::Fetch => "fetch from",
+            Self::Negotiate => "negotiate versions with",
+        })
+    }
+}
+
 /// A failed call. Cheap enough to clone: a lost connection fails everything that waits on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -58,8 +146,7 @@ pub enum Error {
         code: ErrorCode,
         /// The broker's own text, where the answer has one.
         message: Option<String>,
-        /// What was asked, as a verb: `create`, `read the configuration of`.
-        operation: String,
+        operation: Operation,
         /// What it was asked of: `topic orders`.
         resource: String,
         /// As whom, and of which cluster; for refusals that depend on it.
@@ -101,13 +188,13 @@ impl Error {
     pub fn broker(
         code: impl Into<ErrorCode>,
         message: Option<String>,
-        operation: impl Into<String>,
+        operation: Operation,
         resource: impl Into<String>,
     ) -> Self {
         Self::Broker {
             code: code.into(),
             message: message.filter(|text| !text.trim().is_empty()),
-            operation: operation.into(),
+            operation,
             resource: resource.into(),
             asked: None,
         }
@@ -232,6 +319,9 @@ impl fmt::Display for Error {
                     code.name()
                 )?;
                 if let Some(asked) = asked {
+                    if let Some(right) = operation.right() {
+                        write!(f, "; it takes the right {right}")?;
+                    }
                     write!(f, "; asked of {asked}")?;
                 }
                 Ok(())
@@ -336,7 +426,7 @@ mod tests {
         let own = Error::broker(
             38,
             Some("Replication factor: 3 larger than available brokers: 1.".into()),
-            "create",
+            Operation::Create,
             "topic orders",
         );
         assert_eq!(
@@ -344,7 +434,7 @@ mod tests {
             "cannot create topic orders: \
              Replication factor: 3 larger than available brokers: 1 (INVALID_REPLICATION_FACTOR)"
         );
-        let general = Error::broker(36, Some(String::new()), "create", "topic orders");
+        let general = Error::broker(36, Some(String::new()), Operation::Create, "topic orders");
         assert_eq!(
             general.to_string(),
             "cannot create topic orders: \

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::client::topic_name;
 use super::code::ErrorCode;
 use super::connection::Connection;
-use super::error::Error;
+use super::error::{Error, Operation};
 
 /// How far a reader sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ pub fn fetch(
         let address = connection.address();
         ErrorCode(response.error_code)
             .ok()
-            .map_err(|code| Error::broker(code, None, "fetch from", address))?;
+            .map_err(|code| Error::broker(code, None, Operation::Fetch, address))?;
         let mut fetched = Vec::new();
         for topic in response.responses {
             let name = if version >= FIRST_WITH_IDS {

@@ -22,7 +22,7 @@ pub use backoff::Backoff;
 pub use client::{Client, ClientConfig, CoordinatorKind, Target, Topics};
 pub use code::{ErrorClass, ErrorCode};
 pub use connection::{Connection, ConnectionOptions};
-pub use error::{Asked, Attempt, Error};
+pub use error::{Asked, Attempt, Error, Operation};
 pub use fetch::Isolation;
 pub use metadata::{Broker, ClusterMetadata, PartitionMetadata, TopicMetadata};
 pub use security::Security;

@@ -8,7 +8,10 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -286,14 +289,40 @@ pub fn create_topics(bootstrap: &str, names: &[&str], partitions: i32) -> Result
         .iter()
         .map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1)))
         .collect();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let created = runtime.block_on(admin.create_topics(&topics, &AdminOptions::new()))?;
+    let created = block_on(admin.create_topics(&topics, &AdminOptions::new()))??;
     for outcome in created {
         outcome.map_err(|(name, code)| anyhow!("creating {name}: {code}"))?;
     }
     Ok(())
+}
+
+/// Gives a topic more partitions: so many from then on.
+pub fn add_partitions(bootstrap: &str, topic: &str, partitions: usize) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create()?;
+    let wanted = NewPartitions::new(topic, partitions);
+    let grown = block_on(admin.create_partitions(&[wanted], &AdminOptions::new()))??;
+    for outcome in grown {
+        outcome.map_err(|(name, code)| anyhow!("growing {name}: {code}"))?;
+    }
+    Ok(())
+}
+
+/// Sets a topic's configuration, all of it.
+pub fn set_config(bootstrap: &str, topic: &str, key: &str, value: &str) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create()?;
+    let wanted = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, value);
+    let altered = block_on(admin.alter_configs(&[wanted], &AdminOptions::new()))??;
+    for outcome in altered {
+        outcome.map_err(|(resource, code)| anyhow!("configuring {resource:?}: {code}"))?;
+    }
+    Ok(())
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(future))
 }
 
 /// Writes records with keys, headers and times of their own, evenly over the partitions; `tag` tells runs apart.

@@ -10,7 +10,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Admin, Error, ErrorCode, Outcomes, Target, in_order};
+use super::{Admin, Error, ErrorCode, Operation, Outcomes, Target, in_order};
 
 /// Resources in one request: an answer has some 40 entries for each.
 const RESOURCES_A_REQUEST: usize = 200;
@@ -109,7 +109,7 @@ impl Admin {
                         answers,
                         |key, answer| {
                             let message = answer.error_message.map(|text| text.to_string());
-                            checked(answer.error_code, message, "read the configuration of", key)?;
+                            checked(answer.error_code, message, Operation::DescribeConfigs, key)?;
                             Ok(answer.configs.into_iter().map(entry).collect())
                         },
                     ))
@@ -152,12 +152,7 @@ impl Admin {
                         answers,
                         |key, answer| {
                             let message = answer.error_message.map(|text| text.to_string());
-                            checked(
-                                answer.error_code,
-                                message,
-                                "change the configuration of",
-                                key,
-                            )
+                            checked(answer.error_code, message, Operation::AlterConfigs, key)
                         },
                     ))
                 },
@@ -212,7 +207,7 @@ fn key_of(resource: &ConfigResource) -> (i8, String) {
 fn checked(
     code: i16,
     message: Option<String>,
-    operation: &str,
+    operation: Operation,
     (kind, name): &(i8, String),
 ) -> Result<(), Error> {
     ErrorCode(code).ok().map_err(|code| {

@@ -13,7 +13,8 @@ use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetFetchRequest}
 use kafka_protocol::protocol::StrBytes;
 
 use super::{
-    Admin, Error, ErrorCode, Outcomes, Target, TopicPartition, by_topic, in_order, partition_label,
+    Admin, Error, ErrorCode, Operation, Outcomes, Target, TopicPartition, by_topic, in_order,
+    partition_label,
 };
 use crate::kafka::client::{CoordinatorKind, topic_name};
 use crate::kafka::connection::Connection;
@@ -105,7 +106,7 @@ impl Admin {
                             let label = partition_label(topic, *partition);
                             let resource = format!("group {group} for {label}");
                             ErrorCode(answer.error_code).ok().map_err(|code| {
-                                Error::broker(code, None, "commit offsets of", resource)
+                                Error::broker(code, None, Operation::CommitOffsets, resource)
                             })
                         },
                     ))
@@ -206,7 +207,7 @@ async fn fetch_offsets(
         }
     }
     let refused = |code: ErrorCode, resource: String| {
-        Error::broker(code, None, "read the committed offsets of", resource)
+        Error::broker(code, None, Operation::FetchOffsets, resource)
     };
     ErrorCode(code)
         .ok()

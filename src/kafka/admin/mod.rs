@@ -23,7 +23,7 @@ use super::backoff::Backoff;
 use super::client::{Client, Target, Topics};
 use super::code::{ErrorClass, ErrorCode};
 use super::connection::Connection;
-use super::error::Error;
+use super::error::{Error, Operation};
 use super::metadata::ClusterMetadata;
 
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ConfigSynonym};

@@ -9,7 +9,8 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::{DeleteRecordsRequest, ListOffsetsRequest};
 
 use super::{
-    Admin, Error, ErrorCode, Outcomes, Target, TopicPartition, by_topic, in_order, partition_label,
+    Admin, Error, ErrorCode, Operation, Outcomes, Target, TopicPartition, by_topic, in_order,
+    partition_label,
 };
 use crate::kafka::client::topic_name;
 use crate::kafka::fetch::Isolation;
@@ -92,7 +93,7 @@ impl Admin {
                         wanted,
                         answers,
                         |(topic, partition), answer| {
-                            checked(answer.error_code, "look up offsets of", topic, *partition)?;
+                            checked(answer.error_code, Operation::ListOffsets, topic, *partition)?;
                             Ok(ListedOffset {
                                 offset: answer.offset,
                                 timestamp: answer.timestamp,
@@ -156,7 +157,12 @@ impl Admin {
                         wanted,
                         answers,
                         |(topic, partition), answer| {
-                            checked(answer.error_code, "delete records of", topic, *partition)?;
+                            checked(
+                                answer.error_code,
+                                Operation::DeleteRecords,
+                                topic,
+                                *partition,
+                            )?;
                             Ok(answer.low_watermark)
                         },
                     ))
@@ -177,7 +183,7 @@ impl OffsetSpec {
     }
 }
 
-fn checked(code: i16, operation: &str, topic: &str, partition: i32) -> Result<(), Error> {
+fn checked(code: i16, operation: Operation, topic: &str, partition: i32) -> Result<(), Error> {
     ErrorCode(code)
         .ok()
         .map_err(|code| Error::broker(code, None, operation, partition_label(topic, partition)))

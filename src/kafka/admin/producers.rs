@@ -7,7 +7,8 @@ use kafka_protocol::messages::{DescribeProducersRequest, InitProducerIdRequest, 
 use kafka_protocol::protocol::StrBytes;
 
 use super::{
-    Admin, Error, ErrorCode, Outcomes, Target, TopicPartition, by_topic, in_order, partition_label,
+    Admin, Error, ErrorCode, Operation, Outcomes, Target, TopicPartition, by_topic, in_order,
+    partition_label,
 };
 use crate::kafka::client::{CoordinatorKind, topic_name};
 
@@ -59,7 +60,7 @@ impl Admin {
                             Some(id) => format!("for transactional id {id}"),
                             None => "without transactional id".to_owned(),
                         };
-                        Error::broker(code, None, "allocate a producer id", resource)
+                        Error::broker(code, None, Operation::InitProducerId, resource)
                     })?;
                     Ok(vec![Ok(ProducerIdentity {
                         id: response.producer_id.0,
@@ -115,7 +116,7 @@ impl Admin {
                             ErrorCode(answer.error_code).ok().map_err(|code| {
                                 let message = answer.error_message.map(|text| text.to_string());
                                 let label = partition_label(topic, *partition);
-                                Error::broker(code, message, "list the producers of", label)
+                                Error::broker(code, message, Operation::DescribeProducers, label)
                             })?;
                             let states = answer.active_producers.into_iter();
                             Ok(states

@@ -10,7 +10,9 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Admin, Backoff, Error, ErrorCode, Item, Outcomes, Target, Topics, in_order};
+use super::{
+    Admin, Backoff, Error, ErrorCode, Item, Operation, Outcomes, Target, Topics, in_order,
+};
 use crate::kafka::client::topic_name;
 
 /// Topics in one request: some hundred are a second's work for a controller.
@@ -74,7 +76,7 @@ impl Admin {
                         answers,
                         |name, answer| {
                             let message = answer.error_message.map(|text| text.to_string());
-                            checked(answer.error_code, message, "create", name)?;
+                            checked(answer.error_code, message, Operation::Create, name)?;
                             Ok(CreatedTopic {
                                 id: answer.topic_id,
                                 partitions: Some(answer.num_partitions).filter(|n| *n >= 0),
@@ -182,7 +184,7 @@ impl Admin {
                         answers,
                         |name, answer| {
                             let message = answer.error_message.map(|text| text.to_string());
-                            checked(answer.error_code, message, "delete", name)
+                            checked(answer.error_code, message, Operation::Delete, name)
                         },
                     );
                     for (item, result) in items.iter().zip(&mut results) {
@@ -241,7 +243,7 @@ impl Admin {
                         answers,
                         |name, answer| {
                             let message = answer.error_message.map(|text| text.to_string());
-                            checked(answer.error_code, message, "add partitions to", name)
+                            checked(answer.error_code, message, Operation::AddPartitions, name)
                         },
                     );
                     for (item, result) in items.iter().zip(&mut results) {
@@ -298,7 +300,12 @@ fn creatable(topic: &NewTopic) -> CreatableTopic {
         .with_configs(configs.collect())
 }
 
-fn checked(code: i16, message: Option<String>, operation: &str, topic: &str) -> Result<(), Error> {
+fn checked(
+    code: i16,
+    message: Option<String>,
+    operation: Operation,
+    topic: &str,
+) -> Result<(), Error> {
     let code = ErrorCode(code);
     code.ok()
         .map_err(|code| Error::broker(code, message, operation, format!("topic {topic}")))

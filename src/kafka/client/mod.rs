@@ -22,7 +22,7 @@ use pool::Slot;
 
 use super::code::ErrorCode;
 use super::connection::Connection;
-use super::error::{Asked, Error};
+use super::error::{Asked, Error, Operation};
 use super::metadata::{Broker, ClusterMetadata, TopicMetadata};
 use super::security::Security;
 use crate::client::ClientSettings;
@@ -233,7 +233,7 @@ impl Client {
         let response = connection.send(&request).await?;
         ErrorCode(response.error_code).ok().map_err(|code| {
             let cluster = format!("cluster {}", self.cluster_name());
-            Error::broker(code, None, "describe", cluster)
+            Error::broker(code, None, Operation::Describe, cluster)
         })?;
         let metadata = ClusterMetadata::from_response(response).ok_or_else(|| Error::Protocol {
             address: connection.address().to_owned(),
@@ -258,7 +258,7 @@ impl Client {
             .unwrap_or(Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
             .map_err(|code| {
                 let resource = format!("partition {partition} of topic {topic}");
-                Error::broker(code, None, "find the leader of", resource)
+                Error::broker(code, None, Operation::FindLeader, resource)
             })
     }
 
@@ -281,7 +281,7 @@ impl Client {
             _ => Err(Error::broker(
                 code,
                 None,
-                "describe",
+                Operation::Describe,
                 format!("topic {topic}"),
             )),
         }
@@ -318,7 +318,7 @@ impl Client {
                         _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
                     };
                     let resource = format!("partition {partition} of topic {topic}");
-                    Err(Error::broker(code, None, "find the leader of", resource))
+                    Err(Error::broker(code, None, Operation::FindLeader, resource))
                 }
             })
             .collect()
@@ -411,13 +411,15 @@ impl Client {
             problem: "it names no coordinator and no error".to_owned(),
         })?;
         ErrorCode(found.error_code).ok().map_err(|code| {
-            let resource = match kind {
-                CoordinatorKind::Group => format!("group {key}"),
-                CoordinatorKind::Transaction => format!("transactional id {key}"),
+            let (operation, resource) = match kind {
+                CoordinatorKind::Group => (Operation::FindGroupCoordinator, format!("group {key}")),
+                CoordinatorKind::Transaction => (
+                    Operation::FindTransactionCoordinator,
+                    format!("transactional id {key}"),
+                ),
             };
             let message = found.error_message.as_ref().map(ToString::to_string);
-            Error::broker(code, message, "find the coordinator of", resource)
-                .asked_by(|| self.asked())
+            Error::broker(code, message, operation, resource).asked_by(|| self.asked())
         })?;
         Ok(Broker {
             id: found.node_id.0,
@@ -441,7 +443,7 @@ impl Client {
         Err(Error::broker(
             ErrorCode::NOT_CONTROLLER,
             message,
-            "find the controller of",
+            Operation::FindController,
             cluster,
         ))
     }
@@ -458,7 +460,7 @@ impl Client {
                 self.cluster_name()
             ));
             // BROKER_NOT_AVAILABLE: it may come back.
-            Error::broker(8, message, "find the address of", format!("broker {id}"))
+            Error::broker(8, message, Operation::FindBroker, format!("broker {id}"))
         })
     }
 

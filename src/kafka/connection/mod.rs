@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use shared::{Outgoing, Pending, Queued, Shared};
 
 use super::code::ErrorCode;
-use super::error::{Error, io_words};
+use super::error::{Error, Operation, io_words};
 use super::security::{Security, TLS_HANDSHAKE, Transport};
 use super::versions::{ApiVersions, api_name, usable};
 
@@ -167,7 +167,7 @@ impl Connection {
         }
         ErrorCode(response.error_code).ok().map_err(|code| {
             let address = &self.handle.shared.options.address;
-            Error::broker(code, None, "negotiate versions with", address)
+            Error::broker(code, None, Operation::Negotiate, address)
         })?;
         let versions = ApiVersions::from_response(&response);
         self.handle

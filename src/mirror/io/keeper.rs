@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::{Events, PartitionKey};
 use crate::control::progress::{self, Entry};
@@ -28,24 +29,40 @@ pub struct Save {
     pub events: Events,
 }
 
+/// How soon a failure that lasts is told again.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
+
 /// Where wishes are sent; the keeper ends when the last sender is gone.
 pub type Keeper = mpsc::UnboundedSender<Save>;
 
-/// Starts the keeper for a destination.
-pub fn start(client: Client) -> Keeper {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    tokio::spawn(run(client, receiver));
-    sender
+/// Why progress cannot be stored at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub cause: String,
+    /// Whether a right is missing, so that it lasts until somebody grants it.
+    pub denied: bool,
 }
 
-async fn run(client: Client, mut saves: mpsc::UnboundedReceiver<Save>) {
+/// Starts the keeper for a destination; the second is empty as long as all is well.
+pub fn start(client: Client) -> (Keeper, watch::Receiver<Option<Trouble>>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let (trouble, seen) = watch::channel(None);
+    tokio::spawn(run(client, receiver, trouble));
+    (sender, seen)
+}
+
+async fn run(
+    client: Client,
+    mut saves: mpsc::UnboundedReceiver<Save>,
+    trouble: watch::Sender<Option<Trouble>>,
+) {
     while let Some(first) = saves.recv().await {
         tokio::time::sleep(GATHER).await;
         let mut gathered = vec![first];
         while let Ok(save) = saves.try_recv() {
             gathered.push(save);
         }
-        write(&client, &mut gathered).await;
+        write(&client, &mut gathered, &trouble).await;
         for save in gathered {
             // A partition that is gone needs no answer.
             let _gone = save.events.send(Event::Saved);
@@ -53,15 +70,25 @@ async fn run(client: Client, mut saves: mpsc::UnboundedReceiver<Save>) {
     }
 }
 
-async fn write(client: &Client, saves: &mut Vec<Save>) {
+async fn write(client: &Client, saves: &mut Vec<Save>, trouble: &watch::Sender<Option<Trouble>>) {
     let mut backoff = Backoff::for_requests();
+    let mut told: Option<Instant> = None;
     loop {
         // Whoever took a partition over that was cut off stores its progress, and must not find it set back.
         saves.retain(|save| !save.events.is_closed());
         let Err(error) = progress::write(client, &entries(saves)).await else {
+            trouble.send_if_modified(|trouble| trouble.take().is_some());
             return;
         };
-        tracing::warn!(cluster = client.cluster_name(), %error, "progress could not be stored yet");
+        let now = Trouble {
+            cause: error.to_string(),
+            denied: error.is_authorization(),
+        };
+        let is_new = trouble.send_if_modified(|before| before.replace(now.clone()) != Some(now));
+        if is_new || told.is_none_or(|at| at.elapsed() >= TELL_AGAIN) {
+            told = Some(Instant::now());
+            tracing::warn!(cluster = client.cluster_name(), %error, "progress could not be stored yet");
+        }
         backoff.sleep().await;
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::{Events, TopicPartition};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::fetch::{FetchOptions, FetchPartition, FetchedPartition, Isolation, fetch};
-use crate::kafka::{Backoff, Client, Connection, Error, ErrorClass, ErrorCode, Topics};
+use crate::kafka::{Backoff, Client, Connection, Error, ErrorClass, ErrorCode, Operation, Topics};
 use crate::mirror::partition::{Event, Failure, Fetched};
 
 const LANES: usize = 3;
@@ -179,7 +179,12 @@ impl Reader {
                 return Err(LeaderError::Unknown);
             }
             code if code.class() == ErrorClass::Fatal => {
-                let error = Error::broker(code, None, "describe", format!("topic {}", names[0]));
+                let error = Error::broker(
+                    code,
+                    None,
+                    Operation::Describe,
+                    format!("topic {}", names[0]),
+                );
                 return Err(LeaderError::Final(call_failure(
                     "look for the source topic",
                     &error.asked_by(|| self.client.asked()),
@@ -189,7 +194,7 @@ impl Reader {
                 return Err(LeaderError::Later(Error::broker(
                     code,
                     None,
-                    "describe",
+                    Operation::Describe,
                     names[0].clone(),
                 )));
             }
@@ -211,7 +216,7 @@ impl Reader {
                 LeaderError::Later(Error::broker(
                     code,
                     None,
-                    "find the leader of",
+                    Operation::FindLeader,
                     wanted.source.to_string(),
                 ))
             })
@@ -412,7 +417,7 @@ fn deliver(reader: &Arc<Reader>, mut wanted: Wanted, found: FetchedPartition) {
         })),
         ErrorCode::OFFSET_OUT_OF_RANGE => find_bounds(reader, wanted),
         code if code.class() == ErrorClass::Fatal => {
-            let error = Error::broker(code, None, "read", wanted.source.to_string())
+            let error = Error::broker(code, None, Operation::Read, wanted.source.to_string())
                 .asked_by(|| reader.client.asked());
             wanted.tell(Event::Failed(call_failure("fetch from the source", &error)));
         }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::reader::bounds;
 use super::{Route, TopicPartition};
 use crate::kafka::fetch::{FetchOptions, FetchPartition, Isolation, fetch};
-use crate::kafka::{Backoff, Client, Error, ErrorCode, Target, Topics};
+use crate::kafka::{Backoff, Client, Error, ErrorCode, Operation, Target, Topics};
 use crate::mirror::batch::BatchHeader;
 use crate::mirror::batch::header::{Batches, HeaderError};
 use crate::mirror::batch::rewrite::sequence_of;
@@ -171,7 +171,7 @@ async fn find_leader(client: &Client, route: &Route) -> Result<(), Trouble> {
     }
     let refused = |code| {
         let resource = format!("topic {}", wanted.topic);
-        let error = Error::broker(code, None, "describe", resource);
+        let error = Error::broker(code, None, Operation::Describe, resource);
         Trouble::Call(error.asked_by(|| client.asked()))
     };
     topic.error.ok().map_err(refused)?;
@@ -247,7 +247,7 @@ async fn batch_at(
         return Ok(None);
     };
     found.error.ok().map_err(|code| {
-        let error = Error::broker(code, None, "read the end of", partition.to_string());
+        let error = Error::broker(code, None, Operation::ReadEnd, partition.to_string());
         Trouble::Call(error.asked_by(|| client.asked()))
     })?;
     for batch in Batches::new(found.records) {

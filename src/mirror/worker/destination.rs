@@ -94,6 +94,8 @@ pub struct DestinationWorker {
     lease: Arc<Lease>,
     writer: Arc<Writer>,
     keeper: Keeper,
+    /// Why progress cannot be stored.
+    unstored: watch::Receiver<Option<keeper::Trouble>>,
     state: ControlState,
     seen: Seen,
     slots: BTreeSet<i32>,
@@ -119,10 +121,12 @@ impl DestinationWorker {
         figures: Figures,
     ) -> Self {
         let client = cluster.client.clone();
+        let (keeper, unstored) = keeper::start(client.clone());
         Self {
             lease: Arc::new(Lease::new(options.session_timeout)),
-            writer: Writer::new(client.clone()),
-            keeper: keeper::start(client),
+            writer: Writer::new(client),
+            keeper,
+            unstored,
             state: ControlState::default(),
             seen: Seen::new(&cluster.cluster_id),
             cluster,
@@ -214,7 +218,9 @@ impl DestinationWorker {
                         refused = self.denied.take();
                         break;
                     }
-                    if self.options.until_caught_up && self.is_done() {
+                    if self.options.until_caught_up
+                        && (self.is_done() || self.unstored.borrow().as_ref().is_some_and(|it| it.denied))
+                    {
                         break;
                     }
                 }
@@ -223,6 +229,12 @@ impl DestinationWorker {
         following.abort();
         let all: Vec<PartitionKey> = self.partitions.keys().copied().collect();
         self.stop_partitions(&all).await;
+        if self.options.until_caught_up
+            && refused.is_none()
+            && let Some(trouble) = &*self.unstored.borrow()
+        {
+            refused = Some(format!("progress could not be stored: {}", trouble.cause));
+        }
         // Nobody is left to stop anything for a revocation, so none is waited for.
         drop(changes);
         membership.leave().await;

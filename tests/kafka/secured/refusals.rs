@@ -43,7 +43,7 @@ const DOORS: [Door; 7] = [
 fn a_refusal_says_why(lab: &Lab) -> Result<()> {
     let pair = Pair::start(lab, Version::V4_3, &DOORS)?;
     pair.topics(&["orders"], 10)?;
-    let screens = Screens::new(lab, &pair);
+    let screens = Screens::new(lab, &pair, &DOORS);
     screens.record("secured_refused_tls", &transport(&pair)?)?;
     screens.record("secured_refused_users", &users(&pair))?;
     screens.record("secured_refused_certificates", &certificates(&pair)?)?;
@@ -341,7 +341,7 @@ fn tokens(pair: &Pair, screens: &Screens<'_>) -> Result<()> {
 }
 
 /// Runs `kmirror plan` and makes of what it says something that is the same on every machine.
-struct Screens<'a> {
+pub struct Screens<'a> {
     lab: &'a Lab,
     pair: &'a Pair,
     /// What stands for what, longest first.
@@ -349,12 +349,16 @@ struct Screens<'a> {
 }
 
 impl<'a> Screens<'a> {
-    fn new(lab: &'a Lab, pair: &'a Pair) -> Self {
+    pub fn new(lab: &'a Lab, pair: &'a Pair, doors: &[Door]) -> Self {
         let mut names = BTreeMap::new();
-        for door in DOORS {
+        for &door in doors {
             names.insert(
                 pair.east.door(door),
                 format!("127.0.0.1:{}", format!("{door:?}").to_uppercase()),
+            );
+            names.insert(
+                pair.west.door(door),
+                format!("127.0.0.1:WEST-{}", format!("{door:?}").to_uppercase()),
             );
         }
         names.insert(pair.east.bootstrap(), "127.0.0.1:PLAINTEXT".to_owned());
@@ -408,15 +412,11 @@ impl<'a> Screens<'a> {
             }
         }
         ensure!(faults.is_empty(), "{}\n\n{screen}", faults.join("\n"));
-        let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path("../../../snapshots");
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!(name, screen));
+        keep_screen(name, &screen);
         Ok(())
     }
 
-    fn same_everywhere(&self, text: &str) -> String {
+    pub fn same_everywhere(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (what, name) in self.names.iter().rev() {
             text = text.replace(what, name);
@@ -433,4 +433,13 @@ impl<'a> Screens<'a> {
         }
         text
     }
+}
+
+/// What was said, compared with what was said before.
+pub fn keep_screen(name: &str, screen: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, screen));
 }

@@ -1,17 +1,240 @@
-//! The rights that docs/security.md lists are what each command needs.
+//! The rights that docs/security.md lists are what each command needs: no less, and no more.
+
+use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::support::runner::Test;
-use crate::support::secured::Secured;
+use super::refusals::{self, Screens};
+use super::{Pair, Way, mirror_of, text};
+use crate::support::client::{self, Place};
+use crate::support::jars::Version;
+use crate::support::lab::Lab;
+use crate::support::process::Output;
+use crate::support::runner::{Test, Tier};
 use crate::support::secured::acl::{On, Right};
+use crate::support::secured::{Door, KMIRROR, Secured};
+use crate::support::worker::Kmirror;
 
 pub fn tests() -> Vec<Test> {
-    Vec::new()
+    vec![Test {
+        name: "secured::a_missing_right_is_named",
+        tier: Tier::Readme,
+        brokers: 2,
+        seconds: 60,
+        body: a_missing_right_is_named,
+    }]
 }
 
 /// The commands that the table of rights knows, each with those before it.
 pub const COMMANDS: [&str; 3] = ["plan", "apply", "run"];
+
+const PASSWORD: &str = "newcomer-Eiw2phoh";
+const TOPIC: &str = "orders";
+const PARTITIONS: i32 = 2;
+
+/// Without any one of the listed rights, the command that it is listed for ends with an error that says what is not
+/// allowed and to whom; with all of them it does its work.
+fn a_missing_right_is_named(lab: &Lab) -> Result<()> {
+    let pair = Pair::start(lab, Version::V4_3, &[Door::Sasl])?;
+    let screens = Screens::new(lab, &pair, &[Door::Sasl]);
+    let table = table()?;
+    let mut screen = String::new();
+    let mut faults = Vec::new();
+    // The first apply finds nothing of kmirror's own at the destination.
+    for (stage, command) in COMMANDS.into_iter().enumerate().rev() {
+        let own = table.iter().filter(|row| row.command == command);
+        let lacks = own.flat_map(|row| row.operations.iter().map(move |it| Some((row, it))));
+        for (number, lack) in lacks.chain([None]).enumerate() {
+            let title = lack.map_or(format!("{command} with all rights"), |(row, operation)| {
+                format!(
+                    "{command} without {operation} on {} ({})",
+                    row.resource, row.cluster
+                )
+            });
+            let newcomer = Newcomer::new(&pair, lab, command, number)?;
+            newcomer.prepare(lack)?;
+            let rows: Vec<Row> = table
+                .iter()
+                .filter(|row| COMMANDS[..=stage].contains(&row.command.as_str()))
+                .map(|row| row.without(lack))
+                .collect();
+            newcomer.grant(&rows)?;
+            let output = newcomer.try_it()?;
+            let said = screens.same_everywhere(&output.text());
+            let said = said.replace(&newcomer.topic, TOPIC);
+            lab.note(format!("{title}\n{said}"));
+            let refused = !matches!(output.status.code(), Some(0 | 2));
+            if refused != lack.is_some() {
+                faults.push(format!("{title}: {}", output.status));
+            }
+            if let Some((_, operation)) = lack {
+                let said = in_the_way(&said);
+                writeln!(
+                    screen,
+                    "# {title}\n{said}exit code {:?}\n",
+                    output.status.code()
+                )?;
+                if !(said.contains(operation.as_str()) && said.contains("sasl.username")) {
+                    faults.push(format!("{title}: no word of {operation} or of the user"));
+                }
+            }
+            ensure!(!said.contains(PASSWORD), "{title}: a secret is shown");
+        }
+    }
+    ensure!(faults.is_empty(), "{}\n\n{screen}", faults.join("\n"));
+    refusals::keep_screen("secured_refused_rights", &screen);
+    Ok(())
+}
+
+/// Of what was planned or copied until then, only what is in the way.
+fn in_the_way(said: &str) -> String {
+    let parts: Vec<&str> = said.split("\n\n").collect();
+    let (last, before) = parts.split_last().expect("a text has a part");
+    let of_a_worker = |line: &&str| ["FAILED", "error"].iter().any(|it| line.starts_with(it));
+    let last = if last.contains("link started") {
+        let lines: Vec<&str> = last.lines().filter(of_a_worker).collect();
+        lines.join("\n") + "\n"
+    } else {
+        (*last).to_owned()
+    };
+    // Which one, the mirror's id decides.
+    let partition = regex::Regex::new(r"partition \d+ of topic _kmirror").expect("a valid regex");
+    let last = partition.replace_all(&last, "partition … of topic _kmirror");
+    let blocked = before.iter().filter(|part| part.contains("blocked"));
+    blocked
+        .copied()
+        .chain([&*last])
+        .collect::<Vec<&str>>()
+        .join("\n\n")
+}
+
+/// A user for one attempt. Workers copy all there is on their destination, so that they have one of their own,
+/// the other way round.
+struct Newcomer<'a> {
+    lab: &'a Lab,
+    pair: &'a Pair,
+    command: &'static str,
+    source: &'a Secured,
+    destination: &'a Secured,
+    user: String,
+    topic: String,
+}
+
+impl<'a> Newcomer<'a> {
+    fn new(pair: &'a Pair, lab: &'a Lab, command: &'static str, number: usize) -> Result<Self> {
+        let (source, destination, topic) = match command {
+            "run" => (&pair.west, &pair.east, TOPIC.to_owned()),
+            _ => (
+                &pair.east,
+                &pair.west,
+                format!("{TOPIC}-{command}-{number}"),
+            ),
+        };
+        let user = format!("newcomer-{command}-{number}");
+        for side in [source, destination] {
+            side.scram_user(&user, PASSWORD)?;
+        }
+        let newcomer = Self {
+            lab,
+            pair,
+            command,
+            source,
+            destination,
+            user,
+            topic,
+        };
+        if command != "run" || number == 0 {
+            newcomer.make_topic()?;
+        }
+        Ok(newcomer)
+    }
+
+    fn make_topic(&self) -> Result<()> {
+        let servers = self.source.bootstrap();
+        client::create_topics(&servers, &[&self.topic], PARTITIONS)?;
+        client::produce(&Place::new(servers, &self.topic), &self.topic, 10)?;
+        let mirror = mirror_of(&self.topic);
+        grant(
+            self.source,
+            self.destination,
+            KMIRROR.name,
+            &COMMANDS,
+            &[&self.topic],
+            &[&mirror],
+        )?;
+        if self.command == "run" {
+            self.kmirror(KMIRROR.name, KMIRROR.password)?
+                .ok("apply", &["--yes"])?;
+        }
+        Ok(())
+    }
+
+    /// What makes the command need the right: something that exists, and is to be changed.
+    fn prepare(&self, lack: Option<(&Row, &String)>) -> Result<()> {
+        let Some((row, operation)) = lack else {
+            return Ok(());
+        };
+        if self.command == "run" || row.resource != "mirror topics" || operation == "Create" {
+            return Ok(());
+        }
+        self.kmirror(KMIRROR.name, KMIRROR.password)?
+            .ok("apply", &["--yes"])?;
+        let servers = self.destination.bootstrap();
+        match operation.as_str() {
+            "Alter" => client::add_partitions(&self.source.bootstrap(), &self.topic, 4),
+            "AlterConfigs" => client::set_config(
+                &servers,
+                &mirror_of(&self.topic),
+                "compression.type",
+                "gzip",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn grant(&self, rows: &[Row]) -> Result<()> {
+        let rows: Vec<&Row> = rows.iter().collect();
+        let mirror = mirror_of(&self.topic);
+        grant_rows(
+            self.source,
+            self.destination,
+            &self.user,
+            &rows,
+            &[&self.topic],
+            &[&mirror],
+        )
+    }
+
+    fn try_it(&self) -> Result<Output> {
+        let arguments: &[&str] = match self.command {
+            "apply" => &["--yes"],
+            "run" => &["--until-caught-up"],
+            _ => &[],
+        };
+        self.kmirror(&self.user, PASSWORD)?
+            .at_home()
+            .command(self.command, arguments)
+    }
+
+    fn kmirror(&self, user: &str, password: &str) -> Result<Kmirror> {
+        let way = |side: &Secured| {
+            Way::to(side.door(Door::Sasl))
+                .set("security.protocol", "SASL_SSL")
+                .set("sasl.mechanism", "SCRAM-SHA-512")
+                .set("sasl.username", user)
+                .refer("sasl.password", "{ env = \"NEWCOMER\" }")
+                .set(
+                    "ssl.ca.location",
+                    text(&self.pair.realm.authority.certificate),
+                )
+        };
+        let (source, destination) = (way(self.source), way(self.destination));
+        let file = self
+            .pair
+            .link(&self.topic, &source, &destination, &[&self.topic]);
+        Ok(Kmirror::new(self.lab, &file)?.env("NEWCOMER", password))
+    }
+}
 
 /// Gives a user what docs/security.md lists for these commands.
 pub fn grant(
@@ -23,12 +246,24 @@ pub fn grant(
     mirrors: &[&str],
 ) -> Result<()> {
     let table = table()?;
+    let rows: Vec<&Row> = table
+        .iter()
+        .filter(|row| commands.contains(&row.command.as_str()))
+        .collect();
+    grant_rows(source, destination, user, &rows, topics, mirrors)
+}
+
+fn grant_rows(
+    source: &Secured,
+    destination: &Secured,
+    user: &str,
+    rows: &[&Row],
+    topics: &[&str],
+    mirrors: &[&str],
+) -> Result<()> {
     for (cluster, name) in [(source, "source"), (destination, "destination")] {
-        let rows = table
-            .iter()
-            .filter(|row| row.cluster == name && commands.contains(&row.command.as_str()));
         let mut rights = Vec::new();
-        for row in rows {
+        for row in rows.iter().filter(|row| row.cluster == name) {
             for on in row.resources(topics, mirrors)? {
                 let operations: Vec<&str> = row.operations.iter().map(String::as_str).collect();
                 rights.push(Right::new(on, &operations));
@@ -40,7 +275,7 @@ pub fn grant(
 }
 
 /// A row of the table.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 struct Row {
     command: String,
     cluster: String,
@@ -49,6 +284,17 @@ struct Row {
 }
 
 impl Row {
+    /// The row without one of its operations, where it is this row.
+    fn without(&self, lack: Option<(&Self, &String)>) -> Self {
+        let mut row = self.clone();
+        if let Some((of, operation)) = lack
+            && of == self
+        {
+            row.operations.retain(|it| it != operation);
+        }
+        row
+    }
+
     fn resources(&self, topics: &[&str], mirrors: &[&str]) -> Result<Vec<On>> {
         let topics_of =
             |names: &[&str]| names.iter().map(|name| On::Topic((*name).into())).collect();
