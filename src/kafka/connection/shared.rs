@@ -19,6 +19,9 @@ pub(super) struct Shared {
     pub closed: CancellationToken,
     /// Why it closed, in words; set before `closed`.
     pub cause: OnceLock<Option<String>>,
+    /// The refusal that ended it, if trust or authentication did; set before `closed`. A broker's word on our certificate can
+    /// arrive before anything was asked (TLS 1.3), and whoever asks then has to hear it.
+    refusal: OnceLock<Error>,
 }
 
 #[derive(Debug)]
@@ -66,6 +69,7 @@ impl Shared {
             }),
             closed: CancellationToken::new(),
             cause: OnceLock::new(),
+            refusal: OnceLock::new(),
         }
     }
 
@@ -76,6 +80,9 @@ impl Shared {
     }
 
     pub fn disconnected(&self, api_key: i16) -> Error {
+        if let Some(refusal) = self.refusal.get() {
+            return refusal.clone();
+        }
         Error::Disconnected {
             address: self.options.address.clone(),
             during: api_name(api_key),
@@ -84,9 +91,12 @@ impl Shared {
     }
 
     /// Ends the connection. The oldest request gets `error`, if there is one; the others learn that
-    /// they were disconnected and why.
+    /// they were disconnected and why. A refusal concerns them all.
     pub fn close(&self, cause: Option<String>, error: Option<Error>) {
         let _ = self.cause.set(cause);
+        if let Some(refusal @ Error::Security(_)) = &error {
+            let _ = self.refusal.set(refusal.clone());
+        }
         let requests = {
             let mut in_flight = self.lock();
             in_flight.open = false;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use super::*;
 use crate::client::settings::{Credentials, Keyed, SaslSettings};
 use crate::client::{ClientSettings, Place, SecurityProtocol, Text};
+use crate::kafka::security::problem::Problem;
 
 const LIMIT: usize = 1024 * 1024;
 
@@ -540,4 +541,15 @@ proptest::proptest! {
             let _ = future.await;
         });
     }
+}
+
+/// A broker of TLS 1.3 may refuse our certificate before anything was asked; the user would be told of a lost connection.
+#[test]
+fn a_refusal_that_comes_before_the_question_is_still_heard() {
+    let shared = Shared::new(options(5_000));
+    let security = Arc::clone(&shared.options.security);
+    let problem = Problem::TlsPort(SecurityProtocol::Plaintext);
+    let refusal = Error::from(security.at("peer:1", problem));
+    shared.close(Some(refusal.to_string()), Some(refusal.clone()));
+    assert_eq!(shared.disconnected(ApiKey::ApiVersions as i16), refusal);
 }
