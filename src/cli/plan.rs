@@ -8,7 +8,7 @@ use crate::observe::{Clusters, Unreachable, UnreadableCluster, rehearse};
 use crate::plan::model::Plan;
 use crate::report::diagnostics::Form;
 use crate::report::text::{Emphasis, TextOptions};
-use crate::report::{json, text};
+use crate::report::{findings, json, markdown, text};
 use crate::topology::Topology;
 
 /// Show what would change on the live clusters
@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Form of the plan on stdout
+    /// Form of the plan on stdout; mistakes in the file are told in the same form
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 
@@ -34,8 +34,27 @@ pub struct Args {
 enum Format {
     /// For people
     Text,
-    /// One document for programs; of what is wrong if the file has mistakes
+    /// One document for programs
     Json,
+    /// For a comment on a pull request: at most 65,536 characters, details folded
+    Markdown,
+    /// Workflow commands of GitHub Actions: annotations at the lines that ask for changes
+    Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+}
+
+impl Format {
+    /// How mistakes in the file are told.
+    fn form(self) -> Option<Form> {
+        match self {
+            Self::Text => None,
+            Self::Json => Some(Form::Json),
+            Self::Markdown => Some(Form::Markdown),
+            Self::Github => Some(Form::Github),
+            Self::Sarif => Some(Form::Sarif),
+        }
+    }
 }
 
 /// Plans and prints the plan.
@@ -43,14 +62,10 @@ enum Format {
 /// # Errors
 /// Mistakes in the file, or clusters that can't be read.
 pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    let form = match args.format {
-        Format::Text => None,
-        Format::Json => Some(Form::Json),
-    };
-    let topology = ui.load_topology_or_report(&args.file, form)?;
+    let topology = ui.load_topology_or_report(&args.file, args.format.form())?;
     let clusters = Clusters::connect(&topology).await?;
     let plan = make(&topology, &clusters).await?;
-    match args.format {
+    let document = match args.format {
         Format::Text => {
             let paint = |emphasis, text: &str| ui.paint_out(style(emphasis), text);
             let options = TextOptions {
@@ -58,10 +73,14 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
                 paint: &paint,
                 now_ms: now_ms(),
             };
-            ui.document(&text::plan(&plan, options))?;
+            text::plan(&plan, options)
         }
-        Format::Json => ui.document(&json::plan(&plan))?,
-    }
+        Format::Json => json::plan(&plan),
+        Format::Markdown => markdown::plan(&plan, now_ms()),
+        Format::Github => findings::plan(&plan, findings::Form::Github, now_ms()),
+        Format::Sarif => findings::plan(&plan, findings::Form::Sarif, now_ms()),
+    };
+    ui.document(&document)?;
     Ok(if plan.is_blocked() {
         ExitCode::Blocked
     } else if args.detailed_exitcode && plan.has_changes() {

@@ -73,7 +73,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn of(entries: &[Entry]) -> Self {
+    pub(crate) fn of<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Self {
         let mut counts = Self::default();
         for entry in entries {
             *match entry.action {

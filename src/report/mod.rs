@@ -1,18 +1,24 @@
-//! Words and documents made of plain values: the plan as text for people and as JSON for programs.
+//! Words and documents made of plain values: the plan as text and Markdown for people, as JSON,
+//! workflow commands and SARIF for programs.
 //!
 //! This is the only place where reasons and blockers become sentences. Names and messages that come
 //! from remote clusters pass [`clean`] on their way to a terminal.
 
 pub mod diagnostics;
+pub mod findings;
 pub mod graph;
 pub mod json;
+pub mod markdown;
+mod sarif;
 pub mod text;
 mod units;
 pub mod words;
+mod workflow;
 
 pub use units::{bytes, duration, grouped};
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 /// Makes text from elsewhere harmless on a terminal: control and direction characters are spelt out.
 pub fn clean(text: &str) -> String {
@@ -27,6 +33,13 @@ pub fn clean(text: &str) -> String {
         }
     }
     cleaned
+}
+
+/// A path as it is from the folder where the program was started, which is the root of a repository
+/// as far as a service is concerned that shows its files.
+fn from_root(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    path.strip_prefix("./").unwrap_or(&path).to_owned()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::words::{self, Obstacle};
 use super::{clean, grouped};
-use crate::plan::model::{Action, Address, Change, Entry, Place, Plan, Rehearsal};
+use crate::plan::model::{Action, Address, Change, Counts, Entry, Place, Plan, Rehearsal};
 
 /// How a piece of text is to stand out, where that is possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,15 @@ pub fn plan(plan: &Plan, options: TextOptions<'_>) -> String {
 
 /// Counts in words: `4 to create, 2 unchanged`.
 pub fn counts(plan: &Plan) -> String {
-    let counts = plan.counts;
+    counted(plan.counts)
+}
+
+/// The same for some entries.
+pub(super) fn counts_of<'p>(entries: impl IntoIterator<Item = &'p Entry>) -> String {
+    counted(Counts::of(entries))
+}
+
+fn counted(counts: Counts) -> String {
     let parts: Vec<_> = [
         (counts.create, "to create"),
         (counts.update, "to update"),
@@ -86,13 +94,82 @@ pub fn counts(plan: &Plan) -> String {
     }
 }
 
-/// Entries of one cluster or of one link.
-struct Group<'p> {
-    title: String,
-    entries: Vec<&'p Entry>,
+/// A symbol and what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub symbol: &'static str,
+    pub word: &'static str,
+    emphasis: Emphasis,
 }
 
-fn groups(plan: &Plan) -> Vec<Group<'_>> {
+const CREATE: Mark = Mark {
+    symbol: "+",
+    word: "create",
+    emphasis: Emphasis::Create,
+};
+const CHANGE: Mark = Mark {
+    symbol: "~",
+    word: "change",
+    emphasis: Emphasis::Change,
+};
+const BLOCKED: Mark = Mark {
+    symbol: "!",
+    word: "blocked",
+    emphasis: Emphasis::Blocked,
+};
+
+fn mark(action: Action) -> Option<Mark> {
+    match action {
+        Action::Create => Some(CREATE),
+        Action::Update | Action::Pause | Action::Resume => Some(CHANGE),
+        Action::Blocked => Some(BLOCKED),
+        Action::Unchanged => None,
+    }
+}
+
+/// The symbols that the plan uses.
+pub(super) fn legend(plan: &Plan) -> Vec<Mark> {
+    let used: Vec<Mark> = plan
+        .entries
+        .iter()
+        .filter_map(|entry| mark(entry.action))
+        .collect();
+    let all = [CREATE, CHANGE, BLOCKED];
+    all.into_iter().filter(|mark| used.contains(mark)).collect()
+}
+
+/// One entry as in the whole plan, its symbol in the first column; without emphasis.
+pub(super) fn entry(entry: &Entry, plan: &Plan, width: usize) -> String {
+    let mut text = Text {
+        out: String::new(),
+        options: TextOptions {
+            // Two columns are taken away below.
+            width: Some(width + 2),
+            ..TextOptions::PLAIN
+        },
+    };
+    match entry.action {
+        Action::Blocked => text.blocked_entry(entry, plan),
+        _ => text.entry(entry, plan),
+    }
+    let lines = text.out.lines().map(|line| line.get(2..).unwrap_or(""));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// A sentence, its later lines below its first.
+pub(super) fn sentence(text: &str, width: usize) -> String {
+    let mut lines = wrap(text, Some(width)).join("\n    ");
+    lines.push('\n');
+    lines
+}
+
+/// Entries of one cluster or of one link.
+pub(super) struct Group<'p> {
+    pub title: String,
+    pub entries: Vec<&'p Entry>,
+}
+
+pub(super) fn groups(plan: &Plan) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for entry in &plan.entries {
         let title = match &entry.address {
@@ -164,21 +241,10 @@ impl Text<'_> {
     }
 
     fn legend(&mut self, plan: &Plan) {
-        let used = |wanted: &[Action]| {
-            plan.entries
-                .iter()
-                .any(|entry| wanted.contains(&entry.action))
-        };
-        let mut symbols = Vec::new();
-        if used(&[Action::Create]) {
-            symbols.push(format!("{} create", self.symbol(Action::Create)));
-        }
-        if used(&[Action::Update, Action::Pause, Action::Resume]) {
-            symbols.push(format!("{} change", self.symbol(Action::Update)));
-        }
-        if used(&[Action::Blocked]) {
-            symbols.push(format!("{} blocked", self.symbol(Action::Blocked)));
-        }
+        let symbols: Vec<String> = legend(plan)
+            .into_iter()
+            .map(|mark| format!("{} {}", self.paint(mark.emphasis, mark.symbol), mark.word))
+            .collect();
         if !symbols.is_empty() {
             self.line(&format!("Symbols: {}", symbols.join(", ")));
             self.line("");
@@ -186,11 +252,9 @@ impl Text<'_> {
     }
 
     fn symbol(&self, action: Action) -> String {
-        match action {
-            Action::Create => self.paint(Emphasis::Create, "+"),
-            Action::Update | Action::Pause | Action::Resume => self.paint(Emphasis::Change, "~"),
-            Action::Blocked => self.paint(Emphasis::Blocked, "!"),
-            Action::Unchanged => " ".to_owned(),
+        match mark(action) {
+            Some(mark) => self.paint(mark.emphasis, mark.symbol),
+            None => " ".to_owned(),
         }
     }
 
@@ -222,13 +286,7 @@ impl Text<'_> {
     }
 
     fn entry(&mut self, entry: &Entry, plan: &Plan) {
-        let verb = match entry.action {
-            Action::Create => "will be created",
-            Action::Update => "will be updated",
-            Action::Pause => "will be paused",
-            Action::Resume => "will be resumed",
-            Action::Unchanged | Action::Blocked => "stays as it is",
-        };
+        let verb = words::outcome(entry.action);
         let address = self.paint(Emphasis::Strong, &clean(&entry.address.to_string()));
         let place = self.place(entry.asked_by.as_ref(), plan);
         self.line(&format!(
@@ -247,13 +305,7 @@ impl Text<'_> {
 
     fn route(&mut self, entry: &Entry) {
         if let Some(route) = &entry.route {
-            let line = format!(
-                "{}/{} -> {}/{}",
-                route.source_cluster,
-                clean(&route.source_topic),
-                route.destination_cluster,
-                clean(&route.destination_topic)
-            );
+            let line = words::route(route);
             self.line(&format!("      {line}"));
         }
     }
@@ -322,20 +374,24 @@ impl Text<'_> {
         let title = self.paint(Emphasis::Strong, "blocked");
         self.line(&title);
         for entry in blocked {
-            let address = self.paint(Emphasis::Strong, &clean(&entry.address.to_string()));
-            let place = self.place(entry.asked_by.as_ref(), plan);
-            self.line(&format!(
-                "  {} {address} is blocked{place}",
-                self.symbol(Action::Blocked)
-            ));
-            self.route(entry);
-            for blocker in &entry.blocked {
-                let Obstacle { cause, remedy } = words::blocker(blocker);
-                self.wrapped(6, &cause, None);
-                self.wrapped(6, &remedy, Some(Emphasis::Dim));
-            }
+            self.blocked_entry(entry, plan);
         }
         self.line("");
+    }
+
+    fn blocked_entry(&mut self, entry: &Entry, plan: &Plan) {
+        let address = self.paint(Emphasis::Strong, &clean(&entry.address.to_string()));
+        let place = self.place(entry.asked_by.as_ref(), plan);
+        self.line(&format!(
+            "  {} {address} is blocked{place}",
+            self.symbol(Action::Blocked)
+        ));
+        self.route(entry);
+        for blocker in &entry.blocked {
+            let Obstacle { cause, remedy } = words::blocker(blocker);
+            self.wrapped(6, &cause, None);
+            self.wrapped(6, &remedy, Some(Emphasis::Dim));
+        }
     }
 
     fn notes(&mut self, plan: &Plan) {
@@ -369,7 +425,8 @@ impl Text<'_> {
     }
 }
 
-fn old_to_new(change: &Change) -> String {
+/// The change of a value in words.
+pub(super) fn old_to_new(change: &Change) -> String {
     let attribute = &change.attribute;
     let text = |side: &crate::plan::model::Side| words::value(attribute, &side.value);
     match (&change.old, &change.new) {
@@ -387,7 +444,8 @@ fn is_config(attribute: &str) -> bool {
     attribute.starts_with("config.")
 }
 
-fn origins(change: &Change) -> String {
+/// Where the values come from.
+pub(super) fn origins(change: &Change) -> String {
     let mut text = match (&change.old, &change.new) {
         (Some(old), Some(new)) if old.origin != new.origin => {
             format!(

@@ -1,7 +1,7 @@
 //! Sentences for reasons, blockers and notes. What comes from clusters or files is cleaned here.
 
 use super::{clean, grouped};
-use crate::plan::model::{Change, Origin, Value};
+use crate::plan::model::{Action, Change, Origin, Route, Value};
 use crate::plan::reason::{Blocker, End, NotSynced, Note, Reason, Unread};
 
 /// Where a value comes from.
@@ -20,6 +20,29 @@ pub fn origin(origin: Origin) -> &'static str {
         Origin::Applied => "as applied",
         Origin::Builtin => "kmirror's default",
     }
+}
+
+/// What becomes of an entry.
+pub fn outcome(action: Action) -> &'static str {
+    match action {
+        Action::Create => "will be created",
+        Action::Update => "will be updated",
+        Action::Pause => "will be paused",
+        Action::Resume => "will be resumed",
+        Action::Unchanged => "stays as it is",
+        Action::Blocked => "is blocked",
+    }
+}
+
+/// From where to where.
+pub fn route(route: &Route) -> String {
+    format!(
+        "{}/{} -> {}/{}",
+        route.source_cluster,
+        clean(&route.source_topic),
+        route.destination_cluster,
+        clean(&route.destination_topic)
+    )
 }
 
 /// A value, with a humane form of durations and sizes beside the raw one.

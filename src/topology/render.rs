@@ -16,6 +16,15 @@ pub const DEFAULT_WIDTH: usize = 100;
 
 /// Every diagnostic with the lines it is about.
 pub fn text(diagnostics: &Diagnostics, colour: bool, width: usize) -> String {
+    each(diagnostics, colour, width).concat()
+}
+
+/// The same without colour, one by one.
+pub fn texts(diagnostics: &Diagnostics, width: usize) -> Vec<String> {
+    each(diagnostics, false, width)
+}
+
+fn each(diagnostics: &Diagnostics, colour: bool, width: usize) -> Vec<String> {
     let theme = if colour {
         GraphicalTheme::unicode()
     } else {
@@ -29,18 +38,19 @@ pub fn text(diagnostics: &Diagnostics, colour: bool, width: usize) -> String {
         .files()
         .map(|(_, source)| File::new(source))
         .collect();
-    let mut out = String::new();
-    for diagnostic in diagnostics.iter() {
+    let render = |diagnostic| {
         let view = View {
             diagnostic,
             files: Files::new(&files, diagnostic),
         };
+        let mut out = String::new();
         handler
             .render_report(&mut out, &view)
             .expect("writing to a string and reading text in memory cannot fail");
         out.push('\n');
-    }
-    out
+        out
+    };
+    diagnostics.iter().map(render).collect()
 }
 
 /// A source under its name.

@@ -94,7 +94,7 @@ fn code_scanning_gets_rules_places_and_help() {
 }
 
 /// Why a document does not follow a schema.
-fn violations(schema: &Path, document: &Value) -> Option<String> {
+pub(crate) fn violations(schema: &Path, document: &Value) -> Option<String> {
     let mut schemas = boon::Schemas::new();
     let mut compiler = boon::Compiler::new();
     compiler.enable_format_assertions();
@@ -111,29 +111,34 @@ fn violations(schema: &Path, document: &Value) -> Option<String> {
     result.err().map(|error| format!("{error:#}"))
 }
 
-#[test]
-fn sarif_is_what_the_standard_says() {
+/// What every SARIF document has to be.
+pub(crate) fn assert_sarif(document: &Value) {
     let ours =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sarif-2.1.0-as-written.schema.json");
     // Whoever has a copy of the standard's own schema can name it.
     let public = std::env::var_os("KMIRROR_SARIF_SCHEMA").map(Into::into);
+    for schema in std::iter::once(&ours).chain(&public) {
+        let violations = violations(schema, document);
+        assert!(violations.is_none(), "{violations:?}");
+    }
+    let run = &document["runs"][0];
+    let results = run["results"].as_array().expect("there are results");
+    for result in results {
+        let index = result["ruleIndex"].as_u64().expect("an index");
+        let index = usize::try_from(index).expect("a small one");
+        let rule = &run["tool"]["driver"]["rules"][index];
+        assert_eq!(rule["id"], result["ruleId"]);
+    }
+}
+
+#[test]
+fn sarif_is_what_the_standard_says() {
     let scenario = Scenario::new();
     scenario.file("good.toml", "kmirror = 1\n");
     let nothing_found = scenario.run(&["validate", "--format", "sarif", "good.toml"]);
     for ran in [check("sarif"), nothing_found] {
         let document: Value = serde_json::from_str(&ran.stdout).expect("valid JSON");
-        for schema in std::iter::once(&ours).chain(&public) {
-            let violations = violations(schema, &document);
-            assert!(violations.is_none(), "{violations:?}");
-        }
-        let run = &document["runs"][0];
-        let results = run["results"].as_array().expect("there are results");
-        for result in results {
-            let index = result["ruleIndex"].as_u64().expect("an index");
-            let index = usize::try_from(index).expect("a small one");
-            let rule = &run["tool"]["driver"]["rules"][index];
-            assert_eq!(rule["id"], result["ruleId"]);
-        }
+        assert_sarif(&document);
     }
 }
 
@@ -155,14 +160,23 @@ fn the_schema_for_sarif_notices_what_is_wrong() {
 }
 
 #[test]
-fn a_plan_for_programs_that_cannot_be_made_says_why_in_the_same_form() {
+fn a_plan_that_cannot_be_made_says_why_in_the_form_that_was_asked_for() {
     let scenario = Scenario::new();
     scenario.file("bad.toml", "kmirror = 1\nlink = 1\n");
-    let ran = scenario.run(&["plan", "--format", "json", "bad.toml"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran}");
-    let document: Value = serde_json::from_str(&ran.stdout).expect("valid JSON");
-    assert_eq!(
-        document["files"][0]["diagnostics"][0]["code"], "K0010",
-        "{ran}"
+    let plan = |format: &str| {
+        let ran = scenario.run(&["plan", "--format", format, "bad.toml"]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran}");
+        ran
+    };
+    let document: Value = serde_json::from_str(&plan("json").stdout).expect("valid JSON");
+    assert_eq!(document["files"][0]["diagnostics"][0]["code"], "K0010");
+    let document: Value = serde_json::from_str(&plan("sarif").stdout).expect("valid JSON");
+    assert_sarif(&document);
+    assert_eq!(document["runs"][0]["results"][0]["ruleId"], "K0010");
+    let commands = plan("github").stdout;
+    assert!(
+        commands.starts_with("::error file=bad.toml,line=2,"),
+        "{commands}"
     );
+    assert_shown("plan_mistakes_markdown", &plan("markdown"));
 }

@@ -9,6 +9,7 @@ mod formats;
 mod general;
 mod graph;
 mod manual;
+mod outputs;
 mod plan;
 mod run;
 mod sandboxes;

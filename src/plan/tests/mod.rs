@@ -2,6 +2,7 @@
 
 mod blocked;
 mod changes;
+mod guards;
 mod properties;
 mod screens;
 

@@ -10,6 +10,7 @@ use crate::topology::diagnostic::{Diagnostic, Diagnostics, Label};
 
 mod github;
 mod json;
+mod markdown;
 mod sarif;
 
 /// The forms there are.
@@ -21,6 +22,8 @@ pub enum Form {
     Github,
     /// SARIF 2.1.0, for code scanning.
     Sarif,
+    /// A comment on a pull request.
+    Markdown,
 }
 
 /// A topology file with what is to be said about it.
@@ -38,6 +41,7 @@ pub fn document(files: &[Checked<'_>], form: Form) -> String {
         Form::Json => json::document(files),
         Form::Github => github::document(files),
         Form::Sarif => sarif::document(files),
+        Form::Markdown => markdown::document(files),
     }
 }
 
@@ -47,13 +51,6 @@ fn main_label<'d>(diagnostics: &Diagnostics, diagnostic: &'d Diagnostic) -> Opti
         .labels
         .first()
         .filter(|label| !diagnostics.file(label.span.file).text().is_empty())
-}
-
-/// A path as it is from the folder where the program was started, which is the root of a repository
-/// as far as a service is concerned that shows its files.
-fn from_root(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    path.strip_prefix("./").unwrap_or(&path).to_owned()
 }
 
 /// Message and label in one line, help in another.

@@ -1,23 +1,16 @@
-//! SARIF 2.1.0: one run, with a rule for each code that occurs and a result for each diagnostic.
+//! SARIF 2.1.0: a rule for each code that occurs and a result for each diagnostic.
 //!
-//! A rule's help is the section of docs/errors.md. Columns are counted in characters, which SARIF
-//! has to be told. Paths are relative to the folder where the program was started, which is the
-//! root of the sources as far as code scanning is concerned.
+//! A rule's help is the section of docs/errors.md.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Checked, from_root, main_label, summary};
-use crate::report::json;
+use super::{Checked, main_label, summary};
+use crate::report::sarif::{self, artifact, message};
 use crate::topology::Code;
 use crate::topology::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 use crate::topology::explain::{self, Section};
-
-const SCHEMA: &str =
-    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
 pub(super) fn document(files: &[Checked<'_>]) -> String {
     let codes: BTreeSet<Code> = files
@@ -36,21 +29,7 @@ pub(super) fn document(files: &[Checked<'_>]) -> String {
                 .map(|diagnostic| result(diagnostics, diagnostic, &codes))
         })
         .collect();
-    json::document(&json!({
-        "$schema": SCHEMA,
-        "version": "2.1.0",
-        "runs": [{
-            "tool": {
-                "driver": {
-                    "name": "kmirror",
-                    "semanticVersion": env!("CARGO_PKG_VERSION"),
-                    "rules": rules,
-                },
-            },
-            "columnKind": "unicodeCodePoints",
-            "results": results,
-        }],
-    }))
+    sarif::document(&rules, &results)
 }
 
 fn rule(code: Code) -> Value {
@@ -113,32 +92,6 @@ fn physical_location(diagnostics: &Diagnostics, label: &Label) -> Value {
     })
 }
 
-/// In messages, braces stand for arguments and `[…](…)` is a link, unless they are escaped.
-fn message(text: &str) -> Value {
-    let text = text
-        .replace('{', "{{")
-        .replace('}', "}}")
-        .replace("](", "\\](");
-    json!({ "text": text })
-}
-
-fn artifact(path: &Path) -> Value {
-    let mut uri = String::new();
-    for byte in from_root(path).replace('\\', "/").bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                uri.push(char::from(byte));
-            }
-            _ => write!(uri, "%{byte:02X}").expect("writing to a string cannot fail"),
-        }
-    }
-    if path.is_absolute() {
-        json!({ "uri": format!("file://{uri}") })
-    } else {
-        json!({ "uri": uri, "uriBaseId": "%SRCROOT%" })
-    }
-}
-
 /// Links between pages of the documentation lead nowhere in a viewer: only their text is kept.
 fn without_relative_links(section: &Section) -> String {
     let text = section.text();
@@ -168,21 +121,6 @@ fn without_relative_links(section: &Section) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_message_shows_what_the_file_says() {
-        let shown = |text| message(text)["text"].clone();
-        assert_eq!(shown("`${topic}` [a](b)"), "`${{topic}}` [a\\](b)");
-        assert_eq!(shown("[clusters.a]"), "[clusters.a]");
-    }
-
-    #[test]
-    fn paths_are_uris() {
-        let uri = |path| artifact(Path::new(path))["uri"].clone();
-        assert_eq!(uri("./a b/ä.toml"), "a%20b/%C3%A4.toml");
-        assert_eq!(uri("/srv/a:b.toml"), "file:///srv/a%3Ab.toml");
-        assert_eq!(uri("<stdin>"), "%3Cstdin%3E");
-    }
 
     #[test]
     fn help_has_no_links_that_lead_nowhere() {
