@@ -10,6 +10,8 @@ use tracing::level_filters::LevelFilter;
 pub mod apply;
 pub mod completions;
 pub mod demo;
+pub mod diff;
+pub mod drift;
 mod error;
 pub mod explain;
 pub mod fmt;
@@ -46,6 +48,8 @@ pub enum Command {
     Validate(validate::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Drift(drift::Args),
+    Diff(diff::Args),
     Run(run::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
@@ -64,6 +68,8 @@ impl Command {
             Self::Validate(_)
             | Self::Plan(_)
             | Self::Apply(_)
+            | Self::Drift(_)
+            | Self::Diff(_)
             | Self::Sandbox(_)
             | Self::Demo(_)
             | Self::Fmt(_)
@@ -85,6 +91,8 @@ impl Command {
             Self::Validate(args) => validate::run(&args, ui),
             Self::Plan(args) => plan::run(args, ui).await,
             Self::Apply(args) => apply::run(args, ui).await,
+            Self::Drift(args) => drift::run(args, ui).await,
+            Self::Diff(args) => diff::run(&args, ui),
             Self::Run(args) => run::run(args, ui).await,
             Self::Sandbox(args) => sandbox::run(&args, ui).await,
             Self::Demo(args) => demo::run(&args, ui).await,
@@ -102,7 +110,7 @@ impl Command {
 const EXIT_CODES: &[(&str, &str)] = &[
     ("0", "done, or nothing to do"),
     ("1", "an error"),
-    ("2", "there are changes (plan --detailed-exitcode)"),
+    ("2", "there are changes (--detailed-exitcode), or drift"),
     ("3", "something is blocked until a person decides"),
     ("130", "interrupted"),
 ];
@@ -130,7 +138,7 @@ pub enum ExitCode {
     /// Done, or nothing to do.
     Ok = 0,
     Error = 1,
-    /// There are changes, for `--detailed-exitcode`.
+    /// There are changes, for `--detailed-exitcode`; there is drift.
     Changes = 2,
     /// Something is blocked until a person decides.
     Blocked = 3,

@@ -23,9 +23,11 @@ use crate::topology::model::Topology;
 use crate::topology::resolve::LinkRule;
 
 mod diff;
+pub mod drift;
 mod links;
 mod mirrors;
 pub mod model;
+mod naming;
 pub mod reason;
 mod routes;
 pub mod sync;
@@ -40,6 +42,9 @@ mod tests;
 
 /// Replicas of the internal topics, where there are as many brokers.
 const CONTROL_REPLICAS: usize = 3;
+
+/// The JSON schema of the serialised plan. A test makes it of the types and compares.
+pub const SCHEMA: &str = include_str!("../../schemas/plan.schema.json");
 
 /// What would have to be done for the clusters to be as the file says.
 ///
@@ -198,6 +203,8 @@ fn plan_links(world: &mut World<'_>, routes: &[routes::Route], plan: &mut Plan) 
             ));
             plan.notes
                 .extend(gone_sources(world, &topology.links[name], &link));
+            plan.notes
+                .extend(naming::unowned(world, &topology.links[name], routes));
         }
         plan.entries.push(link.entry);
     }

@@ -17,6 +17,7 @@ pub const PLAN_VERSION: u32 = 1;
 
 /// The difference between a file and the live clusters.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Plan {
     pub version: u32,
     /// The file as the user named it.
@@ -56,6 +57,7 @@ impl Plan {
 
 /// A cluster that the plan was made against.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlannedCluster {
     pub name: String,
     pub cluster_id: String,
@@ -63,6 +65,7 @@ pub struct PlannedCluster {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Counts {
     pub create: usize,
     pub update: usize,
@@ -91,6 +94,7 @@ impl Counts {
 
 /// One thing that the file asks for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Entry {
     pub address: Address,
     pub action: Action,
@@ -184,7 +188,7 @@ pub enum Address {
 
 impl Address {
     /// The place in a plan: clusters before links, a link before its mirrors, names in order.
-    fn order(&self) -> (u8, &str, u8, &str) {
+    pub(crate) fn order(&self) -> (u8, &str, u8, &str) {
         match self {
             Self::Cluster(cluster) => (0, cluster, 0, ""),
             Self::Control(cluster) => (0, cluster, 1, ""),
@@ -214,6 +218,7 @@ impl Serialize for Address {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     Create,
@@ -233,6 +238,7 @@ impl Action {
 
 /// How careful to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     None,
@@ -244,6 +250,7 @@ pub enum Severity {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Route {
     pub source_cluster: String,
     pub source_topic: String,
@@ -253,6 +260,7 @@ pub struct Route {
 
 /// A place in the topology file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Place {
     pub file: String,
     pub line: u32,
@@ -261,6 +269,7 @@ pub struct Place {
 
 /// One attribute that gets another value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Change {
     /// As the file spells it; topic configs are `config.<key>`.
     pub attribute: String,
@@ -274,6 +283,7 @@ pub struct Change {
 
 /// A value and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Side {
     pub value: Value,
     pub origin: Origin,
@@ -289,6 +299,7 @@ impl Side {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Value {
     Int(i64),
@@ -300,6 +311,7 @@ pub enum Value {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Hidden {
     #[serde(rename = "(hidden by the broker)")]
     ByBroker,
@@ -343,6 +355,7 @@ impl From<Option<String>> for Value {
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Kafka's own default.
@@ -373,6 +386,7 @@ pub enum Origin {
 
 /// What became of trying a write with `validate_only`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum Rehearsal {
     /// Nothing that a broker could check beforehand.

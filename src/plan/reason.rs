@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 /// Why something is planned, or what is worth knowing about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
     /// The destination topic exists, holds nothing and was never written.
@@ -30,6 +31,7 @@ pub enum Reason {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NotSynced {
     /// More in-sync replicas than the mirror has replicas.
@@ -50,6 +52,7 @@ pub enum NotSynced {
 
 /// Why an entry cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "blocker", rename_all = "snake_case")]
 pub enum Blocker {
     ClusterIdMismatch {
@@ -187,6 +190,7 @@ pub enum Blocker {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum End {
     Source,
@@ -194,6 +198,7 @@ pub enum End {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Unread {
     Configs,
@@ -202,6 +207,7 @@ pub enum Unread {
 
 /// Something to know that changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "note", rename_all = "snake_case")]
 pub enum Note {
     /// A link in the control records that the file does not mention: left alone.
@@ -229,6 +235,12 @@ pub enum Note {
     NothingMatches {
         link: String,
         selectors: Vec<String>,
+    },
+    /// A topic that is called as the link would call a mirror, and that no mirror owns.
+    UnownedTopic {
+        link: String,
+        cluster: String,
+        topic: String,
     },
     /// Somebody is at work on the cluster.
     Locked {

@@ -1,13 +1,16 @@
-//! Words and documents made of plain values: the plan as text and Markdown for people, as JSON,
-//! workflow commands and SARIF for programs.
+//! Words and documents made of plain values: plans, drift and differences as text and Markdown for people, as
+//! JSON, workflow commands, SARIF and JUnit's XML for programs.
 //!
 //! This is the only place where reasons and blockers become sentences. Names and messages that come
 //! from remote clusters pass [`clean`] on their way to a terminal.
 
 pub mod diagnostics;
+pub mod diff;
+pub mod drift;
 pub mod findings;
 pub mod graph;
 pub mod json;
+mod junit;
 pub mod markdown;
 mod sarif;
 pub mod text;

@@ -7,7 +7,9 @@ use std::fmt;
 
 use super::words::{self, Obstacle};
 use super::{clean, grouped};
-use crate::plan::model::{Action, Address, Change, Counts, Entry, Place, Plan, Rehearsal};
+use crate::plan::model::{
+    Action, Address, Change, Counts, Entry, Place, Plan, PlannedCluster, Rehearsal,
+};
 
 /// How a piece of text is to stand out, where that is possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +94,36 @@ fn counted(counts: Counts) -> String {
     } else {
         parts.join(", ")
     }
+}
+
+/// A line for each cluster.
+pub(super) fn clusters(clusters: &[PlannedCluster]) -> Vec<String> {
+    let names = clusters.iter().map(|cluster| cluster.name.len()).max();
+    let line = |cluster: &PlannedCluster| {
+        let brokers = if cluster.brokers == 1 {
+            "broker"
+        } else {
+            "brokers"
+        };
+        format!(
+            "  {:name$}  cluster id {}, {} {brokers}",
+            cluster.name,
+            clean(&cluster.cluster_id),
+            cluster.brokers,
+            name = names.unwrap_or(0),
+        )
+    };
+    clusters.iter().map(line).collect()
+}
+
+/// `file:line`; the file's name is shortened to its last part where it is `own`.
+pub(super) fn shown_place(place: &Place, own: &str) -> String {
+    let file = if place.file == own {
+        place.file.rsplit(['/', '\\']).next().unwrap_or(&place.file)
+    } else {
+        &place.file
+    };
+    format!("{}:{}", clean(file), place.line)
 }
 
 /// A symbol and what it says.
@@ -220,20 +252,7 @@ impl Text<'_> {
     fn heading(&mut self, plan: &Plan) {
         self.line(&format!("Plan for {}", clean(&plan.file)));
         self.line("");
-        let names = plan.clusters.iter().map(|cluster| cluster.name.len()).max();
-        for cluster in &plan.clusters {
-            let brokers = if cluster.brokers == 1 {
-                "broker"
-            } else {
-                "brokers"
-            };
-            let line = format!(
-                "  {:name$}  cluster id {}, {} {brokers}",
-                cluster.name,
-                clean(&cluster.cluster_id),
-                cluster.brokers,
-                name = names.unwrap_or(0),
-            );
+        for line in clusters(&plan.clusters) {
             let line = self.paint(Emphasis::Dim, &line);
             self.line(&line);
         }
@@ -353,12 +372,7 @@ impl Text<'_> {
         let Some(place) = place else {
             return String::new();
         };
-        let file = if place.file == plan.file {
-            place.file.rsplit(['/', '\\']).next().unwrap_or(&place.file)
-        } else {
-            &place.file
-        };
-        let text = format!(" ({}:{})", clean(file), place.line);
+        let text = format!(" ({})", shown_place(place, &plan.file));
         self.paint(Emphasis::Dim, &text)
     }
 
@@ -465,7 +479,7 @@ pub(super) fn origins(change: &Change) -> String {
 }
 
 /// Breaks at spaces; words longer than the width stay whole.
-fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
     let Some(width) = width.map(|width| width.max(24)) else {
         return vec![text.to_owned()];
     };

@@ -510,6 +510,14 @@ pub fn note(note: &Note, now_ms: i64) -> String {
                 .collect::<Vec<_>>()
                 .join(", ")
         ),
+        Note::UnownedTopic {
+            link,
+            cluster,
+            topic,
+        } => format!(
+            "link.{link}: {cluster}/{} is called as its mirrors are, and no mirror owns it",
+            clean(topic)
+        ),
         Note::Locked {
             cluster,
             holder,

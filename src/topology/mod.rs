@@ -10,6 +10,7 @@ use std::path::Path;
 mod check;
 pub mod codes;
 pub mod diagnostic;
+pub mod diff;
 pub mod engines;
 pub mod explain;
 pub mod format;

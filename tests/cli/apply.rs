@@ -34,7 +34,7 @@ replication_factor = 1
 const ALL: &str = "[links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"*\"]\n";
 
 /// Requests that change something.
-const WRITES: [ApiKey; 8] = [
+pub(crate) const WRITES: [ApiKey; 8] = [
     ApiKey::CreateTopics,
     ApiKey::CreatePartitions,
     ApiKey::DeleteTopics,

@@ -3,6 +3,8 @@
 //! What is shown is recorded in `snapshots/`; `INSTA_UPDATE=always` records it anew.
 
 mod apply;
+mod diff;
+mod drift;
 mod explain;
 mod fmt;
 mod formats;
@@ -25,5 +27,10 @@ fn assert_shown(name: &str, ran: &support::Ran) {
     settings.set_snapshot_path("../../snapshots");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
+    // Ids of topics and links are others in every run.
+    settings.add_filter(
+        "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        "UUID",
+    );
     settings.bind(|| insta::assert_snapshot!(name, ran.to_string()));
 }

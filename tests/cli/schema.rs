@@ -12,6 +12,19 @@ fn the_schema_is_a_document_that_editors_can_read() {
 }
 
 #[test]
+fn a_plan_follows_the_schema_that_is_printed() {
+    let ran = Scenario::new().run(&["schema", "plan"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran}");
+    let scenario = Scenario::new();
+    scenario.file("plan.schema.json", &ran.stdout);
+    let clusters = crate::outputs::changed();
+    let plan = clusters.run(&["plan", "--format", "json", "mirror.toml"]);
+    let plan = serde_json::from_str(&plan.stdout).expect("valid JSON");
+    let violations = crate::formats::violations(&scenario.path("plan.schema.json"), &plan);
+    assert!(violations.is_none(), "{violations:?}");
+}
+
+#[test]
 fn a_file_may_name_its_schema() {
     let scenario = Scenario::new();
     let text = "#:schema ./topology.schema.json\nkmirror = 1\n";

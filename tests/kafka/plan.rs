@@ -70,7 +70,8 @@ fn quiet(kmirror: &Kmirror) -> Result<()> {
         &kmirror.command("plan", &["--detailed-exitcode"])?,
         0,
         &["No changes."],
-    )
+    )?;
+    expect(&kmirror.command("drift", &[])?, 0, &["No drift."])
 }
 
 fn drift_growth_and_refusals(lab: &Lab) -> Result<()> {
@@ -168,6 +169,17 @@ fn drift(kmirror: &Kmirror, west: &Cluster) -> Result<()> {
             "Plan: 1 to update",
         ],
     )?;
+    expect(
+        &kmirror.command("drift", &[])?,
+        2,
+        &[
+            "mirror.copy/orders: changed live",
+            "config.compression.type: live zstd, set on the topic; declared producer, every mirror needs it",
+            "config.cleanup.policy: live delete, set on the topic; declared compact, from the source",
+            "config.segment.ms: live 1000000 (16min 40s), set on the topic; nothing is declared",
+            "Drift: 1 changed live",
+        ],
+    )?;
     kmirror.ok("apply", &["--yes"])?;
     quiet(kmirror)
 }
@@ -249,6 +261,11 @@ fn blocked(lab: &Lab, all: &Kmirror, east: &Cluster, west: &Cluster) -> Result<(
         &all.command("plan", &[])?,
         3,
         &["west/orders was recreated"],
+    )?;
+    expect(
+        &all.command("drift", &["--format", "junit"])?,
+        3,
+        &["<error type=\"blocked\"", "west/orders was recreated"],
     )?;
     to.topics(&["--delete", "--topic", "orders"])?;
     expect(

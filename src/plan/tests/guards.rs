@@ -4,11 +4,18 @@ use super::*;
 use crate::observe::model::Described;
 use crate::report::findings::Form;
 use crate::report::text::TextOptions;
-use crate::report::{findings, json, markdown, text};
+use crate::report::{self, findings, json, markdown, text};
 
-/// The plan in all its forms.
-fn forms(plan: &Plan) -> [String; 5] {
+/// The plan and the drift in all their forms.
+fn forms(plan: &Plan) -> [String; 11] {
+    let drift = crate::plan::drift::drift(plan, &std::collections::BTreeSet::new());
     [
+        report::drift::text(&drift, TextOptions::PLAIN),
+        report::drift::json(&drift),
+        markdown::drift(&drift, 0),
+        findings::drift(&drift, Form::Github, 0),
+        findings::drift(&drift, Form::Sarif, 0),
+        findings::junit(&drift, 0),
         text::plan(plan, TextOptions::PLAIN),
         json::plan(plan),
         markdown::plan(plan, 0),
@@ -62,12 +69,18 @@ fn check_12_a_comment_on_five_thousand_changes_fits_and_keeps_what_matters() {
     }
     assert_eq!(comment.matches("1000 (1s) -> 2000 (2s)").count(), 10);
     assert!(comment.contains("more are not shown."));
-    // Nothing is left open.
-    assert_eq!(comment.matches("```").count() % 2, 0);
-    assert_eq!(
-        comment.matches("<details").count(),
-        comment.matches("</details>").count()
-    );
+    let drift = crate::plan::drift::drift(&plan, &std::collections::BTreeSet::new());
+    let drift = markdown::drift(&drift, 0);
+    assert!(drift.chars().count() <= 65_536, "{}", drift.len());
+    assert!(drift.contains("4,972 declared but missing, 10 changed live, 20 blocked"));
+    for comment in [comment, drift] {
+        // Nothing is left open.
+        assert_eq!(comment.matches("```").count() % 2, 0);
+        assert_eq!(
+            comment.matches("<details").count(),
+            comment.matches("</details>").count()
+        );
+    }
 }
 
 #[test]

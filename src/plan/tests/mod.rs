@@ -2,8 +2,10 @@
 
 mod blocked;
 mod changes;
+mod drift;
 mod guards;
 mod properties;
+mod schema;
 mod screens;
 
 use std::path::Path;

@@ -10,6 +10,7 @@ use crate::topology::diagnostic::{Diagnostic, Diagnostics, Label};
 
 mod github;
 mod json;
+mod junit;
 mod markdown;
 mod sarif;
 
@@ -24,6 +25,8 @@ pub enum Form {
     Sarif,
     /// A comment on a pull request.
     Markdown,
+    /// JUnit's XML.
+    Junit,
 }
 
 /// A topology file with what is to be said about it.
@@ -42,6 +45,7 @@ pub fn document(files: &[Checked<'_>], form: Form) -> String {
         Form::Github => github::document(files),
         Form::Sarif => sarif::document(files),
         Form::Markdown => markdown::document(files),
+        Form::Junit => junit::document(files),
     }
 }
 

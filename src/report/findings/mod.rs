@@ -1,10 +1,13 @@
-//! Plans as lists of findings, each with a place in the file: for services that show them there.
+//! Plans and drift as lists of findings, each with a place in the file: for services that show them there.
 //!
-//! A [`Finding`] is made once from the plan and written as a workflow command of GitHub or as a
+//! A [`Finding`] is made once and written as a workflow command of GitHub or as a
 //! SARIF result. The most careful ones come first, because GitHub shows only the first ten of a kind.
 
+mod drift;
 mod github;
 mod sarif;
+
+pub use drift::{drift, junit};
 
 use super::words::{self, Obstacle};
 use super::{clean, text};

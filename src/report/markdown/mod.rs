@@ -5,13 +5,18 @@
 //! tail; where they are too long together, items of the sections are shortened to their first lines
 //! and then left out, the least important first, and the document says so.
 
+mod diff;
+mod drift;
 mod plan;
 
+pub use diff::diff;
+pub use drift::drift;
 pub use plan::plan;
 
 use std::collections::BTreeMap;
 
 use super::{clean, grouped};
+use crate::plan::model::PlannedCluster;
 
 /// The longest comment that GitHub takes, in characters. Bytes are counted here, which are not fewer.
 pub const LIMIT: usize = 65_536;
@@ -24,6 +29,35 @@ const SHORTENED: usize = 400;
 
 /// Names from elsewhere are not repeated at any length in a head.
 const LONGEST_NAME: usize = 200;
+
+/// Clusters that a head lists.
+const CLUSTERS: usize = 20;
+
+/// Where notes stand among what can be left out.
+const NOTES: u8 = u8::MAX;
+
+/// The clusters of a head, as a list with an empty line behind it.
+fn cluster_list(clusters: &[PlannedCluster]) -> String {
+    let mut list = String::new();
+    for cluster in clusters.iter().take(CLUSTERS) {
+        let brokers = if cluster.brokers == 1 {
+            "broker"
+        } else {
+            "brokers"
+        };
+        list.push_str(&format!(
+            "- {}: cluster id {}, {} {brokers}\n",
+            code(&cluster.name),
+            code(&cluster.cluster_id),
+            cluster.brokers,
+        ));
+    }
+    if let Some(more @ 1..) = clusters.len().checked_sub(CLUSTERS) {
+        list.push_str(&format!("- and {} more\n", grouped(more as u64)));
+    }
+    list.push('\n');
+    list
+}
 
 /// A document in its parts.
 #[derive(Debug, Default)]

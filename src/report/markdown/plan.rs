@@ -1,15 +1,9 @@
 //! The plan as Markdown: what is blocked first, then a fold for each cluster and each link.
 
-use super::{Document, Item, Section, WIDTH, code, html};
+use super::{Document, Item, NOTES, Section, WIDTH, cluster_list, code, html};
 use crate::plan::model::{Action, Entry, Plan};
 use crate::report::findings::rank;
 use crate::report::{grouped, text, words};
-
-/// Clusters that a head lists.
-const CLUSTERS: usize = 20;
-
-/// Where notes stand among what can be left out.
-const NOTES: u8 = u8::MAX;
 
 /// The whole plan, at most [`super::LIMIT`] characters.
 pub fn plan(plan: &Plan, now_ms: i64) -> String {
@@ -75,23 +69,7 @@ fn head(plan: &Plan) -> String {
         ));
     }
     head.push_str("\n\n");
-    for cluster in plan.clusters.iter().take(CLUSTERS) {
-        let brokers = if cluster.brokers == 1 {
-            "broker"
-        } else {
-            "brokers"
-        };
-        head.push_str(&format!(
-            "- {}: cluster id {}, {} {brokers}\n",
-            code(&cluster.name),
-            code(&cluster.cluster_id),
-            cluster.brokers,
-        ));
-    }
-    if let Some(more @ 1..) = plan.clusters.len().checked_sub(CLUSTERS) {
-        head.push_str(&format!("- and {} more\n", grouped(more as u64)));
-    }
-    head.push('\n');
+    head.push_str(&cluster_list(&plan.clusters));
     let legend = text::legend(plan);
     if !legend.is_empty() {
         let symbols: Vec<String> = legend

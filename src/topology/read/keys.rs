@@ -43,7 +43,7 @@ impl Kind {
         self.table().iter().map(|key| key.name)
     }
 
-    pub(super) fn knows(self, key: &str) -> bool {
+    pub(in crate::topology) fn knows(self, key: &str) -> bool {
         self.keys().any(|known| known == key) || (self == Self::Endpoint && key.starts_with("ssl."))
     }
 
