@@ -39,17 +39,20 @@ pub(super) fn unowned(world: &World<'_>, link: &Link, routes: &[Route]) -> Vec<N
             .is_some_and(|records| !records.written_to(topic).is_empty())
     };
     let is_left_over = |topic: &str| {
-        let rest = topic.strip_prefix(before.as_str())?;
-        let source = rest.strip_suffix(after.as_str())?;
-        let is_taken = !source.is_empty() && rule.takes(source).is_some();
-        let is_there = world.topic(&link.source, source).is_some();
-        Some(is_taken && !is_there)
+        let source = topic
+            .strip_prefix(before.as_str())
+            .and_then(|rest| rest.strip_suffix(after.as_str()));
+        source.is_some_and(|source| {
+            !source.is_empty()
+                && rule.takes(source).is_some()
+                && world.topic(&link.source, source).is_none()
+        })
     };
     seen.topics
         .keys()
-        .filter(|topic| is_left_over(topic).unwrap_or(false))
-        .filter(|topic| !names::is_internal(topic) && !owned.contains_key(*topic))
         .filter(|topic| !written.contains(topic.as_str()) && !is_recorded(topic))
+        .filter(|topic| !names::is_internal(topic) && !owned.contains_key(*topic))
+        .filter(|topic| is_left_over(topic))
         .map(|topic| Note::UnownedTopic {
             link: link.name.clone(),
             cluster: cluster.clone(),

@@ -1,7 +1,8 @@
-//! Mistakes as JUnit's test cases: an error for each.
+//! Mistakes as JUnit's test cases: an error for each, a case that passes for each warning.
 
 use super::{Checked, main_label, summary};
 use crate::report::junit::{self, Case, Fault, Outcome, Suite};
+use crate::topology::diagnostic::{Diagnostic, Severity};
 
 pub(super) fn document(files: &[Checked<'_>]) -> String {
     let suites: Vec<Suite> = files.iter().map(suite).collect();
@@ -10,8 +11,7 @@ pub(super) fn document(files: &[Checked<'_>]) -> String {
 
 fn suite(checked: &Checked<'_>) -> Suite {
     let diagnostics = checked.diagnostics;
-    let case = |diagnostic| {
-        let diagnostic: &crate::topology::Diagnostic = diagnostic;
+    let case = |diagnostic: &Diagnostic| {
         let place = main_label(diagnostics, diagnostic).map(|label| {
             let path = &diagnostics.file(label.span.file).path;
             let (line, column) = (label.span.line, label.span.column);
@@ -19,14 +19,19 @@ fn suite(checked: &Checked<'_>) -> Suite {
         });
         let place = place.unwrap_or_else(|| checked.path.display().to_string());
         let code = diagnostic.code.to_string();
-        Case {
-            class: code.clone(),
-            name: format!("{place}: {}", diagnostic.message),
-            outcome: Outcome::Error(Fault {
-                kind: code,
+        let outcome = match diagnostic.severity {
+            // Warnings alone fail nothing.
+            Severity::Warning => Outcome::Passed,
+            Severity::Error => Outcome::Error(Fault {
+                kind: code.clone(),
                 message: diagnostic.message.clone(),
                 text: format!("{place}\n{}", summary(diagnostics, diagnostic)),
             }),
+        };
+        Case {
+            class: code,
+            name: format!("{place}: {}", diagnostic.message),
+            outcome,
         }
     };
     Suite {
