@@ -72,8 +72,15 @@ impl Diagnostic {
         self
     }
 
+    /// Whether it is about a place in the file that may be hidden.
+    pub(super) fn touches(&self, file: FileId, mask: &Mask) -> bool {
+        self.labels
+            .iter()
+            .any(|Label { span, .. }| span.file == file && mask.touches(&(span.start..span.end)))
+    }
+
     /// Blanks out what it cites of a text and what `shown`, the same text with its secrets hidden,
-    /// does not show. For a file that is no TOML, in which any value may have slipped into another key.
+    /// does not show. For a place in which a secret may stand by mistake.
     pub(super) fn conceal(&mut self, text: &str, shown: &str) {
         let labels = self.labels.iter_mut().map(|label| &mut label.text);
         for said in labels.chain([&mut self.message]).chain(&mut self.help) {

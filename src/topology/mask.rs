@@ -15,7 +15,6 @@ use toml_parser::lexer::{Token, TokenKind};
 use super::read::keys::Kind;
 use crate::client::keys;
 use crate::client::sensitive::looks_secret;
-use crate::client::url::HttpUrl;
 
 /// The hidden parts of one text.
 #[derive(Clone, Debug, Default)]
@@ -123,45 +122,54 @@ impl Mask {
             if let Some(user) = rest[..end].rfind('@') {
                 self.hide(at..at + user);
             }
+            let end = rest
+                .find(|char: char| char.is_whitespace() || "\"',".contains(char))
+                .unwrap_or(rest.len());
+            let hidden = hidden_behind_scheme(&rest[..end]);
+            self.hide(at + hidden.start..at + hidden.end);
         }
     }
 
-    /// A comment may hold the value that a key had before, or be about one.
-    pub(super) fn hide_comment(&mut self, text: &str, range: Range<usize>) {
+    /// A comment may hold the value that a key had before, or be about one. Returns whether it seems
+    /// to.
+    pub(super) fn hide_comment(&mut self, text: &str, range: Range<usize>) -> bool {
         let comment = text.get(range.clone()).unwrap_or_default();
-        if let Some(at) = secret_in_line(comment, false) {
+        let secret = secret_in_line(comment, false);
+        if let Some(at) = secret {
             self.hide(range.start + at..range.end);
         }
+        secret.is_some()
     }
 
     /// Line by line, for a text in which quotes and brackets may be out of step.
     fn hide_lines(&mut self, text: &str) {
         let mut start = 0;
-        // The line before hides something that may go on.
+        // A line before hides something that may go on.
         let mut goes_on = false;
         let mut in_client = false;
         for line in text.split_inclusive('\n') {
             let end = start + line.trim_end().len();
             let trimmed = line.trim();
-            let header = trimmed.starts_with('[') && !trimmed.starts_with("[\"");
-            if header {
-                in_client = is_client_header(trimmed);
+            let indent = line.len() - line.trim_start().len();
+            let header = header_end(line);
+            if let Some(at) = header {
+                in_client = is_client_header(&line[..at]);
             }
-            let secret = if header {
+            let secret = match header {
                 // One that is not closed may have run into any key below it.
-                line.find('=').map(|at| at + 1)
-            } else {
-                secret_in_line(line, in_client)
+                Some(at) => secret_in_line(&line[at..], in_client)
+                    .or_else(|| line[at..].find('=').map(|equals| equals + 1))
+                    .map(|behind| at + behind),
+                None => secret_in_line(line, in_client),
             };
-            if let Some(at) = secret {
+            let begins_anew = header.is_some() || begins_anew(trimmed);
+            if goes_on && !begins_anew {
+                self.hide(start + indent..end);
+            } else if let Some(at) = secret {
                 self.hide(start + at..end);
                 goes_on = true;
-            } else if goes_on && !trimmed.is_empty() {
-                if header || begins_anew(trimmed) {
-                    goes_on = false;
-                } else {
-                    self.hide(start + (line.len() - line.trim_start().len())..end);
-                }
+            } else if !trimmed.is_empty() {
+                goes_on = is_open_address(line);
             }
             start += line.len();
         }
@@ -172,14 +180,34 @@ fn find(text: &str, from: usize, what: &str) -> Option<usize> {
     text.get(from..)?.find(what).map(|at| from + at)
 }
 
-/// `[clusters.NAME.client]`, however badly it is written.
-fn is_client_header(line: &str) -> bool {
-    line.split(']').next().is_some_and(|header| {
-        header
-            .split(|char: char| !char.is_alphanumeric())
-            .rfind(|word| !word.is_empty())
-            == Some("client")
-    })
+/// Where the names in a header end, also in one that is not closed; `None` for any other line that
+/// begins with a bracket.
+fn header_end(line: &str) -> Option<usize> {
+    let names = line.trim_start().trim_start_matches(['[', ' ', '\t']);
+    let bracket = line.trim_start().starts_with('[');
+    let first = names
+        .split(|char: char| !char.is_alphanumeric())
+        .next()
+        .unwrap_or_default();
+    let is_header = bracket && matches!(first, "clusters" | "links");
+    let length = names
+        .find(|char: char| char.is_whitespace() || "]=#".contains(char))
+        .unwrap_or(names.len());
+    is_header.then(|| line.len() - names.len() + length)
+}
+
+/// Whether an address begins in the line and does not end there.
+fn is_open_address(line: &str) -> bool {
+    line.split_once("://")
+        .is_some_and(|(_, address)| !address.contains(['"', '\'']))
+}
+
+/// `[clusters.NAME.client`, however badly it is written.
+fn is_client_header(header: &str) -> bool {
+    header
+        .split(|char: char| !char.is_alphanumeric())
+        .rfind(|word| !word.is_empty())
+        == Some("client")
 }
 
 /// Whether the line gives a value to a key of the file. Any other `=` may be a part of a secret that
@@ -274,6 +302,8 @@ struct Walk<'t> {
     value: Option<Value>,
     /// There was a secret in this line, so its comment may repeat it.
     line_is_secret: bool,
+    /// The last key was one of a secret, so that the comments below may be about it.
+    is_below_secret: bool,
 }
 
 impl<'t> Walk<'t> {
@@ -287,6 +317,7 @@ impl<'t> Walk<'t> {
             expects_key: true,
             value: None,
             line_is_secret: false,
+            is_below_secret: false,
         }
     }
 
@@ -312,6 +343,7 @@ impl<'t> Walk<'t> {
     /// Reads a header and returns the index of what follows it.
     fn header(&mut self, tokens: &[Token], from: usize, mask: &mut Mask) -> usize {
         self.section.clear();
+        self.is_below_secret = false;
         let mut key = Vec::new();
         for (index, token) in tokens.iter().enumerate().skip(from) {
             match token.kind() {
@@ -420,13 +452,14 @@ impl<'t> Walk<'t> {
             });
             self.line_is_secret |= is_secret;
         }
+        self.is_below_secret = is_secret;
     }
 
     fn end_value(&mut self, mask: &mut Mask) {
         if let Some(value) = self.value.take() {
             let text = self.text.get(value.start..value.end).unwrap_or_default();
             let hidden = if value.is_address {
-                user_in_address(text)
+                hidden_in_address(text)
             } else {
                 0..text.len()
             };
@@ -470,7 +503,7 @@ impl<'t> Walk<'t> {
 
     fn comment(&self, token: Token, mask: &mut Mask) {
         let range = token.span().start()..token.span().end();
-        if self.line_is_secret {
+        if self.line_is_secret || self.is_below_secret {
             mask.hide(range.start + 1..range.end);
         } else {
             mask.hide_comment(self.text, range);
@@ -478,15 +511,38 @@ impl<'t> Walk<'t> {
     }
 }
 
-/// A user and a password before the host, also in an address that is written so badly that it is
-/// none.
-pub(super) fn user_in_address(address: &str) -> Range<usize> {
-    if HttpUrl::of(address.trim_matches(['"', '\''])).is_ok() {
+/// What of an address may be secret, also of one that is written so badly that it is none.
+pub(super) fn hidden_in_address(address: &str) -> Range<usize> {
+    let quotes = ['"', '\''];
+    let text = address.trim_end_matches(quotes);
+    let first = text.len() - text.trim_start_matches(quotes).len();
+    if text[first..].trim_start().starts_with("file:") {
         return 0..0;
     }
-    let start = address.find("://").map_or(0, |scheme| scheme + "://".len());
-    let end = address.rfind('@').unwrap_or(0);
-    start.min(end)..end
+    let start = text.find("://").map_or(first, |at| at + "://".len());
+    let hidden = hidden_behind_scheme(&text[start..]);
+    start + hidden.start..start + hidden.end
+}
+
+/// A host with a port and a path can be shown, and neither a user nor a query.
+fn hidden_behind_scheme(rest: &str) -> Range<usize> {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (authority, ""),
+    };
+    let is_plain = host
+        .chars()
+        .all(|char| is_word(char) || "[]:".contains(char))
+        && (!host.contains(':') || host.starts_with('['))
+        && port.chars().all(|char| char.is_ascii_digit());
+    let start = match rest.find(['?', '#', '@']) {
+        _ if !is_plain => 0,
+        Some(at) if rest[at..].starts_with('@') => 0,
+        Some(at) => at,
+        None => rest.len(),
+    };
+    start..rest.len()
 }
 
 /// Whether the value of the key at this path is hidden.
@@ -571,6 +627,10 @@ mod tests {
                 "tokens = *\n*********************\n******\nb = 1",
             ),
             (
+                "sasl.password = ''\n# hunter2\na = 1\n# b",
+                "sasl.password = **\n#********\na = 1\n# b",
+            ),
+            (
                 "a = [ # sasl.password=hunter2\n 1 ]",
                 "a = [ # sasl.password=*******\n 1 ]",
             ),
@@ -580,7 +640,23 @@ mod tests {
             ),
             (
                 "url = \"https://bob:hunter2@host:1/a@b\"",
-                "url = \"https://********************@b\"",
+                "url = \"https://**********************\"",
+            ),
+            (
+                "url = \"https://b:1/a?hunter2\"",
+                "url = \"https://b:1/a********\"",
+            ),
+            (
+                "title = \"http://[::1]:80/a\"",
+                "title = \"http://[::1]:80/a\"",
+            ),
+            (
+                "title = \"http://bob:hunter2\"",
+                "title = \"http://***********\"",
+            ),
+            (
+                "title = \"http://a/bob:hunter2@b\"",
+                "title = \"http://***************\"",
             ),
             ("password = \"grün\"", "password = *******"),
         ] {
@@ -610,6 +686,10 @@ mod tests {
             "# password = hunter2\nx = ",
             "password = \"\"\"\nhunter2\n",
             "password = '''hunter2\n[links]\nhunter2",
+            "client.\"sasl.password\" \n[,[ \"hunter2\"\n[clusters.b]",
+            "client.sasl.oauthbearer.token.endpoint.url = \"https://bob\n:hunter2@b/\"\n",
+            "[links.l password \"hunter2\"\nhunter2",
+            "[clusters.a.client ssl.kez = hunter2",
         ] {
             let shown = masked(text, true);
             assert!(!shown.contains("hunter2"), "{text}\n{shown}");

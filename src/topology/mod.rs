@@ -32,7 +32,7 @@ pub use model::Topology;
 pub use read::FORMAT_VERSION;
 
 use crate::client::surroundings::{Machine, Nowhere, Surroundings};
-use diagnostic::{Label, Places, SourceFile};
+use diagnostic::{Places, SourceFile};
 use mask::Mask;
 use model::FileId;
 
@@ -137,15 +137,12 @@ pub fn parse_in(
     if syntax_broken {
         // A string that is not closed swallows what follows it, secrets among it.
         found.retain(|diagnostic| {
-            let shows_a_secret = diagnostic.labels.iter().any(|Label { span, .. }| {
-                span.file == FileId::TOPOLOGY && mask.touches(&(span.start..span.end))
-            });
-            is_about_syntax(diagnostic) || !shows_a_secret
+            is_about_syntax(diagnostic) || !diagnostic.touches(FileId::TOPOLOGY, &mask)
         });
     }
     let source = SourceFile::new(path, text, &mask);
-    if syntax_broken {
-        for diagnostic in &mut found {
+    for diagnostic in &mut found {
+        if syntax_broken || diagnostic.touches(FileId::TOPOLOGY, &mask) {
             diagnostic.conceal(text, source.text());
         }
     }

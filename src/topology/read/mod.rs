@@ -30,7 +30,6 @@ mod syntax;
 
 pub(super) use address::canonical as canonical_address;
 use keys::Kind;
-use properties::PropertiesFile;
 pub(super) use reader::header;
 use reader::{Reader, Table};
 
@@ -93,14 +92,18 @@ pub(super) fn read(path: &Path, text: &str, surroundings: &dyn Surroundings) -> 
             !on_broken_line && !is_about_something_absent(diagnostic.code)
         }));
     }
+    let mut others = Vec::new();
+    for (id, other) in (1..).map(FileId).zip(&reader.others) {
+        let source = other.as_source();
+        for diagnostic in &mut found {
+            other.conceal(id, &source, diagnostic);
+        }
+        others.push(source);
+    }
     Read {
         draft,
         found,
-        others: reader
-            .others
-            .iter()
-            .map(PropertiesFile::as_source)
-            .collect(),
+        others,
         mask: reader.mask,
     }
 }

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::reader::{Node, Reader};
 use super::references;
-use crate::client::interpret::is_citable;
+use crate::client::interpret::{is_citable, nearest_key};
 use crate::client::keys;
-use crate::client::properties::{self, Encoding, Properties};
+use crate::client::properties::{self, Encoding, Properties, Property};
+use crate::client::sensitive::looks_secret;
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::{Diagnostic, Places, SourceFile};
-use crate::topology::mask::{Mask, secret_in_value, user_in_address};
+use crate::topology::mask::{Mask, hidden_in_address, secret_in_value};
 use crate::topology::model::{FileId, Span};
 
 /// A larger file holds no client properties.
@@ -29,6 +30,13 @@ pub(super) struct PropertiesFile {
 impl PropertiesFile {
     pub(super) fn as_source(&self) -> SourceFile {
         SourceFile::new(&self.path, &self.text, &self.mask)
+    }
+
+    /// Blanks out what a diagnostic about a hidden place in this file cites of it.
+    pub(super) fn conceal(&self, id: FileId, source: &SourceFile, diagnostic: &mut Diagnostic) {
+        if diagnostic.touches(id, &self.mask) {
+            diagnostic.conceal(&self.text, source.text());
+        }
     }
 
     /// Where relative paths in it start.
@@ -82,32 +90,63 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<usize> {
 
 fn mask(text: &str, properties: &Properties) -> Mask {
     let mut mask = Mask::default();
+    let mut comments = properties.comments.iter().peekable();
+    // Above is a secret, which may go on here: a line that lacks its backslash is a key to Java.
+    let mut goes_on = false;
     for property in &properties.properties {
-        let key = property.key.as_str();
-        // What stands before the host of an address may be a password.
-        let user = property.value.as_str().contains('@');
-        if !keys::is_harmless(key) || (user && key.ends_with(".servers")) {
-            mask.hide(property.value_lines.clone());
-            if !is_citable(key) {
-                mask.hide(property.key.whole());
-            }
+        let key = property.key.whole();
+        while let Some(comment) = comments.next_if(|comment| comment.start < key.start) {
+            hide_comment(&mut mask, text, comment, &mut goes_on);
+        }
+        let name = property.key.as_str();
+        let Range { start, end } = property.value_lines;
+        if keys::is_harmless(name) {
+            goes_on = hide_in_value(&mut mask, property, text);
             continue;
         }
-        let Range { start, end } = property.value_lines;
-        let value = &text[start..end];
-        if let Some(at) = secret_in_value(value, &['=', ':', ' ', '\t', '\u{c}']) {
-            mask.hide(start + at..end);
+        mask.hide(start..end);
+        let is_stray =
+            goes_on && keys::find(name).is_none() && (start == end || nearest_key(name).is_none());
+        if is_stray || !is_citable(name) {
+            mask.hide(key);
         }
-        if keys::find(key).is_some_and(|key| key.value == keys::Value::Url) {
-            let hidden = user_in_address(value);
-            mask.hide(start + hidden.start..start + hidden.end);
-        }
+        goes_on = is_stray || looks_secret(name);
     }
-    for comment in &properties.comments {
-        mask.hide_comment(text, comment.clone());
+    for comment in comments {
+        hide_comment(&mut mask, text, comment, &mut goes_on);
     }
     mask.hide_everywhere(text, false);
     mask
+}
+
+/// Hides what of a comment may be a secret: all of it where one may go on.
+fn hide_comment(mask: &mut Mask, text: &str, comment: &Range<usize>, goes_on: &mut bool) {
+    if *goes_on {
+        mask.hide(comment.clone());
+    } else {
+        *goes_on = mask.hide_comment(text, comment.clone());
+    }
+}
+
+/// Hides what of a harmless property's value may be a secret. Returns whether there is some.
+fn hide_in_value(mask: &mut Mask, property: &Property, text: &str) -> bool {
+    let key = property.key.as_str();
+    let Range { start, end } = property.value_lines;
+    let value = &text[start..end];
+    // What stands before the host of an address may be a password.
+    if key.ends_with(".servers") && property.value.as_str().contains('@') {
+        mask.hide(start..end);
+        return true;
+    }
+    let secret = secret_in_value(value, &['=', ':', ' ', '\t', '\u{c}']);
+    if let Some(at) = secret {
+        mask.hide(start + at..end);
+    }
+    if keys::find(key).is_some_and(|key| key.value == keys::Value::Url) {
+        let hidden = hidden_in_address(value);
+        mask.hide(start + hidden.start..start + hidden.end);
+    }
+    secret.is_some()
 }
 
 /// What makes the file mean something else than its author may think.

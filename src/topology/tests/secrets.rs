@@ -7,13 +7,18 @@ use proptest::prelude::*;
 use super::clients::Shelf;
 use super::properties::cases;
 use super::{EVERYTHING, check};
-use crate::topology::{Diagnostics, Loaded, parse_in, render};
+use crate::report::diagnostics::{Checked, Form, document};
+use crate::topology::{Diagnostics, Loaded, check_syntax, parse_in, render};
 
 const SECRET: &str = "hunter2";
 
 /// Everything that can be said about the text, in every form.
 fn everything_said(text: &str) -> String {
-    said(check(text))
+    let of_syntax = match check_syntax(Path::new("t.toml"), text) {
+        Ok(()) => String::new(),
+        Err(diagnostics) => shown(&diagnostics, false),
+    };
+    said(check(text)) + &of_syntax
 }
 
 /// The same about a properties file.
@@ -25,16 +30,24 @@ fn everything_said_of_properties(text: &str) -> String {
 }
 
 fn said(result: Result<Loaded, Diagnostics>) -> String {
-    let (diagnostics, debug) = match result {
-        Ok(loaded) => {
-            let debug = format!("{loaded:?}");
-            (loaded.warnings, debug)
-        }
-        Err(diagnostics) => (diagnostics, String::new()),
+    match result {
+        Ok(loaded) => shown(&loaded.warnings, true) + &format!("{loaded:?}"),
+        Err(diagnostics) => shown(&diagnostics, false),
+    }
+}
+
+/// For people, for programs, in logs.
+fn shown(diagnostics: &Diagnostics, is_valid: bool) -> String {
+    let checked = Checked {
+        path: Path::new("t.toml"),
+        is_valid,
+        diagnostics,
     };
-    let json = serde_json::to_string(&render::json(&diagnostics)).expect("serialises");
-    let text = render::text(&diagnostics, false, 200);
-    format!("{text}\n{json}\n{diagnostics}\n{diagnostics:?}\n{debug}")
+    let mut text = render::text(diagnostics, false, 200);
+    for form in [Form::Json, Form::Github, Form::Sarif] {
+        text += &document(&[checked], form);
+    }
+    text + &format!("\n{diagnostics}\n{diagnostics:?}\n")
 }
 
 /// Two clusters and a link, with room for more keys of the first cluster and for more tables.
@@ -55,6 +68,16 @@ const SHAPES: &[(&str, &str)] = &[
     ("client = { sasl.pasword = \"hunter2\" }", ""),
     ("rest = { password = \"hunter2\", ulr = \"x\" }", ""),
     ("rest = { url = \"https://bob:hunter2@b:1\" }", ""),
+    (
+        "connect = { url = \"https://b\", ssl.key.password = \"hunter2\" }",
+        "",
+    ),
+    ("connect.url = \"https://b/?password=hunter2\"", ""),
+    (
+        "client.sasl.oauthbearer.token.endpoint.url = \"https://bob:hunter2@b/\"",
+        "",
+    ),
+    ("# client.\"sasl.password\" = \"hunter2\"", ""),
     ("password = [\"hunter2\"]", ""),
     ("password = { hunter2 = \"hunter2\" }", ""),
     (
@@ -161,7 +184,7 @@ fn cuts() -> impl Strategy<Value = Vec<Cut>> {
         (
             any::<prop::sample::Index>(),
             0usize..6,
-            "[\"'=\\[\\]{}#,. a-]{0,3}",
+            "[\"'=\\[\\]{}#,.:;$\\\\\n a-]{0,3}",
         ),
         1..5,
     )
@@ -200,14 +223,14 @@ fn harmless_places(text: &str) -> Vec<usize> {
         "@b",
         "bob",
     ];
+    let mut inside = vec![false; text.len() + 1];
+    for name in names {
+        for (start, name) in text.match_indices(name) {
+            inside[start..start + name.len()].fill(true);
+        }
+    }
     (0..=text.len())
-        .filter(|at| text.is_char_boundary(*at))
-        .filter(|at| {
-            names.iter().all(|name| {
-                text.match_indices(name)
-                    .all(|(start, name)| !(start..start + name.len()).contains(at))
-            })
-        })
+        .filter(|at| text.is_char_boundary(*at) && !inside[*at])
         .collect()
 }
 
