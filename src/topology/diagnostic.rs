@@ -2,6 +2,7 @@
 //!
 //! Text is made in [`super::render`]; the same value serialises for machines.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::codes::Code;
 use super::mask::Mask;
 use super::model::{FileId, Span};
+use super::read::keys::Kind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -79,24 +81,35 @@ impl Diagnostic {
             .any(|Label { span, .. }| span.file == file && mask.touches(&(span.start..span.end)))
     }
 
-    /// Blanks out what it cites of a text and what `shown`, the same text with its secrets hidden,
-    /// does not show. For a place in which a secret may stand by mistake.
-    pub(super) fn conceal(&mut self, text: &str, shown: &str) {
+    /// Whether one of the words is in what it says.
+    pub(super) fn says(&self, hidden: &HiddenWords<'_>) -> bool {
+        let labels = self.labels.iter().map(|label| &label.text);
+        labels
+            .chain([&self.message])
+            .chain(&self.help)
+            .any(|said| hidden.are_in(said))
+    }
+
+    /// Blanks out what it cites. For a place in which a secret may stand by mistake.
+    pub(super) fn conceal(&mut self, hidden: &HiddenWords<'_>) {
         let labels = self.labels.iter_mut().map(|label| &mut label.text);
         for said in labels.chain([&mut self.message]).chain(&mut self.help) {
-            let is_hidden = |cited: &&str| {
-                cited
-                    .lines()
-                    .map(str::trim)
-                    .any(|line| line.len() > 2 && text.contains(line) && !shown.contains(line))
-            };
-            if said.split('`').any(|cited| is_hidden(&cited)) {
-                let parts: Vec<&str> = said
-                    .split('`')
-                    .map(|cited| if is_hidden(&cited) { "***" } else { cited })
-                    .collect();
-                *said = parts.join("`");
+            if !hidden.are_in(said) {
+                continue;
             }
+            let parts = said.split('`').enumerate().map(|(index, part)| {
+                let is_cited = index % 2 == 1;
+                if is_cited && hidden.are_in(part) {
+                    "***"
+                } else {
+                    part
+                }
+            });
+            *said = parts.collect::<Vec<_>>().join("`");
+        }
+        // Examples are made of what the file says, without such marks.
+        if self.help.as_ref().is_some_and(|help| hidden.are_in(help)) {
+            self.help = None;
         }
     }
 
@@ -130,6 +143,34 @@ impl SourceFile {
     pub fn text(&self) -> &str {
         &self.shown
     }
+}
+
+/// The words that stand in a text only where it is hidden, but for those that keys consist of.
+#[derive(Debug)]
+pub(super) struct HiddenWords<'t>(HashSet<&'t str>);
+
+impl<'t> HiddenWords<'t> {
+    /// `shown` is the same text with its secrets hidden.
+    pub(super) fn new(text: &'t str, shown: &str) -> Self {
+        let shown: HashSet<&str> = words(shown).collect();
+        let hidden: HashSet<&str> = words(text).filter(|word| !shown.contains(word)).collect();
+        let of_keys: HashSet<&str> = crate::client::keys::all()
+            .map(|key| key.name)
+            .chain(Kind::ALL.into_iter().flat_map(Kind::keys))
+            .flat_map(words)
+            .collect();
+        Self(hidden.difference(&of_keys).copied().collect())
+    }
+
+    fn are_in(&self, said: &str) -> bool {
+        !self.0.is_empty() && words(said).any(|word| self.0.contains(word))
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    const SHORTEST: usize = 3;
+    text.split(|char: char| !char.is_alphanumeric())
+        .filter(|word| word.len() >= SHORTEST)
 }
 
 /// The mistakes in a topology file and the files that it names, in their order.

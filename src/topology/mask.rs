@@ -162,6 +162,10 @@ impl Mask {
                     .map(|behind| at + behind),
                 None => secret_in_line(line, in_client),
             };
+            let secret = match (secret, stray_string(line)) {
+                (Some(secret), Some(stray)) => Some(secret.min(stray)),
+                (secret, stray) => secret.or(stray),
+            };
             let begins_anew = header.is_some() || begins_anew(trimmed);
             if goes_on && !begins_anew {
                 self.hide(start + indent..end);
@@ -246,8 +250,18 @@ fn is_word(char: char) -> bool {
     char.is_alphanumeric() || matches!(char, '_' | '-' | '.')
 }
 
+/// Where in a line a string begins that belongs to no key, because the `=` is missing.
+fn stray_string(line: &str) -> Option<usize> {
+    let quotes = ['"', '\''];
+    line.match_indices(quotes).map(|(at, _)| at).find(|at| {
+        let before = line[..*at].trim_end_matches([' ', '\t']);
+        let has_gap = before.len() < *at;
+        has_gap && before.ends_with(|char: char| is_word(char) || quotes.contains(&char))
+    })
+}
+
 /// Where in a line that may be broken anywhere the value of a secret begins.
-fn secret_in_line(line: &str, in_client: bool) -> Option<usize> {
+fn secret_in_line(line: &str, mut in_client: bool) -> Option<usize> {
     let mut at = 0;
     while at < line.len() {
         let rest = &line[at..];
@@ -267,9 +281,12 @@ fn secret_in_line(line: &str, in_client: bool) -> Option<usize> {
             None => in_client.then_some(word),
         };
         let is_secret = match property {
-            Some(property) if assigned.is_some() => !keys::is_harmless(property),
+            Some(property) if assigned.is_some() || property.contains('.') => {
+                !keys::is_harmless(property)
+            }
             _ => looks_secret(word),
         };
+        in_client |= word == "client";
         if is_secret {
             let value = assigned.map_or(rest, str::trim_start);
             return Some(line.len() - value.len());
@@ -688,6 +705,9 @@ mod tests {
             "password = '''hunter2\n[links]\nhunter2",
             "client.\"sasl.password\" \n[,[ \"hunter2\"\n[clusters.b]",
             "client.sasl.oauthbearer.token.endpoint.url = \"https://bob\n:hunter2@b/\"\n",
+            "client = { sasl.paswordaa \"hunter2\" }",
+            "client = { x.y, \"hunter2\" }",
+            "rest = { key \"hunter2\" }",
             "[links.l password \"hunter2\"\nhunter2",
             "[clusters.a.client ssl.kez = hunter2",
         ] {

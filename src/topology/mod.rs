@@ -32,7 +32,7 @@ pub use model::Topology;
 pub use read::FORMAT_VERSION;
 
 use crate::client::surroundings::{Machine, Nowhere, Surroundings};
-use diagnostic::{Places, SourceFile};
+use diagnostic::{HiddenWords, Places, SourceFile};
 use mask::Mask;
 use model::FileId;
 
@@ -134,16 +134,18 @@ pub fn parse_in(
             !(syntax_broken && read::is_about_something_absent(diagnostic.code))
         }),
     );
+    let source = SourceFile::new(path, text, &mask);
+    let hidden = HiddenWords::new(text, source.text());
     if syntax_broken {
         // A string that is not closed swallows what follows it, secrets among it.
         found.retain(|diagnostic| {
-            is_about_syntax(diagnostic) || !diagnostic.touches(FileId::TOPOLOGY, &mask)
+            is_about_syntax(diagnostic)
+                || !(diagnostic.touches(FileId::TOPOLOGY, &mask) || diagnostic.says(&hidden))
         });
     }
-    let source = SourceFile::new(path, text, &mask);
     for diagnostic in &mut found {
         if syntax_broken || diagnostic.touches(FileId::TOPOLOGY, &mask) {
-            diagnostic.conceal(text, source.text());
+            diagnostic.conceal(&hidden);
         }
     }
     let other_files = others.iter().map(|other| other.path.clone()).collect();

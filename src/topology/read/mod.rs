@@ -95,9 +95,7 @@ pub(super) fn read(path: &Path, text: &str, surroundings: &dyn Surroundings) -> 
     let mut others = Vec::new();
     for (id, other) in (1..).map(FileId).zip(&reader.others) {
         let source = other.as_source();
-        for diagnostic in &mut found {
-            other.conceal(id, &source, diagnostic);
-        }
+        other.conceal(id, &source, &mut found);
         others.push(source);
     }
     Read {

@@ -11,7 +11,7 @@ use crate::client::keys;
 use crate::client::properties::{self, Encoding, Properties, Property};
 use crate::client::sensitive::looks_secret;
 use crate::topology::codes::Code;
-use crate::topology::diagnostic::{Diagnostic, Places, SourceFile};
+use crate::topology::diagnostic::{Diagnostic, HiddenWords, Places, SourceFile};
 use crate::topology::mask::{Mask, hidden_in_address, secret_in_value};
 use crate::topology::model::{FileId, Span};
 
@@ -32,10 +32,13 @@ impl PropertiesFile {
         SourceFile::new(&self.path, &self.text, &self.mask)
     }
 
-    /// Blanks out what a diagnostic about a hidden place in this file cites of it.
-    pub(super) fn conceal(&self, id: FileId, source: &SourceFile, diagnostic: &mut Diagnostic) {
-        if diagnostic.touches(id, &self.mask) {
-            diagnostic.conceal(&self.text, source.text());
+    /// Blanks out what diagnostics about hidden places in this file cite of it.
+    pub(super) fn conceal(&self, id: FileId, source: &SourceFile, found: &mut [Diagnostic]) {
+        let hidden = HiddenWords::new(&self.text, source.text());
+        for diagnostic in found {
+            if diagnostic.touches(id, &self.mask) {
+                diagnostic.conceal(&hidden);
+            }
         }
     }
 
@@ -128,7 +131,7 @@ fn hide_comment(mask: &mut Mask, text: &str, comment: &Range<usize>, goes_on: &m
     }
 }
 
-/// Hides what of a harmless property's value may be a secret. Returns whether there is some.
+/// Hides what of a harmless property's value may be a secret. Returns whether it may go on below.
 fn hide_in_value(mask: &mut Mask, property: &Property, text: &str) -> bool {
     let key = property.key.as_str();
     let Range { start, end } = property.value_lines;
@@ -139,14 +142,16 @@ fn hide_in_value(mask: &mut Mask, property: &Property, text: &str) -> bool {
         return true;
     }
     let secret = secret_in_value(value, &['=', ':', ' ', '\t', '\u{c}']);
+    let mut goes_on = secret.is_some();
     if let Some(at) = secret {
         mask.hide(start + at..end);
     }
     if keys::find(key).is_some_and(|key| key.value == keys::Value::Url) {
+        goes_on = value.contains("://");
         let hidden = hidden_in_address(value);
         mask.hide(start + hidden.start..start + hidden.end);
     }
-    secret.is_some()
+    goes_on
 }
 
 /// What makes the file mean something else than its author may think.

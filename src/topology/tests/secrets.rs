@@ -113,6 +113,35 @@ fn a_secret_in_any_shape_is_never_shown() {
     }
 }
 
+#[test]
+fn a_secret_that_slipped_out_of_its_place_is_never_shown() {
+    for text in [
+        "[clusters.a]\npassword = { hunter2 =\n'' \"hunter2\"{clusters.b]\n",
+        "[clusters.a]\nclient.\"sasl.password\" \n[,[ \"hunter2\"\n[clusters.b]\n",
+        "[clusters.a]\nconnect.url = \"https://b/?passwor#d=hunter2\"\n",
+        "[clusters.a]\nconnect.url = \"https://bob\n:hunter2@b/\"\n",
+        "[clusters.a]\nconnect.url = \"https://bob:hunter2\"\n",
+    ] {
+        let said = everything_said(text);
+        assert!(!said.contains(SECRET), "{text}\n\n{said}");
+    }
+    for text in [
+        "sasl.mechanism=PLAINsasl.jaas.config=x.PlainLoginModule required password=\"hunter2\";",
+        "sasl.mechanism=PLAIN ssl.key.password hunter2",
+        "ssl.key.password :\n hunter2",
+        "ssl.key.password :\n a.hunter2 =",
+        "ssl.key.password :\n# hunter2",
+        "# ssl.key.password\nhunter2",
+        "sasl.oauthbearer.token.endpoint.url=https://bob:hunter2\n@idp/",
+        "sasl.oauthbearer.token.endpoint.url=https://bob\n#:hunter2@idp/",
+        "sasl.oauthbearer.token.endpoint.url=https://bob:${hunter2}@idp/",
+        "sasl.oauthbearer.token.endpoint.url=https://idp/?hunter2",
+    ] {
+        let said = everything_said_of_properties(text);
+        assert!(!said.contains(SECRET), "{text}\n\n{said}");
+    }
+}
+
 /// A properties file with every kind of secret.
 const PROPERTIES: &str = "\
 # ssl.key.password=hunter2
