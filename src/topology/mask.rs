@@ -15,6 +15,7 @@ use toml_parser::lexer::{Token, TokenKind};
 use super::read::keys::Kind;
 use crate::client::keys;
 use crate::client::sensitive::looks_secret;
+use crate::nearest::nearest;
 
 /// The hidden parts of one text.
 #[derive(Clone, Debug, Default)]
@@ -456,7 +457,12 @@ impl<'t> Walk<'t> {
             // A secret where only a reference to one can stand.
             mask.hide(self.key_start..equals.span().start());
         }
-        let is_secret = is_secret(&path);
+        // A line that was broken in two makes the rest of a secret a key, or the value of one.
+        let is_stray = self.is_below_secret && !is_known(&path);
+        if is_stray {
+            mask.hide(self.key_start..equals.span().start());
+        }
+        let is_secret = is_stray || is_secret(&path);
         let is_address =
             !is_secret && matches!(path.last().map(String::as_str), Some("url" | "uri"));
         if !is_table && self.value.is_none() && (is_secret || is_address) {
@@ -518,12 +524,12 @@ impl<'t> Walk<'t> {
         key.extend(part.split('.').map(str::to_lowercase));
     }
 
-    fn comment(&self, token: Token, mask: &mut Mask) {
+    fn comment(&mut self, token: Token, mask: &mut Mask) {
         let range = token.span().start()..token.span().end();
         if self.line_is_secret || self.is_below_secret {
             mask.hide(range.start + 1..range.end);
         } else {
-            mask.hide_comment(self.text, range);
+            self.is_below_secret = mask.hide_comment(self.text, range);
         }
     }
 }
@@ -572,6 +578,15 @@ fn is_secret(path: &[String]) -> bool {
             None => looks_secret(&own_words(path)),
         },
     }
+}
+
+/// Whether the last part of the path is a key of the file, perhaps misspelt, or belongs to one.
+fn is_known(path: &[String]) -> bool {
+    let keys = || Kind::ALL.into_iter().flat_map(Kind::keys);
+    path.last()
+        .is_some_and(|last| nearest(last, keys()).is_some())
+        || path.iter().any(|part| part == "config")
+        || client_property(path).is_some()
 }
 
 /// Whether the keys of a table at this path stand where only a reference to a secret can stand.
@@ -624,8 +639,8 @@ mod tests {
                 "rest = { password = *********, url = \"x\" }",
             ),
             (
-                "\"sasl.jaas.config\" = \"\"\"\nhunter2\n hunter2\"\"\"\nb = 1",
-                "\"sasl.jaas.config\" = ***\n*******\n***********\nb = 1",
+                "\"sasl.jaas.config\" = \"\"\"\nhunter2\n hunter2\"\"\"\nstate = 1",
+                "\"sasl.jaas.config\" = ***\n*******\n***********\nstate = 1",
             ),
             (
                 "[clusters.a.client]\n\"ssl.keystore.key\" = 'hunter2'\nssl.ca.location = 'ca'",
@@ -640,12 +655,16 @@ mod tests {
                 "\"p\\u0061ssword\" = *********",
             ),
             (
-                "tokens = [\n \"hunter2\", # hunter2\n \"b\" ]\nb = 1",
-                "tokens = *\n*********************\n******\nb = 1",
+                "tokens = [\n \"hunter2\", # hunter2\n \"b\" ]\nstate = 1",
+                "tokens = *\n*********************\n******\nstate = 1",
             ),
             (
-                "sasl.password = ''\n# hunter2\na = 1\n# b",
-                "sasl.password = **\n#********\na = 1\n# b",
+                "sasl.password = ''\n# hunter2\nstate = 1\n# b",
+                "sasl.password = **\n#********\nstate = 1\n# b",
+            ),
+            (
+                "# sasl.password\nhunter2 = 'hunter2'\ntopics = []",
+                "# sasl.password\n********= *********\ntopics = []",
             ),
             (
                 "a = [ # sasl.password=hunter2\n 1 ]",

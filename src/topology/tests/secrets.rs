@@ -117,6 +117,9 @@ fn a_secret_in_any_shape_is_never_shown() {
 fn a_secret_that_slipped_out_of_its_place_is_never_shown() {
     for text in [
         "[clusters.a]\npassword = { hunter2 =\n'' \"hunter2\"{clusters.b]\n",
+        "[clusters.a]\n# client.\"sasl.password\"\na = \"hunter2\"\n",
+        "[clusters.a]\n# client.\"sasl.password\"\n\"hunter2\" = 1\n",
+        "[clusters.a]\nclient = { sasl.paswordaa \"hunter2\" }\n",
         "[clusters.a]\nclient.\"sasl.password\" \n[,[ \"hunter2\"\n[clusters.b]\n",
         "[clusters.a]\nconnect.url = \"https://b/?passwor#d=hunter2\"\n",
         "[clusters.a]\nconnect.url = \"https://bob\n:hunter2@b/\"\n",
