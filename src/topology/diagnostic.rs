@@ -150,10 +150,19 @@ impl SourceFile {
 pub(super) struct HiddenWords<'t>(HashSet<&'t str>);
 
 impl<'t> HiddenWords<'t> {
-    /// `shown` is the same text with its secrets hidden.
-    pub(super) fn new(text: &'t str, shown: &str) -> Self {
+    /// `shown` is the same text with its secrets hidden; `meant` are hidden parts of it as they
+    /// read without escapes, which makes other words of them.
+    pub(super) fn new(
+        text: &'t str,
+        shown: &str,
+        meant: impl IntoIterator<Item = &'t str>,
+    ) -> Self {
         let shown: HashSet<&str> = words(shown).collect();
-        let hidden: HashSet<&str> = words(text).filter(|word| !shown.contains(word)).collect();
+        let hidden: HashSet<&str> = std::iter::once(text)
+            .chain(meant)
+            .flat_map(words)
+            .filter(|word| !shown.contains(word))
+            .collect();
         let of_keys: HashSet<&str> = crate::client::keys::all()
             .map(|key| key.name)
             .chain(Kind::ALL.into_iter().flat_map(Kind::keys))

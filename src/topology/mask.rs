@@ -174,7 +174,9 @@ impl Mask {
                 self.hide(start + at..end);
                 goes_on = true;
             } else if !trimmed.is_empty() {
-                goes_on = is_open_address(line);
+                // Of an address that was broken in two the rest is below, even if the quote was
+                // closed before it.
+                goes_on = line.contains("://");
             }
             start += line.len();
         }
@@ -201,12 +203,6 @@ fn header_end(line: &str) -> Option<usize> {
     is_header.then(|| line.len() - names.len() + length)
 }
 
-/// Whether an address begins in the line and does not end there.
-fn is_open_address(line: &str) -> bool {
-    line.split_once("://")
-        .is_some_and(|(_, address)| !address.contains(['"', '\'']))
-}
-
 /// `[clusters.NAME.client`, however badly it is written.
 fn is_client_header(header: &str) -> bool {
     header
@@ -221,10 +217,17 @@ fn begins_anew(line: &str) -> bool {
     let Some((key, _)) = line.split_once('=') else {
         return false;
     };
-    let name = key.trim().trim_matches(['"', '\'']);
-    Kind::ALL
-        .into_iter()
-        .any(|kind| kind.keys().any(|key| key == name))
+    let name = key.trim().replace(['"', '\''], "");
+    let is_key = |name: &str| {
+        Kind::ALL
+            .into_iter()
+            .any(|kind| kind.keys().any(|key| key == name))
+    };
+    match name.split_once('.') {
+        Some(("client", property)) => keys::find(property).is_some(),
+        Some((table, key)) => is_key(table) && (is_key(key) || keys::find(key).is_some()),
+        None => is_key(&name),
+    }
 }
 
 /// Where in a harmless value a secret begins that a mistake has brought there: a line that was not
@@ -322,6 +325,8 @@ struct Walk<'t> {
     line_is_secret: bool,
     /// The last key was one of a secret, so that the comments below may be about it.
     is_below_secret: bool,
+    /// The last key was one of an address.
+    is_below_address: bool,
 }
 
 impl<'t> Walk<'t> {
@@ -336,6 +341,7 @@ impl<'t> Walk<'t> {
             value: None,
             line_is_secret: false,
             is_below_secret: false,
+            is_below_address: false,
         }
     }
 
@@ -458,7 +464,12 @@ impl<'t> Walk<'t> {
             mask.hide(self.key_start..equals.span().start());
         }
         // A line that was broken in two makes the rest of a secret a key, or the value of one.
-        let is_stray = self.is_below_secret && !is_known(&path);
+        let is_rest_of_address = self.is_below_address
+            && self
+                .text
+                .get(self.key_start..equals.span().start())
+                .is_some_and(|key| key.contains(['@', ':', '/']));
+        let is_stray = is_rest_of_address || self.is_below_secret && !is_known(&path);
         if is_stray {
             mask.hide(self.key_start..equals.span().start());
         }
@@ -476,6 +487,7 @@ impl<'t> Walk<'t> {
             self.line_is_secret |= is_secret;
         }
         self.is_below_secret = is_secret;
+        self.is_below_address = is_address;
     }
 
     fn end_value(&mut self, mask: &mut Mask) {
@@ -679,6 +691,10 @@ mod tests {
                 "url = \"https://**********************\"",
             ),
             (
+                "url = \"https://bob\"\n\":hunter2@host/\" = 1\nulr = 1",
+                "url = \"https://bob\"\n*****************= *\nulr = 1",
+            ),
+            (
                 "url = \"https://b:1/a?hunter2\"",
                 "url = \"https://b:1/a********\"",
             ),
@@ -724,6 +740,8 @@ mod tests {
             "password = '''hunter2\n[links]\nhunter2",
             "client.\"sasl.password\" \n[,[ \"hunter2\"\n[clusters.b]",
             "client.sasl.oauthbearer.token.endpoint.url = \"https://bob\n:hunter2@b/\"\n",
+            "client.sasl.oauthbearer.token.endpoint.url = \"https://bob\"\n:hunter2@b/\"\n",
+            "rest.url = \"https://bob\"\n\n# or\na =:hunter2@b/\"\n",
             "client = { sasl.paswordaa \"hunter2\" }",
             "client = { x.y, \"hunter2\" }",
             "rest = { key \"hunter2\" }",
@@ -736,6 +754,13 @@ mod tests {
         assert_eq!(
             masked("state = active\nsecret = x\nstart = 1\n[links.a]", true),
             "state = active\nsecret = *\nstart = 1\n[links.a]"
+        );
+        assert_eq!(
+            masked(
+                "rest.url = \"https://b\"\nclient.\"sasl.mechanism\" = \"PLAIN\"\nacks = x\nrest.ssl.protocol = x",
+                true
+            ),
+            "rest.url = \"https://b\"\nclient.\"sasl.mechanism\" = \"PLAIN\"\nacks = x\nrest.ssl.protocol = x"
         );
     }
 }

@@ -135,7 +135,7 @@ pub fn parse_in(
         }),
     );
     let source = SourceFile::new(path, text, &mask);
-    let hidden = HiddenWords::new(text, source.text());
+    let hidden = HiddenWords::new(text, source.text(), []);
     if syntax_broken {
         // A string that is not closed swallows what follows it, secrets among it.
         found.retain(|diagnostic| {

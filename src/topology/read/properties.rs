@@ -10,6 +10,7 @@ use crate::client::interpret::{is_citable, nearest_key};
 use crate::client::keys;
 use crate::client::properties::{self, Encoding, Properties, Property};
 use crate::client::sensitive::looks_secret;
+use crate::client::written::Written;
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::{Diagnostic, HiddenWords, Places, SourceFile};
 use crate::topology::mask::{Mask, hidden_in_address, secret_in_value};
@@ -34,7 +35,14 @@ impl PropertiesFile {
 
     /// Blanks out what diagnostics about hidden places in this file cite of it.
     pub(super) fn conceal(&self, id: FileId, source: &SourceFile, found: &mut [Diagnostic]) {
-        let hidden = HiddenWords::new(&self.text, source.text());
+        let meant = self
+            .properties
+            .properties
+            .iter()
+            .flat_map(|property| [&property.key, &property.value])
+            .filter(|part| self.mask.touches(&part.whole()))
+            .map(Written::as_str);
+        let hidden = HiddenWords::new(&self.text, source.text(), meant);
         for diagnostic in found {
             if diagnostic.touches(id, &self.mask) {
                 diagnostic.conceal(&hidden);
@@ -112,6 +120,8 @@ fn mask(text: &str, properties: &Properties) -> Mask {
             goes_on && keys::find(name).is_none() && (start == end || nearest_key(name).is_none());
         if is_stray || !is_citable(name) {
             mask.hide(key);
+        } else if keys::find(name).is_none() {
+            mask.hide(hidden_in_key(&property.key));
         }
         goes_on = is_stray || looks_secret(name);
     }
@@ -120,6 +130,24 @@ fn mask(text: &str, properties: &Properties) -> Mask {
     }
     mask.hide_everywhere(text, false);
     mask
+}
+
+/// What of a key that does not exist may be a secret: a line that goes on by mistake, or a
+/// separator that is missing, makes the value a part of the key.
+fn hidden_in_key(key: &Written) -> Range<usize> {
+    let (name, whole) = (key.as_str(), key.whole());
+    // It spans lines, or has escapes.
+    if whole.len() > name.len() {
+        return whole;
+    }
+    // One or two letters more are a mistake in typing.
+    const SHORTEST: usize = 3;
+    let value = keys::all()
+        .filter(|known| known.is_secret())
+        .filter_map(|known| name.find(known.name).map(|at| at + known.name.len()))
+        .max()
+        .filter(|at| looks_secret(name) && name.len() - at >= SHORTEST);
+    key.source(value.unwrap_or(name.len())..name.len())
 }
 
 /// Hides what of a comment may be a secret: all of it where one may go on.
@@ -213,7 +241,7 @@ fn warn_encoding(
     };
     // In a comment it makes no difference.
     let foreign = properties.properties.iter().find_map(|property| {
-        let of = |written: &crate::client::written::Written| {
+        let of = |written: &Written| {
             let text = written.as_str();
             let (start, char) = text.char_indices().find(|(_, char)| !char.is_ascii())?;
             let source = written.source(start..start + char.len_utf8());

@@ -124,6 +124,9 @@ fn a_secret_that_slipped_out_of_its_place_is_never_shown() {
         "[clusters.a]\nconnect.url = \"https://b/?passwor#d=hunter2\"\n",
         "[clusters.a]\nconnect.url = \"https://bob\n:hunter2@b/\"\n",
         "[clusters.a]\nconnect.url = \"https://bob:hunter2\"\n",
+        "[clusters.a]\nconnect.url = \"https://bob\"\n:hunter2@b/\"\n",
+        "[clusters.a]\nconnect.url = \"https://bob\"\n\":hunter2@b/\" = 1\n",
+        "[clusters.a]\nclient.sasl.oauthbearer.token.endpoint.url = \"https://bob\"\n:hunter2@b/\"\n",
     ] {
         let said = everything_said(text);
         assert!(!said.contains(SECRET), "{text}\n\n{said}");
@@ -132,6 +135,13 @@ fn a_secret_that_slipped_out_of_its_place_is_never_shown() {
         "sasl.mechanism=PLAINsasl.jaas.config=x.PlainLoginModule required password=\"hunter2\";",
         "sasl.mechanism=PLAIN ssl.key.password hunter2",
         "ssl.key.password :\n hunter2",
+        "ssl.keystore.password\\\n hunter2",
+        "acks=all\nssl.keystore.password\\\n=hunter2\\\n",
+        "ssl.keystore.password\\hunter2",
+        "ssl.keystore.passwordhunter2",
+        "ssl.keystore.pasword\\\n hunter2",
+        "confluent.license\\\n hunter2",
+        "a=${b}\nssl.keystore.password\\\n hunter2 ${b}\nssl.keystore.password\\\n hunter2 ${b}",
         "ssl.key.password :\n a.hunter2 =",
         "ssl.key.password :\n# hunter2",
         "# ssl.key.password\nhunter2",
