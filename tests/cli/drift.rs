@@ -183,6 +183,20 @@ fn check_16_of_drift_stdout_holds_the_document_and_nothing_else() {
 }
 
 #[test]
+fn a_cluster_that_cannot_be_read_never_passes_for_one_without_drift() {
+    let scenario = Scenario::new();
+    // Nothing listens on these ports.
+    scenario.file(
+        "mirror.toml",
+        "kmirror = 1\n[clusters.east]\nbootstrap_servers = \"127.0.0.1:1\"\n[clusters.west]\nbootstrap_servers = \"127.0.0.1:2\"\n\
+         [links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"*\"]\n",
+    );
+    let ran = scenario.run(&["drift", "--format", "junit", "mirror.toml"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran}");
+    assert!(ran.stderr.contains("2 clusters can't be read"), "{ran}");
+}
+
+#[test]
 fn mistakes_in_the_file_are_told_in_the_form_that_was_asked_for() {
     let scenario = Scenario::new();
     scenario.file("bad.toml", "kmirror = 1\nlink = \"<&>\"\n");
