@@ -10,10 +10,11 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::effects::{ConfigAlteration, Effects, Failure, ProducerId};
-use crate::control::{ControlWriter, Write};
+use crate::control::records::IncarnationId;
+use crate::control::{ControlWriter, Write, progress};
 use crate::kafka::{Backoff, ClusterMetadata, Error, ErrorCode, Operation, TopicMetadata, Topics};
 use crate::observe::{Clusters, alteration, new_topic};
-use crate::plan::model::TopicSpec;
+use crate::plan::model::{DoomedTopic, TopicSpec};
 
 /// Producer ids can't be asked for in batches; so many requests are under way at a time.
 const CONCURRENT_ID_REQUESTS: usize = 16;
@@ -138,6 +139,35 @@ impl Effects for Brokers<'_> {
             .collect();
         let results = admin.incremental_alter_configs(changes, false).await;
         results.into_iter().map(outcome).collect()
+    }
+
+    async fn delete_topics(
+        &self,
+        cluster: &str,
+        topics: &[DoomedTopic],
+    ) -> Vec<Result<(), Failure>> {
+        let admin = self.clusters.client(cluster).admin();
+        let topics = topics.iter().map(|it| (it.name.clone(), it.id)).collect();
+        let results = admin.delete_exactly(topics).await;
+        let gone = [
+            Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            Some(ErrorCode::UNKNOWN_TOPIC_ID),
+        ];
+        results
+            .into_iter()
+            .map(|(name, result)| match result {
+                // Somebody else was quicker.
+                Err(error) if gone.contains(&error.code()) => Ok(()),
+                result => outcome((name, result)),
+            })
+            .collect()
+    }
+
+    async fn forget_progress(&self, cluster: &str, ids: &[IncarnationId]) -> Result<(), Failure> {
+        let client = self.clusters.client(cluster);
+        progress::forget(client, ids)
+            .await
+            .map_err(|error| Failure::from(&error))
     }
 
     async fn topic_ids(&self, cluster: &str, topics: &[String]) -> Vec<Result<Uuid, Failure>> {

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::control::Write;
-use crate::plan::model::TopicSpec;
+use crate::control::records::IncarnationId;
+use crate::plan::model::{DoomedTopic, TopicSpec};
 
 /// Why a broker did not do one thing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,16 @@ pub trait Effects: Send + Sync {
         cluster: &str,
         alterations: &[ConfigAlteration],
     ) -> Vec<Result<(), Failure>>;
+
+    /// Deletes topics; one that is gone already counts as deleted.
+    async fn delete_topics(
+        &self,
+        cluster: &str,
+        topics: &[DoomedTopic],
+    ) -> Vec<Result<(), Failure>>;
+
+    /// Removes what is stored of the progress of mirrors that are no more.
+    async fn forget_progress(&self, cluster: &str, ids: &[IncarnationId]) -> Result<(), Failure>;
 
     /// Ids of topics that were just created or seen; nil where brokers know none.
     async fn topic_ids(&self, cluster: &str, topics: &[String]) -> Vec<Result<Uuid, Failure>>;

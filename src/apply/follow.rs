@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::brokers::Brokers;
 use super::{Outcome, Progress, execute};
-use crate::control::records::{DesiredState, LinkRecord, StartSpec, TimestampsSpec};
+use crate::control::records::{DesiredState, LinkRecord, StartSpec, TimestampsSpec, WantedState};
 use crate::control::{ControlState, ControlWriter};
 use crate::kafka::Client;
 use crate::observe::model::Observed;
@@ -220,8 +220,9 @@ fn link_of(record: &LinkRecord, source: &str, destination: &str) -> Link {
                     rename_to: settings.rename_to.clone().map(nowhere),
                     state: settings.state.map(|state| {
                         nowhere(match state {
-                            DesiredState::Active => MirrorState::Active,
-                            DesiredState::Paused => MirrorState::Paused,
+                            WantedState::Active => MirrorState::Active,
+                            WantedState::Paused => MirrorState::Paused,
+                            WantedState::Absent => MirrorState::Absent,
                         })
                     }),
                     replication_factor: settings.replication_factor.map(nowhere),

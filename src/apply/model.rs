@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use super::effects::{ConfigAlteration, Effects, Failure, ProducerId};
 use crate::control::Write;
-use crate::control::records::{LINKS_TOPIC, OFFSETS_TOPIC, WORK_TOPIC};
+use crate::control::records::{IncarnationId, LINKS_TOPIC, OFFSETS_TOPIC, WORK_TOPIC};
 use crate::observe::model::{
     ConfigSource, ConfigValue, Configs, Contents, Control, Described, InheritedValue, Observed,
     ObservedCluster, ObservedTopic,
 };
-use crate::plan::model::TopicSpec;
+use crate::plan::model::{DoomedTopic, TopicSpec};
 
 /// Clusters by name; every write is counted, and topics can be told to fail.
 #[derive(Debug, Default)]
@@ -272,6 +272,32 @@ impl Effects for Model {
                 Ok(())
             })
             .collect()
+    }
+
+    async fn delete_topics(
+        &self,
+        cluster: &str,
+        topics: &[DoomedTopic],
+    ) -> Vec<Result<(), Failure>> {
+        topics
+            .iter()
+            .map(|topic| {
+                self.note(format!("delete {cluster}/{}", topic.name));
+                self.check(&topic.name)?;
+                self.change(|observed| {
+                    let cluster = observed.clusters.get_mut(cluster).expect("known cluster");
+                    let live = cluster.topics.get(&topic.name);
+                    assert_eq!(live.map(|live| live.id), Some(topic.id), "{}", topic.name);
+                    cluster.topics.remove(&topic.name);
+                });
+                Ok(())
+            })
+            .collect()
+    }
+
+    async fn forget_progress(&self, cluster: &str, ids: &[IncarnationId]) -> Result<(), Failure> {
+        self.note(format!("forget {} mirrors on {cluster}", ids.len()));
+        Ok(())
     }
 
     async fn topic_ids(&self, cluster: &str, topics: &[String]) -> Vec<Result<Uuid, Failure>> {

@@ -122,7 +122,11 @@ fn destinations(shown: &Plan) -> BTreeSet<(String, String)> {
         .filter(|entry| {
             matches!(
                 entry.operation,
-                Operation::ControlTopics | Operation::Link(_) | Operation::Mirror(_)
+                Operation::ControlTopics
+                    | Operation::Link(_)
+                    | Operation::Mirror(_)
+                    | Operation::DeleteMirror(_)
+                    | Operation::DeleteLink { .. }
             )
         })
         .map(|entry| entry.cluster.as_str())
@@ -141,7 +145,11 @@ async fn look_again(
     shown: &Plan,
 ) -> Result<Observed, ApplyError> {
     let observed = clusters.observe(topology).await?;
-    let moved = moved(shown, &crate::plan::plan(topology, &observed));
+    let mut now = crate::plan::plan(topology, &observed);
+    // What was shown contains deletions only if they were allowed.
+    let allowed = shown.counts.delete > 0;
+    crate::plan::guard(&mut now, allowed);
+    let moved = moved(shown, &now);
     if moved.is_empty() {
         Ok(observed)
     } else {

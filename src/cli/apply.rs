@@ -12,7 +12,7 @@ use super::{CliError, ErrorKind, ExitCode, Style, Ui};
 use crate::apply::{ApplyError, ApplyOptions, Event, Outcome, Progress, apply};
 use crate::control::LockError;
 use crate::observe::Clusters;
-use crate::plan::model::Plan;
+use crate::plan::model::{Operation, Plan};
 use crate::report::text::TextOptions;
 use crate::report::{clean, duration, grouped, text};
 
@@ -26,9 +26,13 @@ pub struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Do not ask
+    /// Do not ask, not even before deletions
     #[arg(short, long)]
     yes: bool,
+
+    /// Carry out the deletions that the file asks for with `state = "absent"`; each is confirmed by name
+    #[arg(long)]
+    allow_delete: bool,
 
     /// How long to wait for another apply to end, such as 30s or 5min
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
@@ -42,7 +46,7 @@ pub struct Args {
 pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let topology = ui.load_topology(&args.file)?;
     let clusters = Clusters::connect(&topology).await?;
-    let plan = make(&topology, &clusters).await?;
+    let plan = make(&topology, &clusters, args.allow_delete).await?;
     show(&plan, ui);
     if plan.is_blocked() {
         return Err(CliError::new(
@@ -55,7 +59,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
         return Ok(ExitCode::Ok);
     }
     if !args.yes {
-        confirm(ui).await?;
+        confirm(ui, &plan).await?;
     }
     let stop = stop_on_signal(ui);
     let watch = Watch::new(ui, &plan);
@@ -80,8 +84,35 @@ pub(super) fn show(plan: &Plan, ui: &Ui) {
     ui.say(text::plan(plan, options).trim_end());
 }
 
-/// Goes on only for a `yes` that somebody typed.
-async fn confirm(ui: &Ui) -> Result<(), CliError> {
+/// What has to be typed before something is deleted: the topic's name with its cluster, or the link's.
+fn names_to_type(plan: &Plan) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in &plan.entries {
+        match &entry.operation {
+            Operation::DeleteTopic(topic) => {
+                names.push(format!("{}/{}", entry.cluster, topic.name));
+            }
+            Operation::DeleteMirror(mirror) if mirror.topics.is_empty() => {
+                names.push(entry.address.to_string());
+            }
+            Operation::DeleteMirror(mirror) => {
+                let topics = mirror.topics.iter();
+                names.extend(topics.map(|topic| format!("{}/{}", entry.cluster, topic.name)));
+            }
+            Operation::DeleteLink { .. } => names.push(entry.address.to_string()),
+            Operation::None
+            | Operation::ControlTopics
+            | Operation::CreateTopic(_)
+            | Operation::AlterTopic(_)
+            | Operation::Link(_)
+            | Operation::Mirror(_) => {}
+        }
+    }
+    names
+}
+
+/// Goes on only for what somebody typed: the name of each thing that is deleted, then `yes`.
+async fn confirm(ui: &Ui, plan: &Plan) -> Result<(), CliError> {
     let nobody = |problem: &str| {
         CliError::new(
             ErrorKind::Usage,
@@ -92,11 +123,38 @@ async fn confirm(ui: &Ui) -> Result<(), CliError> {
     if !ui.is_interactive() {
         return Err(nobody("stdin is not a terminal"));
     }
-    let question = ui.clone();
+    for name in names_to_type(plan) {
+        let name = clean(&name);
+        let question = format!("\nTo delete {name} for good, type its name:");
+        if ask(ui, question, nobody).await? != name {
+            return Err(CliError::new(
+                ErrorKind::Usage,
+                format!("nothing was done: the answer was not `{name}`"),
+            ));
+        }
+    }
+    let question = "\nApply this plan? Only `yes` is taken for an answer:".to_owned();
+    if ask(ui, question, nobody).await? == "yes" {
+        Ok(())
+    } else {
+        Err(CliError::new(
+            ErrorKind::Usage,
+            "nothing was done: the answer was not `yes`",
+        ))
+    }
+}
+
+/// What somebody typed, without the spaces around it.
+async fn ask(
+    ui: &Ui,
+    question: String,
+    nobody: impl Fn(&str) -> CliError,
+) -> Result<String, CliError> {
     let (answer, answered) = tokio::sync::oneshot::channel();
+    let asking = ui.clone();
     // A thread of its own: the runtime would wait for a blocked read when an interrupt ends the command.
     std::thread::spawn(move || {
-        let said = question.ask("\nApply this plan? Only `yes` is taken for an answer:");
+        let said = asking.ask(&question);
         // If the command has ended meanwhile, nobody waits for the answer.
         let _ = answer.send(said);
     });
@@ -108,11 +166,7 @@ async fn confirm(ui: &Ui) -> Result<(), CliError> {
         }
     };
     match said {
-        Ok(Ok(Some(text))) if text.trim() == "yes" => Ok(()),
-        Ok(Ok(Some(_))) => Err(CliError::new(
-            ErrorKind::Usage,
-            "nothing was done: the answer was not `yes`",
-        )),
+        Ok(Ok(Some(text))) => Ok(text.trim().to_owned()),
         Ok(Ok(None)) | Err(_) => Err(nobody("stdin was closed")),
         Ok(Err(error)) => Err(error),
     }

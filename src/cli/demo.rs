@@ -97,7 +97,7 @@ async fn tell(args: &Args, ui: &Ui, stage: &mut Stage) -> Result<(), CliError> {
 
     say("kmirror plan");
     let clusters = Clusters::connect(&topology).await?;
-    let first = plan::make(&topology, &clusters).await?;
+    let first = plan::make(&topology, &clusters, false).await?;
     apply::show(&first, ui);
 
     say("kmirror apply");
@@ -137,7 +137,7 @@ async fn tell(args: &Args, ui: &Ui, stage: &mut Stage) -> Result<(), CliError> {
     ui.say(&ui.paint_err(Style::Green, &line));
 
     say("kmirror plan, again");
-    let second = plan::make(&topology, &clusters).await?;
+    let second = plan::make(&topology, &clusters, false).await?;
     apply::show(&second, ui);
     if second.has_changes() || second.is_blocked() {
         return Err(wrong("the second plan is not empty"));

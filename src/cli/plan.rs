@@ -25,6 +25,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 
+    /// Plan the deletions that the file asks for; without it they are blocked
+    #[arg(long)]
+    allow_delete: bool,
+
     /// Exit with 2 if there are changes (0: none, 1: error, 3: something is blocked)
     #[arg(long)]
     detailed_exitcode: bool,
@@ -64,7 +68,7 @@ impl Format {
 pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let topology = ui.load_topology_or_report(&args.file, args.format.form())?;
     let clusters = Clusters::connect(&topology).await?;
-    let plan = make(&topology, &clusters).await?;
+    let plan = make(&topology, &clusters, args.allow_delete).await?;
     let document = match args.format {
         Format::Text => {
             let paint = |emphasis, text: &str| ui.paint_out(style(emphasis), text);
@@ -91,9 +95,14 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
 }
 
 /// The plan as it stands, rehearsed.
-pub(super) async fn make(topology: &Topology, clusters: &Clusters) -> Result<Plan, CliError> {
+pub(super) async fn make(
+    topology: &Topology,
+    clusters: &Clusters,
+    allow_delete: bool,
+) -> Result<Plan, CliError> {
     let observed = clusters.observe(topology).await?;
     let mut plan = crate::plan::plan(topology, &observed);
+    crate::plan::guard(&mut plan, allow_delete);
     rehearse(&mut plan, clusters).await;
     Ok(plan)
 }
@@ -104,7 +113,7 @@ pub(super) fn style(emphasis: Emphasis) -> Style {
         Emphasis::Dim => Style::Dim,
         Emphasis::Create => Style::Green,
         Emphasis::Change => Style::Yellow,
-        Emphasis::Blocked => Style::Red,
+        Emphasis::Delete | Emphasis::Blocked => Style::Red,
     }
 }
 

@@ -83,6 +83,27 @@ pub async fn read(
     Ok(parts.into_iter().flatten().collect())
 }
 
+/// Removes all that is stored of some mirrors.
+///
+/// # Errors
+/// The first one that lasts; doing it again does no harm.
+pub async fn forget(client: &Client, ids: &[IncarnationId]) -> Result<(), ControlError> {
+    let stored = read(client, &ids.iter().copied().collect()).await?;
+    let mut entries = Vec::new();
+    for ((id, partition), stored) in stored {
+        entries.push((OffsetsKey::Progress { id, partition }, None));
+        for chunk in stored.chunks.into_keys() {
+            let key = OffsetsKey::Map {
+                id,
+                partition,
+                chunk,
+            };
+            entries.push((key, None));
+        }
+    }
+    write(client, &entries).await
+}
+
 /// Where a key's records stand: by the mirror partition it belongs to, whatever its kind.
 fn partition_of(key: &OffsetsKey) -> i32 {
     let (OffsetsKey::Progress { id, partition } | OffsetsKey::Map { id, partition, .. }) = key;

@@ -82,6 +82,16 @@ pub enum DesiredState {
     Paused,
 }
 
+/// What a link says of one mirror's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WantedState {
+    Active,
+    Paused,
+    /// There is to be none, whatever patterns match.
+    Absent,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StartSpec {
@@ -126,7 +136,7 @@ pub struct LinkRecord {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MirrorSettings {
     pub rename_to: Option<String>,
-    pub state: Option<DesiredState>,
+    pub state: Option<WantedState>,
     pub replication_factor: Option<i16>,
     pub config: IndexMap<String, String>,
 }

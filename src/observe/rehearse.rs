@@ -75,7 +75,12 @@ async fn rehearse_on(clusters: &Clusters, cluster: &str, entries: Vec<&Entry>) -
                 let of_entry = |result| (entry.address.clone(), Tried::Create, result);
                 attempts.extend(results.into_iter().map(of_entry));
             }
-            Operation::None | Operation::Link(_) => {}
+            // Brokers cannot be asked whether they would delete.
+            Operation::None
+            | Operation::Link(_)
+            | Operation::DeleteTopic(_)
+            | Operation::DeleteMirror(_)
+            | Operation::DeleteLink { .. } => {}
         }
     }
     let admin = clusters.client(cluster).admin();

@@ -6,11 +6,13 @@
 use indexmap::IndexMap;
 use uuid::Uuid;
 
+use super::deletions;
 use super::model::{Action, Address, Change, Entry, LinkOperation, Operation, Origin, Side, Value};
 use super::reason::{Blocker, End, Reason};
 use super::world::World;
 use crate::control::records::{
     DesiredState, LinkRecord, MirrorSettings, Owner, RECORD_VERSION, StartSpec, TimestampsSpec,
+    WantedState,
 };
 use crate::topology::model::{Link, LinkState, Mirror, MirrorState, Start, Timestamps};
 use crate::topology::selector::{RenameRule, TopicSelector};
@@ -41,6 +43,9 @@ pub(super) fn plan_link<'a>(world: &World<'a>, link: &Link) -> PlannedLink<'a> {
         };
     }
     let applied = find_applied(world, link, &mut entry);
+    if deletions::is_doomed(link) {
+        return PlannedLink { entry, applied };
+    }
     let wanted = wanted_record(world, link, applied);
     match applied {
         None => {
@@ -152,7 +157,8 @@ fn wanted_record(world: &World<'_>, link: &Link, applied: Option<&LinkRecord>) -
         replication_factor: link.replication_factor.as_ref().map(|it| it.value),
         state: match link.state {
             LinkState::Active => DesiredState::Active,
-            LinkState::Paused => DesiredState::Paused,
+            // A link that is to be deleted copies nothing meanwhile.
+            LinkState::Paused | LinkState::Absent => DesiredState::Paused,
         },
         mirrors: link
             .mirrors
@@ -174,8 +180,9 @@ pub(super) fn settings(mirror: &Mirror) -> MirrorSettings {
     MirrorSettings {
         rename_to: mirror.rename_to.as_ref().map(|it| it.value.clone()),
         state: mirror.state.as_ref().map(|state| match state.value {
-            MirrorState::Active => DesiredState::Active,
-            MirrorState::Paused => DesiredState::Paused,
+            MirrorState::Active => WantedState::Active,
+            MirrorState::Paused => WantedState::Paused,
+            MirrorState::Absent => WantedState::Absent,
         }),
         replication_factor: mirror.replication_factor.as_ref().map(|it| it.value),
         config: config.into_iter().collect(),
@@ -212,7 +219,7 @@ fn attributes(record: &LinkRecord) -> Vec<(String, Option<Value>)> {
     for (topic, settings) in mirrors {
         let at = |what: &str| format!("mirrors.{topic}.{what}");
         list.push((at("as"), settings.rename_to.as_deref().map(Value::from)));
-        list.push((at("state"), settings.state.map(state)));
+        list.push((at("state"), settings.state.map(wanted_state)));
         list.push((
             at("replication_factor"),
             settings.replication_factor.map(Value::from),
@@ -334,6 +341,14 @@ fn start(start: StartSpec) -> Value {
         StartSpec::Latest => "latest".into(),
         StartSpec::Timestamp(ms) => jiff::Timestamp::from_millisecond(ms)
             .map_or_else(|_| Value::Int(ms), |time| Value::Text(time.to_string())),
+    }
+}
+
+fn wanted_state(state: WantedState) -> Value {
+    match state {
+        WantedState::Active => "active".into(),
+        WantedState::Paused => "paused".into(),
+        WantedState::Absent => "absent".into(),
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::deletions::Doomed;
 use self::model::{
     Action, Address, Change, Counts, Entry, Operation, Origin, PLAN_VERSION, Plan, PlannedCluster,
     Rehearsal, Side, Value,
@@ -22,6 +23,7 @@ use crate::observe::model::Observed;
 use crate::topology::model::Topology;
 use crate::topology::resolve::LinkRule;
 
+mod deletions;
 mod diff;
 pub mod drift;
 mod links;
@@ -35,6 +37,7 @@ mod topics;
 mod unseen;
 mod world;
 
+pub use deletions::guard;
 pub use unseen::unseen;
 
 #[cfg(test)]
@@ -64,8 +67,10 @@ pub fn plan(topology: &Topology, observed: &Observed) -> Plan {
             continue;
         }
         for owned in cluster.topics.values() {
-            plan.entries
-                .push(topics::plan_owned(&mut world, &cluster.name, owned));
+            if owned.absent.is_none() {
+                plan.entries
+                    .push(topics::plan_owned(&mut world, &cluster.name, owned));
+            }
         }
     }
     let routes = routes::resolve(&world);
@@ -92,14 +97,21 @@ pub fn interest(topology: &Topology, observed: &Observed) -> BTreeMap<String, In
             continue;
         }
         let live = &world.cluster(&cluster.name).topics;
-        let configs = &mut interest.entry(cluster.name.clone()).or_default().configs;
-        configs.extend(
-            cluster
-                .topics
-                .keys()
-                .filter(|topic| live.contains_key(*topic))
-                .cloned(),
-        );
+        let interest = interest.entry(cluster.name.clone()).or_default();
+        for (topic, owned) in &cluster.topics {
+            if !live.contains_key(topic) {
+                continue;
+            }
+            match owned.absent {
+                None => interest.configs.insert(topic.clone()),
+                // How much is deleted is worth knowing.
+                Some(_) => interest.contents.insert(topic.clone()),
+            };
+        }
+    }
+    for (cluster, topic) in deletions::mirror_topics(&world) {
+        let interest = interest.entry(cluster).or_default();
+        interest.contents.insert(topic);
     }
     for route in routes::resolve(&world).routes {
         if !route.blocked.is_empty() {
@@ -180,6 +192,7 @@ fn plan_links(world: &mut World<'_>, routes: &[routes::Route], plan: &mut Plan) 
         .map(|link| (link.name.as_str(), links::plan_link(world, link)))
         .collect();
     plan.entries.extend(plan_control(world, &planned));
+    let doomed = plan_deletions(world, &planned, plan);
     for route in routes {
         let link = &planned[route.link.as_str()];
         // A blocked link says so once, not once a mirror.
@@ -188,13 +201,23 @@ fn plan_links(world: &mut World<'_>, routes: &[routes::Route], plan: &mut Plan) 
         }
     }
     for (name, link) in planned {
+        let declared = &topology.links[name];
+        if deletions::is_doomed(declared) {
+            let entry = match link.entry.blocked.is_empty() {
+                true => doomed.plan_link(world, declared, link.applied, link.entry),
+                false => link.entry,
+            };
+            plan.entries.push(entry);
+            continue;
+        }
         if link.entry.blocked.is_empty() {
             let routed: BTreeSet<&str> = routes
                 .iter()
                 .filter(|route| route.link == name)
                 .map(|route| route.source_topic.as_str())
                 .collect();
-            let is_routed = |topic: &str| routed.contains(topic);
+            let is_routed =
+                |topic: &str| routed.contains(topic) || deletions::is_absent(declared, topic);
             plan.entries.extend(mirrors::plan_unselected(
                 world,
                 &topology.links[name],
@@ -210,12 +233,46 @@ fn plan_links(world: &mut World<'_>, routes: &[routes::Route], plan: &mut Plan) 
     }
 }
 
+/// Whatever the file wants to be gone, except links, which go last.
+fn plan_deletions(
+    world: &World<'_>,
+    planned: &BTreeMap<&str, links::PlannedLink<'_>>,
+    plan: &mut Plan,
+) -> Doomed {
+    let topology = world.topology;
+    let links = || {
+        planned
+            .iter()
+            .filter(|(_, link)| link.entry.blocked.is_empty())
+            .map(|(name, link)| (&topology.links[*name], link.applied))
+    };
+    let doomed = Doomed::find(world, links());
+    for (link, applied) in links() {
+        plan.entries
+            .extend(doomed.plan_mirrors(world, link, applied));
+    }
+    for cluster in topology.clusters.values() {
+        if world.blocked.contains_key(&cluster.name) {
+            continue;
+        }
+        for owned in cluster.topics.values() {
+            if owned.absent.is_some() {
+                plan.entries
+                    .push(doomed.plan_owned(world, &cluster.name, owned));
+            }
+        }
+    }
+    doomed
+}
+
 /// The internal topics, on each destination that has not got them all.
 fn plan_control(world: &World<'_>, planned: &BTreeMap<&str, links::PlannedLink<'_>>) -> Vec<Entry> {
     let destinations: BTreeSet<&str> = planned
-        .values()
-        .filter(|link| link.entry.blocked.is_empty())
-        .map(|link| link.entry.cluster.as_str())
+        .iter()
+        .filter(|(name, link)| {
+            link.entry.blocked.is_empty() && !deletions::is_doomed(&world.topology.links[**name])
+        })
+        .map(|(_, link)| link.entry.cluster.as_str())
         .collect();
     let mut entries = Vec::new();
     for cluster in destinations {

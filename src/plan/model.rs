@@ -71,6 +71,7 @@ pub struct Counts {
     pub update: usize,
     pub pause: usize,
     pub resume: usize,
+    pub delete: usize,
     pub unchanged: usize,
     pub blocked: usize,
 }
@@ -84,6 +85,7 @@ impl Counts {
                 Action::Update => &mut counts.update,
                 Action::Pause => &mut counts.pause,
                 Action::Resume => &mut counts.resume,
+                Action::Delete => &mut counts.delete,
                 Action::Unchanged => &mut counts.unchanged,
                 Action::Blocked => &mut counts.blocked,
             } += 1;
@@ -156,6 +158,7 @@ impl Entry {
         self.operation = operation;
         self.severity = match action {
             Action::Create => Severity::Additive,
+            Action::Delete => Severity::Destructive,
             Action::Unchanged => Severity::None,
             Action::Blocked => Severity::Blocked,
             Action::Update | Action::Pause | Action::Resume => {
@@ -225,6 +228,7 @@ pub enum Action {
     Update,
     Pause,
     Resume,
+    Delete,
     Unchanged,
     Blocked,
 }
@@ -246,6 +250,8 @@ pub enum Severity {
     Additive,
     /// Something that exists gets another value.
     Changing,
+    /// Something is gone afterwards, for good.
+    Destructive,
     Blocked,
 }
 
@@ -412,6 +418,28 @@ pub enum Operation {
     AlterTopic(TopicChanges),
     Link(LinkOperation),
     Mirror(MirrorOperation),
+    /// Delete a topic that the file owned.
+    DeleteTopic(DoomedTopic),
+    DeleteMirror(MirrorDeletion),
+    /// Delete the link's record; it has no mirrors left by then.
+    DeleteLink {
+        id: Uuid,
+    },
+}
+
+/// A topic to be deleted: the one with this id, and no other of that name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoomedTopic {
+    pub name: String,
+    /// Nil where the brokers know no topic ids.
+    pub id: Uuid,
+}
+
+/// A mirror's end: its topics, then its records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorDeletion {
+    pub topics: Vec<DoomedTopic>,
+    pub records: Vec<IncarnationId>,
 }
 
 /// A topic to be created.

@@ -28,6 +28,16 @@ pub enum Reason {
     StartOnlyForNew,
     /// The link is paused: the mirror is made ready, nothing is copied.
     LinkPaused,
+    /// A topic and what it holds will be gone.
+    DeletesTopic {
+        cluster: String,
+        topic: String,
+        partitions: i32,
+        /// Between log starts and log ends, where that is known.
+        offsets: Option<u64>,
+    },
+    /// The topic to be deleted is not there any more; what is recorded of it goes.
+    TopicGoneAlready { cluster: String, topic: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -180,6 +190,19 @@ pub enum Blocker {
         key: String,
         wanted: String,
         required: String,
+    },
+    /// A deletion without `--allow-delete`.
+    DeletionNotAllowed,
+    /// A topic that is to be deleted, and mirrors that are filled from it.
+    StillMirrored {
+        cluster: String,
+        topic: String,
+        by: Vec<String>,
+    },
+    /// A link that is to be deleted, and source topics of which it has mirrors.
+    LinkHasMirrors {
+        link: String,
+        topics: Vec<String>,
     },
     /// The broker refused the rehearsal.
     Refused {

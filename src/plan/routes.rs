@@ -51,9 +51,10 @@ pub(super) fn resolve(world: &World<'_>) -> Routes {
         .links
         .values()
         .filter(|link| {
-            [&link.source, &link.destination]
-                .iter()
-                .all(|cluster| !world.blocked.contains_key(*cluster))
+            !super::deletions::is_doomed(link)
+                && [&link.source, &link.destination]
+                    .iter()
+                    .all(|cluster| !world.blocked.contains_key(*cluster))
         })
         .collect();
     let recorded = recorded_edges(world);
@@ -124,14 +125,16 @@ fn resolve_round(
 
 fn topics_of(world: &World<'_>, cluster: &str, brought: &BTreeSet<Node>) -> BTreeSet<String> {
     let seen = world.cluster(cluster);
-    let owned = world.topology.clusters[cluster].topics.keys();
+    let declared = &world.topology.clusters[cluster].topics;
+    let stays = |topic: &&String| declared.get(*topic).is_none_or(|it| it.absent.is_none());
     let brought = brought
         .iter()
         .filter(|(id, _)| *id == seen.cluster_id)
         .map(|(_, topic)| topic);
     seen.topics
         .keys()
-        .chain(owned)
+        .chain(declared.keys())
+        .filter(stays)
         .chain(brought)
         .cloned()
         .collect()

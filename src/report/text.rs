@@ -18,6 +18,7 @@ pub enum Emphasis {
     Dim,
     Create,
     Change,
+    Delete,
     Blocked,
 }
 
@@ -82,6 +83,7 @@ fn counted(counts: Counts) -> String {
         (counts.update, "to update"),
         (counts.pause, "to pause"),
         (counts.resume, "to resume"),
+        (counts.delete, "to delete"),
         (counts.unchanged, "unchanged"),
         (counts.blocked, "blocked"),
     ]
@@ -144,6 +146,11 @@ const CHANGE: Mark = Mark {
     word: "change",
     emphasis: Emphasis::Change,
 };
+const DELETE: Mark = Mark {
+    symbol: "-",
+    word: "delete",
+    emphasis: Emphasis::Delete,
+};
 const BLOCKED: Mark = Mark {
     symbol: "!",
     word: "blocked",
@@ -154,6 +161,7 @@ fn mark(action: Action) -> Option<Mark> {
     match action {
         Action::Create => Some(CREATE),
         Action::Update | Action::Pause | Action::Resume => Some(CHANGE),
+        Action::Delete => Some(DELETE),
         Action::Blocked => Some(BLOCKED),
         Action::Unchanged => None,
     }
@@ -166,7 +174,7 @@ pub(super) fn legend(plan: &Plan) -> Vec<Mark> {
         .iter()
         .filter_map(|entry| mark(entry.action))
         .collect();
-    let all = [CREATE, CHANGE, BLOCKED];
+    let all = [CREATE, CHANGE, DELETE, BLOCKED];
     all.into_iter().filter(|mark| used.contains(mark)).collect()
 }
 

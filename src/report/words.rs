@@ -29,6 +29,7 @@ pub fn outcome(action: Action) -> &'static str {
         Action::Update => "will be updated",
         Action::Pause => "will be paused",
         Action::Resume => "will be resumed",
+        Action::Delete => "will be deleted",
         Action::Unchanged => "stays as it is",
         Action::Blocked => "is blocked",
     }
@@ -129,8 +130,36 @@ pub fn reason(reason: &Reason) -> String {
         Reason::LinkPaused => {
             "the link is paused: nothing is copied until it is resumed".to_owned()
         }
+        Reason::DeletesTopic {
+            cluster,
+            topic,
+            partitions,
+            offsets,
+        } => {
+            let holds = match offsets {
+                Some(0) => "which holds nothing".to_owned(),
+                Some(1) => "which holds 1 offset".to_owned(),
+                Some(offsets) => format!("which holds {} offsets", grouped(*offsets)),
+                None => "whatever it holds".to_owned(),
+            };
+            let partitions = match partitions {
+                1 => "1 partition".to_owned(),
+                _ => format!("{partitions} partitions"),
+            };
+            format!(
+                "deletes topic {cluster}/{} ({partitions}), {holds}: this cannot be undone",
+                clean(topic)
+            )
+        }
+        Reason::TopicGoneAlready { cluster, topic } => format!(
+            "topic {cluster}/{} is gone already: what is recorded of the mirror goes",
+            clean(topic)
+        ),
     }
 }
+
+/// So many of a list are named.
+const LISTED: usize = 10;
 
 /// What stands in the way, and what can be done about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,6 +233,35 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
         | Blocker::MirrorRenamed { .. }
         | Blocker::DestinationTaken { .. }
         | Blocker::DestinationOwned { .. } => identity_blocker(blocker),
+        Blocker::DeletionNotAllowed => obstacle(
+            "Deletions are not allowed.",
+            "Say --allow-delete if this is meant, or take `state = \"absent\"` out of the file.",
+        ),
+        Blocker::StillMirrored { cluster, topic, by } => obstacle(
+            format!(
+                "{cluster}/{} is where {} is filled from.",
+                clean(topic),
+                by.iter().map(|it| clean(it)).collect::<Vec<_>>().join(", ")
+            ),
+            "Give the mirror `state = \"absent\"` too, or leave the topic.",
+        ),
+        Blocker::LinkHasMirrors { link, topics } => {
+            let shown = topics.iter().take(LISTED).map(|topic| clean(topic));
+            let shown = shown.collect::<Vec<_>>().join(", ");
+            let more = topics.len().saturating_sub(LISTED);
+            let more = match more {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            obstacle(
+                format!("The link has mirrors left: {shown}{more}."),
+                format!(
+                    "Write state = \"absent\" for each of them, as [links.{0}.mirrors.TOPIC], which deletes its topic; or \
+                     keep the link and write state = \"paused\".",
+                    clean(link)
+                ),
+            )
+        }
         Blocker::TwoIntoOne {
             cluster,
             topic,

@@ -146,7 +146,9 @@ fn built_in(setting: Setting) -> Support {
         | Setting::RenameTemplate
         | Setting::RenameRules
         | Setting::RenameOne
-        | Setting::StartTime => return Support::Yes,
+        | Setting::StartTime
+        | Setting::MirrorAbsent
+        | Setting::LinkAbsent => return Support::Yes,
         Setting::Groups => (
             "offsets of consumer groups are not synced",
             "leave `groups` out; groups at the destination keep the offsets that they commit there",
@@ -166,14 +168,6 @@ fn built_in(setting: Setting) -> Support {
         Setting::Promoted | Setting::FailedOver => (
             "mirrors are not promoted: the topic would still be taken for a copy",
             "write state = \"paused\": nothing is copied until it is active again",
-        ),
-        Setting::MirrorAbsent => (
-            "mirror topics are never deleted",
-            "remove the mirror from the file: it is paused and its topic stays, until you delete that with Kafka's own tools",
-        ),
-        Setting::LinkAbsent => (
-            "links are never deleted",
-            "write state = \"paused\", or leave the link out of the file: its mirrors are paused and their topics stay",
         ),
     };
     Support::No { why, instead }

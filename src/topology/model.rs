@@ -102,6 +102,8 @@ pub struct OwnedTopic {
     pub replication_factor: Option<Spanned<i16>>,
     /// Topic configs that the file sets explicitly, as Kafka spells keys and values.
     pub config: IndexMap<String, Spanned<String>>,
+    /// Where the file says that there is to be no such topic any more.
+    pub absent: Option<Span>,
     pub span: Span,
 }
 
@@ -175,10 +177,14 @@ pub enum Timestamps {
 pub enum LinkState {
     Active,
     Paused,
+    /// The link is to be deleted, once none of its mirrors is left.
+    Absent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MirrorState {
     Active,
     Paused,
+    /// The destination topic is to be deleted.
+    Absent,
 }

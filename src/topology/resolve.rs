@@ -3,12 +3,12 @@
 //! Planning and workers resolve alike: one from the file, the others from the link's record. The
 //! result does not depend on the order in which topics are given.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use crate::control::records::LinkRecord;
+use crate::control::records::{LinkRecord, WantedState};
 
-use super::model::{Link, Span};
+use super::model::{Link, MirrorState, Span};
 use super::names;
 use super::rename::{self, RenameError, RenameRule};
 use super::selector::TopicSelector;
@@ -23,6 +23,8 @@ pub struct LinkRule<'a> {
     rename: &'a RenameRule,
     /// Explicit destination names by source topic.
     renamed: HashMap<&'a str, &'a str>,
+    /// Topics of which there is to be no mirror.
+    absent: HashSet<&'a str>,
 }
 
 /// Why a link takes a topic.
@@ -107,6 +109,13 @@ impl<'a> From<&'a Link> for LinkRule<'a> {
             if let Some(name) = &mirror.rename_to {
                 rule.renamed.insert(topic, &name.value);
             }
+            if mirror
+                .state
+                .as_ref()
+                .is_some_and(|state| state.value == MirrorState::Absent)
+            {
+                rule.absent.insert(topic);
+            }
         }
         rule
     }
@@ -123,6 +132,9 @@ impl<'a> From<&'a LinkRecord> for LinkRule<'a> {
             rule.literals.insert(topic, None);
             if let Some(name) = &mirror.rename_to {
                 rule.renamed.insert(topic, name);
+            }
+            if mirror.state == Some(WantedState::Absent) {
+                rule.absent.insert(topic);
             }
         }
         rule
@@ -151,12 +163,13 @@ impl<'a> LinkRule<'a> {
             exclude: exclude.into_iter().collect(),
             rename,
             renamed: HashMap::new(),
+            absent: HashSet::new(),
         }
     }
 
-    /// Whether the link takes a topic of this name, and why. `exclude` wins over everything.
+    /// Whether the link takes a topic of this name, and why. `exclude` and `absent` win over everything.
     pub fn takes(&self, topic: &str) -> Option<Reason> {
-        if names::is_never_mirrored(topic) {
+        if names::is_never_mirrored(topic) || self.absent.contains(topic) {
             return None;
         }
         let reason = match self.literals.get(topic) {

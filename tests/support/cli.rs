@@ -5,9 +5,12 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use rustix::pty::{self, OpenptFlags};
 
 /// A folder of its own for one test.
 #[derive(Debug)]
@@ -80,6 +83,53 @@ impl Scenario {
             code: output.status.code(),
             stdout: text(&output.stdout, self.folder.path()),
             stderr: text(&output.stderr, self.folder.path()),
+        }
+    }
+}
+
+impl Scenario {
+    /// Runs the program on a terminal of its own and types each answer once its question is shown: `(question, answer)`.
+    /// What the terminal showed is in `stderr`.
+    pub fn run_on_terminal(&self, arguments: &[&str], answers: &[(&str, &str)]) -> Ran {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+        let ours = pty::openpt(flags).expect("a terminal");
+        pty::grantpt(&ours).expect("it is ours");
+        pty::unlockpt(&ours).expect("it is ours");
+        let theirs = pty::ptsname(&ours, Vec::new()).expect("it has a name");
+        let theirs = theirs.to_str().expect("a plain name");
+        let theirs = OpenOptions::new().read(true).write(true).open(theirs);
+        let theirs = theirs.expect("the other side can be opened");
+        let mut child = self
+            .command(arguments)
+            .stdin(theirs.try_clone().expect("a second handle"))
+            .stderr(theirs)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut ours = std::fs::File::from(ours);
+        let mut shown = Vec::new();
+        let mut answers = answers.iter();
+        let mut next = answers.next();
+        let mut from = 0;
+        let mut buffer = [0; 4096];
+        // Reading fails once the program has closed its side.
+        while let Ok(count @ 1..) = ours.read(&mut buffer) {
+            shown.extend_from_slice(&buffer[..count]);
+            let so_far = String::from_utf8_lossy(&shown[from..]).into_owned();
+            if let Some((question, answer)) = next
+                && so_far.contains(question)
+            {
+                from = shown.len();
+                writeln!(ours, "{answer}").expect("the program listens");
+                next = answers.next();
+            }
+        }
+        let code = child.wait().expect("the program ends").code();
+        Ran {
+            command: format!("kmirror {}", arguments.join(" ")),
+            code,
+            stdout: String::new(),
+            stderr: text(&shown, self.folder.path()).replace("\r\n", "\n"),
         }
     }
 }

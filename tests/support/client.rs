@@ -15,7 +15,7 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -377,8 +377,32 @@ pub fn watermarks(place: &Place) -> Result<Vec<(i64, i64)>> {
         .set("isolation.level", "read_committed")
         .create()?;
     (0..partition_count(place)?)
-        .map(|p| Ok(consumer.fetch_watermarks(&place.topic, p, Duration::from_secs(20))?))
+        .map(|partition| {
+            let start = Instant::now();
+            loop {
+                let timeout = Duration::from_secs(20);
+                match consumer.fetch_watermarks(&place.topic, partition, timeout) {
+                    Ok(found) => return Ok(found),
+                    // A broker that was just restarted, or a topic that was just made, has its leader a moment later.
+                    Err(error) if is_without_leader(&error) && start.elapsed() < timeout => {
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        })
         .collect()
+}
+
+fn is_without_leader(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+        )
+    )
 }
 
 /// Looks often and cheaply at how many records a topic holds by now.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use std::collections::HashSet;
+
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
@@ -153,57 +155,81 @@ impl Admin {
         }
     }
 
-    /// Deletes topics.
+    /// Deletes topics by their names, whatever topics have them by then.
     pub async fn delete_topics(&self, names: Vec<String>) -> Outcomes<String, ()> {
+        let topics = names.into_iter().map(|name| (name, Uuid::nil())).collect();
+        self.delete_exactly(topics).await
+    }
+
+    /// Deletes topics by their ids (KIP-516): a topic that was recreated under the same name stays. By name where the id is
+    /// nil, and where the broker takes no ids (DeleteTopics before version 6).
+    pub async fn delete_exactly(&self, topics: Vec<(String, Uuid)>) -> Outcomes<String, ()> {
         let results = self
             .each(
-                names.clone(),
+                topics.clone(),
                 TOPICS_A_REQUEST,
                 |_| Target::Controller,
                 |connection, items| async move {
-                    let names = items.iter().map(|item| topic_name(&item.value));
+                    let by_id = connection.version::<DeleteTopicsRequest>()? >= 6;
                     let request = DeleteTopicsRequest::default().with_timeout_ms(TIMEOUT_MS);
-                    let request = if connection.version::<DeleteTopicsRequest>()? >= 6 {
-                        let states =
-                            names.map(|name| DeleteTopicState::default().with_name(Some(name)));
+                    let topics = items.iter().map(|item| &item.value);
+                    let request = if by_id {
+                        let states = topics.map(|(name, id)| match id.is_nil() {
+                            true => DeleteTopicState::default().with_name(Some(topic_name(name))),
+                            false => DeleteTopicState::default().with_topic_id(*id),
+                        });
                         request.with_topics(states.collect())
                     } else {
-                        request.with_topic_names(names.collect())
+                        request.with_topic_names(topics.map(|(name, _)| topic_name(name)).collect())
                     };
                     let response = connection.send(&request).await?;
+                    let key = |name: &str, id: Uuid| match by_id && !id.is_nil() {
+                        true => id.to_string(),
+                        false => name.to_owned(),
+                    };
+                    let asked: HashSet<Uuid> = items.iter().map(|item| item.value.1).collect();
                     let answers = response
                         .responses
                         .into_iter()
-                        .filter_map(|topic| Some((topic.name.as_ref()?.0.to_string(), topic)))
+                        .map(|topic| {
+                            let name = topic.name.as_ref().map_or("", |name| name.0.as_str());
+                            // Answers to names carry ids too.
+                            let id = match asked.contains(&topic.topic_id) {
+                                true => topic.topic_id,
+                                false => Uuid::nil(),
+                            };
+                            (key(name, id), topic)
+                        })
                         .collect();
-                    let wanted = items.iter().map(|item| item.value.clone());
-                    let mut results = in_order(
-                        &connection,
-                        "DeleteTopics",
-                        wanted,
-                        answers,
-                        |name, answer| {
+                    let wanted = items.iter().map(|item| key(&item.value.0, item.value.1));
+                    let mut results =
+                        in_order(&connection, "DeleteTopics", wanted, answers, |_, answer| {
                             let message = answer.error_message.map(|text| text.to_string());
-                            checked(answer.error_code, message, Operation::Delete, name)
-                        },
-                    );
-                    for (item, result) in items.iter().zip(&mut results) {
+                            Ok((answer.error_code, message))
+                        });
+                    let results = items.iter().zip(results.drain(..));
+                    let results = results.map(|(item, answer)| {
+                        let (code, message) = answer?;
+                        let result = checked(code, message, Operation::Delete, &item.value.0);
                         let gone = result.as_ref().is_err_and(|error| {
-                            error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+                            [
+                                Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+                                Some(ErrorCode::UNKNOWN_TOPIC_ID),
+                            ]
+                            .contains(&error.code())
                         });
                         // The first request, whose answer got lost, has done it.
-                        if item.lost && gone {
-                            *result = Ok(());
-                        }
-                    }
-                    Ok(results)
+                        if item.lost && gone { Ok(()) } else { result }
+                    });
+                    Ok(results.collect())
                 },
             )
             .await;
-        for name in &names {
+        for (name, _) in &topics {
             self.client.forget_leaders(name);
         }
-        names.into_iter().zip(results).collect()
+        let names = topics.into_iter().map(|(name, _)| name);
+        names.zip(results).collect()
     }
 
     /// Grows topics to a total number of partitions, or only asks whether they could be. Returns once a

@@ -492,9 +492,14 @@ impl MirrorPlanner<'_> {
     }
 
     fn wanted_state(&self) -> DesiredState {
-        match self.settings.and_then(|settings| settings.state.as_ref()) {
-            Some(state) if state.value == MirrorState::Paused => DesiredState::Paused,
-            Some(_) | None => DesiredState::Active,
+        match self
+            .settings
+            .and_then(|it| it.state.as_ref())
+            .map(|it| it.value)
+        {
+            // Absent ones are not routed.
+            Some(MirrorState::Paused | MirrorState::Absent) => DesiredState::Paused,
+            Some(MirrorState::Active) | None => DesiredState::Active,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod blocked;
 mod changes;
+mod deletions;
 mod drift;
 mod guards;
 mod properties;

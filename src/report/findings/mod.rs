@@ -83,6 +83,11 @@ const CHANGING: Rule = Rule {
     title: "Something is changed",
     meaning: "An apply would give another value to something that exists. The message says the old and the new one.",
 };
+const DESTRUCTIVE: Rule = Rule {
+    id: "plan-destructive",
+    title: "Something is deleted",
+    meaning: "An apply with --allow-delete would delete this for good. The message says what goes.",
+};
 const BLOCKED: Rule = Rule {
     id: "plan-blocked",
     title: "Something is blocked",
@@ -109,6 +114,7 @@ fn document(findings: &[Finding], form: Form) -> String {
 /// The place of a severity where not everything can be shown: the smallest first.
 pub(super) fn rank(severity: Severity) -> u8 {
     match severity {
+        Severity::Destructive => 0,
         Severity::Blocked => 1,
         Severity::Changing => 2,
         Severity::Additive => 3,
@@ -121,6 +127,7 @@ fn rule(severity: Severity) -> Option<(&'static Rule, Level)> {
         Severity::None => None,
         Severity::Additive => Some((&ADDITIVE, Level::Notice)),
         Severity::Changing => Some((&CHANGING, Level::Warning)),
+        Severity::Destructive => Some((&DESTRUCTIVE, Level::Warning)),
         Severity::Blocked => Some((&BLOCKED, Level::Error)),
     }
 }

@@ -5,7 +5,7 @@ use super::references::{self, Sensitivity};
 use super::{Draft, Kind, address, check_label, client, config, endpoint};
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
-use crate::topology::model::{Cluster, OwnedTopic, Spanned};
+use crate::topology::model::{Cluster, OwnedTopic, Span, Spanned};
 use crate::topology::names;
 
 pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, draft: &mut Draft) {
@@ -127,7 +127,7 @@ fn owned_topic(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<OwnedTo
         );
         return None;
     }
-    check_state(table, reader);
+    let absent = absent(table, reader);
     let partitions = table
         .get("partitions")
         .and_then(|node| reader.count("partitions", node, i32::MAX.into()))
@@ -140,37 +140,28 @@ fn owned_topic(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<OwnedTo
         partitions,
         replication_factor: replication_factor(table, reader),
         config: config::read(table, reader),
+        absent,
         span: table.span,
     })
 }
 
-/// Topics have no life cycle but being there.
-fn check_state(table: &Table<'_, '_>, reader: &mut Reader<'_>) {
-    let words = [
-        ("active", None),
-        ("paused", Some("a topic has nothing to pause")),
-        ("absent", Some("topics are never deleted")),
-    ];
-    let Some(node) = table.get("state") else {
-        return;
-    };
-    let Some(state) = reader.word("state", node, &words) else {
-        return;
-    };
-    if let Some(why) = state.value {
-        let written = node.get_ref().as_str().unwrap_or_default();
+/// Where the file says that the topic is to be gone. Topics have no other life cycle.
+fn absent(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Span> {
+    let words = [("active", false), ("absent", true), ("paused", false)];
+    let node = table.get("state")?;
+    let state = reader.word("state", node, &words)?;
+    let written = node.get_ref().as_str().unwrap_or_default();
+    if written == "paused" {
         reader.report(
             Diagnostic::error(
                 Code::NotCarriedOut,
-                format!("`state = {written:?}` of an owned topic is not carried out"),
+                "`state = \"paused\"` of an owned topic is not carried out",
             )
-            .at(state.span, why)
-            .help(
-                "leave it out; to delete the topic, remove it from the file and use Kafka's own \
-                 tools",
-            ),
+            .at(state.span, "a topic has nothing to pause")
+            .help("leave it out; mirrors and links can be paused"),
         );
     }
+    state.value.then_some(state.span)
 }
 
 pub(super) fn replication_factor(

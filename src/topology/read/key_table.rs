@@ -163,7 +163,7 @@ const CLUSTER: &[Key] = rows! {
 const OWNED_TOPIC: &[Key] = rows! {
     "partitions" Count { most: i32::MAX as i64 }, Words("the broker's") => "Number of partitions. It can grow and never shrink.";
     "replication_factor" REPLICATION_FACTOR, Words("the broker's") => "Number of replicas of each partition.";
-    "state" Takes::Words(&[plain("active")]), Value("\"active\"") => "Topics have no life cycle but being there.";
+    "state" Takes::Words(&[plain("active"), plain("absent")]), Value("\"active\"") => "Whether there is to be such a topic: `absent` deletes it, if `--allow-delete` says so too.";
     "config" Config, Words("none") => "Topic configs as Kafka spells them, such as `\"retention.ms\" = 604800000`.";
 };
 
@@ -178,7 +178,7 @@ const LINK: &[Key] = rows! {
     "offsets" Takes::Words(&[plain("translate"), asking("preserve", Setting::OffsetsPreserve)]), Value("\"translate\"") => "What is asked of destination offsets: `translate` keeps an exact map from source offsets.";
     "timestamps" Takes::Words(&[plain("as-consumed"), plain("original")]), Value("\"as-consumed\"") => "Which timestamps consumers of a mirror see: those that they would see at the source, or the producer's own also where the source stamps on append.";
     "replication_factor" REPLICATION_FACTOR, Words("the source topic's") => "Number of replicas of the mirrors.";
-    "state" Takes::Words(&[plain("active"), plain("paused"), asking("absent", Setting::LinkAbsent)]), Value("\"active\"") => "What the link's mirrors do, unless their own state says otherwise.";
+    "state" Takes::Words(&[plain("active"), plain("paused"), asking("absent", Setting::LinkAbsent)]), Value("\"active\"") => "What the link's mirrors do, unless their own state says otherwise; `absent` deletes the link, once none of its mirrors is left.";
     "moved" Text, Words("none") => "The link's former name, when it was renamed in the file.";
     "on_foreign_write" Takes::Words(&[plain("stop"), asking("translate", Setting::ForeignWriteTranslate)]), Value("\"stop\"") => "What a mirror does whose topic somebody else wrote into.";
     "check_interval" Duration, Words("the engine's"), for Setting::CheckInterval => "How often idle mirrors are looked at, such as `\"30s\"`.";
@@ -201,7 +201,7 @@ const MIRROR: &[Key] = rows! {
         asking("promoted", Setting::Promoted),
         asking("failed-over", Setting::FailedOver),
         asking("absent", Setting::MirrorAbsent),
-    ]), Words("the link's") => "What this mirror does.";
+    ]), Words("the link's") => "What this mirror does; `absent` deletes the topic at the destination, if `--allow-delete` says so too.";
     "replication_factor" REPLICATION_FACTOR, Words("the link's") => "Number of replicas of this mirror.";
     "config" Config, Words("none") => "Topic configs that win over the source topic's.";
 };

@@ -167,6 +167,9 @@ pub(super) fn judge_names(
 #[derive(Clone, Copy, Debug)]
 enum Word<T> {
     State(T),
+    /// A state that not every engine has.
+    Judged(T, Setting),
+    /// A state that no engine of this build has.
     Asks(Setting),
 }
 
@@ -179,7 +182,10 @@ pub(super) fn link_state(
     let words = [
         ("active", Word::State(LinkState::Active)),
         ("paused", Word::State(LinkState::Paused)),
-        ("absent", Word::Asks(Setting::LinkAbsent)),
+        (
+            "absent",
+            Word::Judged(LinkState::Absent, Setting::LinkAbsent),
+        ),
     ];
     state(reader, node, &words, judge).map(|state| state.value)
 }
@@ -195,7 +201,10 @@ pub(super) fn mirror_state(
         ("paused", Word::State(MirrorState::Paused)),
         ("promoted", Word::Asks(Setting::Promoted)),
         ("failed-over", Word::Asks(Setting::FailedOver)),
-        ("absent", Word::Asks(Setting::MirrorAbsent)),
+        (
+            "absent",
+            Word::Judged(MirrorState::Absent, Setting::MirrorAbsent),
+        ),
     ];
     state(reader, node, &words, judge)
 }
@@ -207,18 +216,20 @@ fn state<T: Copy>(
     judge: Judge,
 ) -> Option<Spanned<T>> {
     let word = reader.word("state", node, words)?;
-    match word.value {
-        Word::State(value) => Some(Spanned {
-            value,
-            span: word.span,
-        }),
-        Word::Asks(setting) => {
-            let written = node.get_ref().as_str().unwrap_or_default();
-            let asked = format!("`state = {written:?}`");
-            judge.refuse(reader, setting, &asked, word.span);
-            None
-        }
+    let (value, setting) = match word.value {
+        Word::State(value) => (Some(value), None),
+        Word::Judged(value, setting) => (Some(value), Some(setting)),
+        Word::Asks(setting) => (None, Some(setting)),
+    };
+    if let Some(setting) = setting {
+        let written = node.get_ref().as_str().unwrap_or_default();
+        let asked = format!("`state = {written:?}`");
+        judge.refuse(reader, setting, &asked, word.span);
     }
+    Some(Spanned {
+        value: value?,
+        span: word.span,
+    })
 }
 
 /// A table of its own kind under a key of the link.

@@ -219,7 +219,7 @@ fn mistakes_that_a_schema_can_see_show_in_an_editor() {
             "clusters.a.rest = { url = { env = \"A\" }, ssl.ca.location = \"x\" }",
         ),
         (
-            "clusters.a.topics.x.state = \"absent\"",
+            "clusters.a.topics.x.state = \"paused\"",
             "clusters.a.topics.x.state = \"active\"",
         ),
         (

@@ -1,9 +1,12 @@
 //! The order of an apply: topics that the file owns, mirror topics from the start of each chain,
 //! then producer ids and, in one transaction a destination, the control records.
 //!
-//! Workers obey control records, so these come last: whatever is recorded is there. What fails does
+//! Workers obey control records, so these come after the topics: whatever is recorded is there. Deletions go last and the
+//! other way round: mirrors are paused, their topics deleted, then topics they were filled from, then records. What fails does
 //! not stop its siblings; what depends on it is skipped and says on whom. A stop is obeyed between
 //! batches, never within one.
+
+mod deletions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -11,7 +14,7 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::effects::{ConfigAlteration, Effects, Failure, ProducerId};
+use crate::apply::effects::{ConfigAlteration, Effects, Failure, ProducerId};
 use crate::control::Write;
 use crate::control::records::{IncarnationId, MirrorRecord, RECORD_VERSION};
 use crate::observe::model::Observed;
@@ -86,6 +89,7 @@ pub async fn execute(
         run.mirror_topics(&level).await;
     }
     run.records(&entries).await;
+    run.deletions(&entries).await;
     for entry in &entries {
         if !run.is_settled(&entry.address) {
             run.outcome.stopped.push(entry.address.clone());
@@ -202,7 +206,10 @@ impl Execution<'_> {
                 Operation::None
                 | Operation::ControlTopics
                 | Operation::Link(_)
-                | Operation::Mirror(_) => {}
+                | Operation::Mirror(_)
+                | Operation::DeleteTopic(_)
+                | Operation::DeleteMirror(_)
+                | Operation::DeleteLink { .. } => {}
             }
         }
         let reached = self.topic_work(&work).await;
@@ -287,7 +294,10 @@ impl Execution<'_> {
                 Operation::None
                 | Operation::ControlTopics
                 | Operation::CreateTopic(_)
-                | Operation::AlterTopic(_) => false,
+                | Operation::AlterTopic(_)
+                | Operation::DeleteTopic(_)
+                | Operation::DeleteMirror(_)
+                | Operation::DeleteLink { .. } => false,
             };
             if writes && self.may_go_on(entry) {
                 by_cluster.entry(&entry.cluster).or_default().push(entry);
