@@ -82,9 +82,39 @@ fn followed(lab: &Lab, version: Version) -> Result<()> {
     Kmirror::new(lab, &edited)?.ok("apply", &["--yes"])?;
     arrives(lab, &source, &destination, "extra", 2)?;
 
+    // A mirror is deleted under the worker, which goes on with the others and does not make it again although the pattern
+    // matches.
+    let tombstone = format!("{edited}\n[links.copy.mirrors.app-one]\nstate = \"absent\"\n");
+    let deleting = Kmirror::new(lab, &tombstone)?;
+    let refused = deleting.command("apply", &["--yes"])?;
+    ensure!(
+        refused.status.code() == Some(3),
+        "a deletion without --allow-delete: {}\n{}",
+        refused.status,
+        refused.text()
+    );
+    deleting.ok("apply", &["--yes", "--allow-delete"])?;
+    source.tools().console_producer("app-one", "h\n")?;
+    source.tools().create_topic("app-three", 1, &[])?;
+    source.tools().console_producer("app-three", "i\n")?;
+    arrives(lab, &source, &destination, "app-three", 1)?;
+    let topics = destination.tools().topics(&["--list"])?;
+    ensure!(
+        !topics.lines().any(|topic| topic == "copy.app-one"),
+        "a deleted mirror is there again: {topics}"
+    );
+    let quiet = deleting.command("plan", &["--detailed-exitcode", "--allow-delete"])?;
+    ensure!(
+        quiet.status.code() == Some(0),
+        "something is left: {}",
+        quiet.text()
+    );
+
     worker.signal("TERM")?;
     let status = worker.wait(Duration::from_secs(20))?;
     ensure!(status.success(), "the worker, asked to stop: {status}");
+    let log = worker.log_text();
+    ensure!(!log.contains(" ERROR "), "the worker complained:\n{log}");
     Ok(())
 }
 

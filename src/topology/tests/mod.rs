@@ -150,7 +150,7 @@ fn the_examples_of_the_documentation_are_valid() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap_or_default())
         .collect();
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), 5);
     let clusters = examples[0]
         .split("[links")
         .next()
