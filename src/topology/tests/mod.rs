@@ -155,7 +155,7 @@ fn the_examples_of_the_documentation_are_valid() {
         .split("[links")
         .next()
         .expect("clusters come first");
-    for text in [examples[0].to_owned(), format!("{clusters}{}", examples[3])] {
+    for text in [examples[0].to_owned(), format!("{clusters}{}", examples[4])] {
         assert_eq!(topology(&text).clusters.len(), 2);
     }
     let shelf = Shelf::default()
@@ -167,7 +167,8 @@ fn the_examples_of_the_documentation_are_valid() {
         .file("connect-ca.pem", "");
     for (example, said) in [
         (examples[1], &[][..]),
-        (examples[2], &["K0029", "K0029", "K0077"]),
+        (examples[2], &[]),
+        (examples[3], &["K0029", "K0029", "K0077"]),
     ] {
         let loaded = parse_in(Path::new("t.toml"), example, &shelf);
         let loaded = loaded.unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
