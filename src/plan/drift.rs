@@ -121,9 +121,12 @@ pub fn drift(plan: &Plan, ignored: &BTreeSet<Direction>) -> Drift {
     for entry in &plan.entries {
         match entry.action {
             Action::Unchanged => drift.as_declared.push(entry.address.clone()),
-            Action::Create | Action::Update | Action::Pause | Action::Resume | Action::Blocked => {
-                found.push(of_entry(entry));
-            }
+            Action::Create
+            | Action::Update
+            | Action::Pause
+            | Action::Resume
+            | Action::Delete
+            | Action::Blocked => found.push(of_entry(entry)),
         }
     }
     for note in &plan.notes {
@@ -182,6 +185,8 @@ fn of_entry(entry: &Entry) -> Drifted {
     let direction = match entry.action {
         Action::Blocked => entry.blocked.iter().find_map(of_blocker),
         Action::Create => Some(Direction::DeclaredButMissing),
+        // What is declared is that it be gone.
+        Action::Delete => Some(Direction::LiveButUndeclared),
         _ if entry.reasons.contains(&Reason::NoLongerSelected) => {
             Some(Direction::LiveButUndeclared)
         }
@@ -218,7 +223,7 @@ fn direction(entry: &Entry, change: &Change) -> Direction {
     if entry.action == Action::Create {
         return Direction::DeclaredButMissing;
     }
-    if entry.reasons.contains(&Reason::NoLongerSelected) {
+    if entry.action == Action::Delete || entry.reasons.contains(&Reason::NoLongerSelected) {
         return Direction::LiveButUndeclared;
     }
     // Links have no live form besides the record of what was applied.
@@ -266,6 +271,9 @@ fn of_blocker(blocker: &Blocker) -> Option<Direction> {
         | Blocker::DestinationRecreated { .. }
         | Blocker::LinkBoundElsewhere { .. } => Some(Direction::ChangedLive),
         Blocker::MirrorRenamed { .. } => Some(Direction::DeclaredButNotApplied),
+        Blocker::DeletionNotAllowed
+        | Blocker::StillMirrored { .. }
+        | Blocker::LinkHasMirrors { .. } => Some(Direction::LiveButUndeclared),
         Blocker::ClusterBlocked { .. }
         | Blocker::TopicHidden { .. }
         | Blocker::PartitionsUnknown { .. }
