@@ -10,6 +10,7 @@ use super::{clean, grouped};
 use crate::plan::model::{
     Action, Address, Change, Counts, Entry, Place, Plan, PlannedCluster, Rehearsal,
 };
+use crate::plan::reason::Reason;
 
 /// How a piece of text is to stand out, where that is possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -409,6 +410,12 @@ impl Text<'_> {
             self.symbol(Action::Blocked)
         ));
         self.route(entry);
+        // Whoever is to allow a deletion has to see what would be gone.
+        for reason in &entry.reasons {
+            if matches!(reason, Reason::DeletesTopic { .. }) {
+                self.wrapped(6, &words::reason(reason), None);
+            }
+        }
         for blocker in &entry.blocked {
             let Obstacle { cause, remedy } = words::blocker(blocker);
             self.wrapped(6, &cause, None);
