@@ -24,13 +24,14 @@ fn forms(plan: &Plan) -> [String; 11] {
     ]
 }
 
-/// 4,970 mirrors to be created, 20 that are blocked, and 10 topics that get another value.
+/// 4,960 mirrors to be created, 10 to be deleted, 20 that are blocked, and 10 topics that get another value.
 fn many() -> (Topology, Model) {
     let model = Model::new(&["east", "west"]);
     for number in 0..4_970 {
         let name = format!("topic-{number:04}");
         model.add_topic("east", &name, 1, 1, &[]);
     }
+    assert!(apply(&copy("topics = [\"topic-000*\"]"), &model).is_complete());
     let mut owned = String::new();
     for number in 0..10 {
         let name = format!("owned-{number}");
@@ -42,8 +43,11 @@ fn many() -> (Topology, Model) {
     let absent: Vec<String> = (0..20)
         .map(|number| format!("\"absent-{number:02}\""))
         .collect();
+    let doomed: String = (0..10)
+        .map(|number| format!("[links.copy.mirrors.topic-{number:04}]\nstate = \"absent\"\n"))
+        .collect();
     let file = format!(
-        "{owned}[links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"topic-*\", {}]\n",
+        "{owned}[links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"topic-*\", {}]\n{doomed}",
         absent.join(", ")
     );
     (with_clusters(&file), model)
@@ -57,7 +61,10 @@ fn check_12_a_comment_on_five_thousand_changes_fits_and_keeps_what_matters() {
     let comment = markdown::plan(&plan, 0);
     assert!(comment.chars().count() <= 65_536, "{}", comment.len());
     assert!(comment.contains("**Shortened** to fit into a comment:"));
-    assert!(comment.contains("**4,972 to create, 10 to update, 20 blocked.**"));
+    assert!(
+        comment
+            .contains("**4,960 to create, 11 to update, 10 to delete, 1 unchanged, 20 blocked.**")
+    );
     for number in 0..20 {
         let blocked = format!("! mirror.copy/absent-{number:02} is blocked");
         let cause = format!("`east` has no topic `absent-{number:02}`.");
@@ -68,11 +75,16 @@ fn check_12_a_comment_on_five_thousand_changes_fits_and_keeps_what_matters() {
         assert!(comment.contains(&changed), "{number}");
     }
     assert_eq!(comment.matches("1000 (1s) -> 2000 (2s)").count(), 10);
+    for number in 0..10 {
+        let deleted = format!("- mirror.copy/topic-{number:04} will be deleted");
+        let what = format!("deletes topic west/topic-{number:04} ");
+        assert!(comment.contains(&deleted) && comment.contains(&what));
+    }
     assert!(comment.contains("more are not shown."));
     let drift = crate::plan::drift::drift(&plan, &std::collections::BTreeSet::new());
     let drift = markdown::drift(&drift, 0);
     assert!(drift.chars().count() <= 65_536, "{}", drift.len());
-    assert!(drift.contains("4,972 declared but missing, 10 changed live, 20 blocked"));
+    assert!(drift.contains("4,960 declared but missing, 10 changed live, 10 live but undeclared, 1 declared but not applied, 20 blocked"));
     for comment in [comment, drift] {
         // Nothing is left open.
         assert_eq!(comment.matches("```").count() % 2, 0);
