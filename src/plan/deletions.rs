@@ -11,7 +11,7 @@ use super::model::{
     Action, Address, Change, DoomedTopic, Entry, MirrorDeletion, Operation, Origin, Plan, Route,
     Side, same_topic,
 };
-use super::reason::{Blocker, End, Reason};
+use super::reason::{Blocker, Reason};
 use super::world::World;
 use crate::control::records::{IncarnationId, LinkRecord, MirrorRecord};
 use crate::observe::model::{Described, ObservedTopic};
@@ -258,24 +258,7 @@ impl Doomed {
         else {
             return entry;
         };
-        for (end, cluster, recorded) in [
-            (End::Source, &link.source, &applied.source_cluster_id),
-            (
-                End::Destination,
-                &link.destination,
-                &applied.destination_cluster_id,
-            ),
-        ] {
-            let found = &world.cluster(cluster).cluster_id;
-            if recorded != found {
-                entry.block(Blocker::LinkBoundElsewhere {
-                    end,
-                    cluster: cluster.clone(),
-                    recorded: recorded.clone(),
-                    found: found.clone(),
-                });
-            }
-        }
+        links::check_binding(world, link, applied, &mut entry);
         let mut left = BTreeSet::new();
         let own = control
             .mirrors

@@ -59,7 +59,7 @@ pub(super) fn plan_link<'a>(world: &World<'a>, link: &Link) -> PlannedLink<'a> {
             );
         }
         Some(applied) => {
-            check_binding(link, applied, &wanted, &mut entry);
+            check_binding(world, link, applied, &mut entry);
             entry.changes = changes(world, link, Some(applied), &wanted);
             if entry
                 .changes
@@ -105,22 +105,23 @@ fn find_applied<'a>(world: &World<'a>, link: &Link, entry: &mut Entry) -> Option
     Some(applied)
 }
 
-fn check_binding(link: &Link, applied: &LinkRecord, wanted: &LinkRecord, entry: &mut Entry) {
+/// A link goes on only between the clusters that it was applied with.
+pub(super) fn check_binding(
+    world: &World<'_>,
+    link: &Link,
+    applied: &LinkRecord,
+    entry: &mut Entry,
+) {
     let ends = [
-        (
-            End::Source,
-            &link.source,
-            &applied.source_cluster_id,
-            &wanted.source_cluster_id,
-        ),
+        (End::Source, &link.source, &applied.source_cluster_id),
         (
             End::Destination,
             &link.destination,
             &applied.destination_cluster_id,
-            &wanted.destination_cluster_id,
         ),
     ];
-    for (end, cluster, recorded, found) in ends {
+    for (end, cluster, recorded) in ends {
+        let found = &world.cluster(cluster).cluster_id;
         if recorded != found {
             entry.block(Blocker::LinkBoundElsewhere {
                 end,

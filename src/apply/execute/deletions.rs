@@ -34,9 +34,8 @@ impl Execution<'_> {
             .collect();
         while !left.is_empty() && !self.stop.is_cancelled() {
             let waits = |entry: &&Entry| {
-                let others = left.iter().map(|other| &other.address);
-                let mut others = others.filter(|other| **other != entry.address);
-                others.any(|other| entry.depends_on.contains(other))
+                let mut before = entry.depends_on.iter();
+                before.any(|on| *on != entry.address && left.iter().any(|it| it.address == *on))
             };
             let (later, mut ready): (Vec<&Entry>, Vec<&Entry>) =
                 left.iter().copied().partition(waits);
