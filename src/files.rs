@@ -1,4 +1,4 @@
-//! Files of the user's that are changed in place.
+//! Files of the user's, written or changed in place.
 
 use std::fs;
 use std::io::{self, Write};
@@ -33,6 +33,34 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.as_file().set_permissions(before.permissions())?;
     file.as_file().sync_all()?;
     file.persist(&path)?;
+    Ok(())
+}
+
+/// Writes a file whole or not at all: a new one, with the permissions that the user's new files have, or another text for
+/// one that is there.
+///
+/// # Errors
+/// As for [`replace`].
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return replace(path, content);
+    }
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".kmirror-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The user's umask takes from these.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
     Ok(())
 }
 
@@ -81,6 +109,20 @@ mod tests {
         assert_eq!(after.mode(), before.mode());
         assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_new_file_has_the_permissions_of_the_users_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
+        write(&ours, b"one").unwrap();
+        fs::write(&plain, "one").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode();
+        assert_eq!(mode(&ours), mode(&plain));
+        write(&ours, b"two").unwrap();
+        assert_eq!(fs::read_to_string(&ours).unwrap(), "two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert!(write(&folder.path().join("absent/file"), b"").is_err());
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::control::records::{LockRecord, RECORD_VERSION};
 use crate::control::{ControlError, ControlWriter, LockError};
 use crate::observe::model::Observed;
 use crate::observe::{Clusters, Unreachable};
-use crate::plan::model::{Address, Entry, Operation, Plan};
+use crate::plan::model::{Address, Operation, Plan};
+use crate::plan::saved::{Difference, compare};
 use crate::topology::model::Topology;
 
 /// Why nothing was written, or only the internal topics were.
@@ -31,7 +32,7 @@ pub enum ApplyError {
     Observe(#[from] Unreachable),
     /// Entries that would now be others than those that were confirmed.
     #[error("the clusters changed after the plan was made")]
-    Moved(Vec<Address>),
+    Moved(BTreeMap<Address, Vec<Difference>>),
     #[error("stopped before anything was written")]
     Stopped,
 }
@@ -45,6 +46,8 @@ pub struct ApplyOptions {
     pub holder: String,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
+    /// Whether the plan is a part of what the file asks for, so that other entries do not matter.
+    pub partial: bool,
 }
 
 /// Carries out a plan that somebody has seen.
@@ -62,7 +65,7 @@ pub async fn apply(
     let mut writers = BTreeMap::new();
     let locked = lock_all(clusters, shown, options, stop, &mut writers).await;
     let result = match locked {
-        Ok(()) => look_again(topology, clusters, shown).await,
+        Ok(()) => look_again(topology, clusters, shown, options.partial).await,
         Err(error) => Err(error),
     };
     let observed = match result {
@@ -143,13 +146,12 @@ async fn look_again(
     topology: &Topology,
     clusters: &Clusters,
     shown: &Plan,
+    partial: bool,
 ) -> Result<Observed, ApplyError> {
     let observed = clusters.observe(topology).await?;
     let mut now = crate::plan::plan(topology, &observed);
-    // What was shown contains deletions only if they were allowed.
-    let allowed = shown.counts.delete > 0;
-    crate::plan::guard(&mut now, allowed);
-    let moved = moved(shown, &now);
+    crate::plan::guard(&mut now, shown.allow_delete);
+    let moved = moved(shown, now, partial);
     if moved.is_empty() {
         Ok(observed)
     } else {
@@ -158,31 +160,19 @@ async fn look_again(
 }
 
 /// Entries that are not what they were. The internal topics were made in between, by this apply.
-fn moved(shown: &Plan, now: &Plan) -> Vec<Address> {
-    let by_address = |plan: &Plan| -> BTreeMap<Address, Entry> {
-        plan.entries
-            .iter()
-            .filter(|entry| !matches!(entry.address, Address::Control(_)))
-            .map(|entry| (entry.address.clone(), entry.clone()))
-            .collect()
-    };
-    let (before, after) = (by_address(shown), by_address(now));
-    let addresses: BTreeSet<&Address> = before.keys().chain(after.keys()).collect();
-    addresses
-        .into_iter()
-        .filter(|address| {
-            let same = match (before.get(*address), after.get(*address)) {
-                (Some(before), Some(after)) => {
-                    before.action == after.action
-                        && before.changes == after.changes
-                        && before.operation == after.operation
-                }
-                _ => false,
-            };
-            !same
-        })
-        .cloned()
-        .collect()
+fn moved(shown: &Plan, mut now: Plan, partial: bool) -> BTreeMap<Address, Vec<Difference>> {
+    let is_control = |address: &Address| matches!(address, Address::Control(_));
+    let mut shown = shown.clone();
+    shown.narrow(|address| !is_control(address));
+    now.narrow(|address| !is_control(address) && (!partial || shown.entry(address).is_some()));
+    let comparison = compare(&shown, &now);
+    let mut moved = comparison.stale;
+    // What somebody else did meanwhile was not done by whoever confirmed it.
+    let done = comparison.done.into_iter();
+    moved.extend(done.map(|address| (address, vec![Difference::Done])));
+    let beyond = comparison.beyond.into_iter();
+    moved.extend(beyond.map(|address| (address, vec![Difference::NotPlanned])));
+    moved
 }
 
 async fn release_all(writers: BTreeMap<String, ControlWriter>) {
@@ -219,19 +209,54 @@ mod tests {
         let model = Model::new(&["east", "west"]);
         model.add_topic("east", "orders", 1, 1, &[]);
         let shown = plan(&topology, &model.observed());
-        model.ensure_control("west");
-        assert_eq!(moved(&shown, &plan(&topology, &model.observed())), []);
-        model.add_topic("west", "elsewhere", 1, 1, &[]);
-        assert_eq!(moved(&shown, &plan(&topology, &model.observed())), []);
-        model.with_topic("east", "orders", |topic| topic.partitions = 2);
-        model.add_topic("east", "audit", 1, 1, &[]);
-        let mirror = |topic: &str| Address::Mirror {
-            link: "copy".to_owned(),
-            source_topic: topic.to_owned(),
+        let moved = |partial| -> Vec<(String, Vec<Difference>)> {
+            let now = plan(&topology, &model.observed());
+            let moved = moved(&shown, now, partial).into_iter();
+            moved
+                .map(|(address, how)| (address.to_string(), how))
+                .collect()
         };
-        assert_eq!(
-            moved(&shown, &plan(&topology, &model.observed())),
-            [mirror("audit"), mirror("orders")]
+        model.ensure_control("west");
+        assert_eq!(moved(false), []);
+        model.add_topic("west", "elsewhere", 1, 1, &[]);
+        assert_eq!(moved(false), []);
+        model.add_topic("east", "audit", 1, 1, &[]);
+        assert_eq!(moved(true), []);
+        let beyond = ("mirror.copy/audit".to_owned(), vec![Difference::NotPlanned]);
+        assert_eq!(moved(false), std::slice::from_ref(&beyond));
+        model.with_topic("east", "orders", |topic| topic.partitions = 2);
+        let both = moved(false);
+        assert_eq!(both[0], beyond);
+        assert_eq!(both[1].0, "mirror.copy/orders");
+        let grown = Difference::Basis {
+            what: "source.partitions".to_owned(),
+            planned: Some("1".to_owned()),
+            now: Some("2".to_owned()),
+        };
+        assert!(both[1].1.contains(&grown), "{both:?}");
+    }
+
+    #[test]
+    fn a_topic_made_anew_is_not_the_one_that_was_shown() {
+        let text = "kmirror = 1\n[clusters.east]\nbootstrap_servers = \"a:1\"\n[clusters.west]\nbootstrap_servers = \"b:1\"\n\
+                    [links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"*\"]\n";
+        let topology = crate::topology::parse(std::path::Path::new("t.toml"), text)
+            .expect("valid")
+            .topology;
+        let model = Model::new(&["east", "west"]);
+        model.add_topic("east", "orders", 1, 1, &[]);
+        let shown = plan(&topology, &model.observed());
+        model.with_topic("east", "orders", |topic| {
+            topic.id = uuid::Uuid::from_u128(4711);
+        });
+        let moved = moved(&shown, plan(&topology, &model.observed()), false);
+        let how = moved.values().next().expect("one");
+        assert!(
+            matches!(
+                how.as_slice(),
+                [Difference::Basis { what, .. }] if what == "source.topic_id"
+            ),
+            "{how:?}"
         );
     }
 }

@@ -97,13 +97,14 @@ async fn tell(args: &Args, ui: &Ui, stage: &mut Stage) -> Result<(), CliError> {
 
     say("kmirror plan");
     let clusters = Clusters::connect(&topology).await?;
-    let first = plan::make(&topology, &clusters, false).await?;
+    let first = plan::make(&topology, &clusters, plan::Choices::default()).await?;
     apply::show(&first, ui);
 
     say("kmirror apply");
     let options = ApplyOptions {
         lock_timeout: Duration::ZERO,
         holder: apply::holder(),
+        partial: false,
         now_ms: plan::now_ms(),
     };
     let token = CancellationToken::new();
@@ -137,7 +138,7 @@ async fn tell(args: &Args, ui: &Ui, stage: &mut Stage) -> Result<(), CliError> {
     ui.say(&ui.paint_err(Style::Green, &line));
 
     say("kmirror plan, again");
-    let second = plan::make(&topology, &clusters, false).await?;
+    let second = plan::make(&topology, &clusters, plan::Choices::default()).await?;
     apply::show(&second, ui);
     if second.has_changes() || second.is_blocked() {
         return Err(wrong("the second plan is not empty"));

@@ -21,7 +21,9 @@ pub mod man;
 pub mod plan;
 pub mod run;
 pub mod sandbox;
+mod saved;
 pub mod schema;
+pub mod show;
 mod signals;
 mod ui;
 pub mod validate;
@@ -50,6 +52,7 @@ pub enum Command {
     Apply(apply::Args),
     Drift(drift::Args),
     Diff(diff::Args),
+    Show(show::Args),
     Run(run::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
@@ -70,6 +73,7 @@ impl Command {
             | Self::Apply(_)
             | Self::Drift(_)
             | Self::Diff(_)
+            | Self::Show(_)
             | Self::Sandbox(_)
             | Self::Demo(_)
             | Self::Fmt(_)
@@ -93,6 +97,7 @@ impl Command {
             Self::Apply(args) => apply::run(args, ui).await,
             Self::Drift(args) => drift::run(args, ui).await,
             Self::Diff(args) => diff::run(&args, ui),
+            Self::Show(args) => show::run(&args, ui),
             Self::Run(args) => run::run(args, ui).await,
             Self::Sandbox(args) => sandbox::run(&args, ui).await,
             Self::Demo(args) => demo::run(&args, ui).await,

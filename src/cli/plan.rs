@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{CliError, ErrorKind, ExitCode, Style, Ui};
+use super::{CliError, ErrorKind, ExitCode, Style, Ui, saved};
 use crate::kafka;
 use crate::observe::{Clusters, Unreachable, UnreadableCluster, rehearse};
 use crate::plan::model::Plan;
+use crate::plan::target::{self, TargetError};
 use crate::report::diagnostics::Form;
 use crate::report::text::{Emphasis, TextOptions};
 use crate::report::{findings, json, markdown, text};
@@ -29,13 +30,22 @@ pub struct Args {
     #[arg(long)]
     allow_delete: bool,
 
+    /// Save the plan, for `kmirror apply PLAN.json` to carry out exactly this
+    #[arg(short, long = "out", value_name = "PLAN.json")]
+    out: Option<PathBuf>,
+
+    /// Only what has this address, and what that depends on: mirror.LINK/TOPIC, link.LINK with its mirrors, cluster.NAME
+    /// with its topics, cluster.NAME/topic.TOPIC; topics may be globs. May be given several times
+    #[arg(long = "target", value_name = "ADDRESS")]
+    targets: Vec<String>,
+
     /// Exit with 2 if there are changes (0: none, 1: error, 3: something is blocked)
     #[arg(long)]
     detailed_exitcode: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people
     Text,
     /// One document for programs
@@ -68,23 +78,18 @@ impl Format {
 pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let topology = ui.load_topology_or_report(&args.file, args.format.form())?;
     let clusters = Clusters::connect(&topology).await?;
-    let plan = make(&topology, &clusters, args.allow_delete).await?;
-    let document = match args.format {
-        Format::Text => {
-            let paint = |emphasis, text: &str| ui.paint_out(style(emphasis), text);
-            let options = TextOptions {
-                width: ui.width_out(),
-                paint: &paint,
-                now_ms: now_ms(),
-            };
-            text::plan(&plan, options)
-        }
-        Format::Json => json::plan(&plan),
-        Format::Markdown => markdown::plan(&plan, now_ms()),
-        Format::Github => findings::plan(&plan, findings::Form::Github, now_ms()),
-        Format::Sarif => findings::plan(&plan, findings::Form::Sarif, now_ms()),
+    let choices = Choices {
+        allow_delete: args.allow_delete,
+        targets: &args.targets,
     };
-    ui.document(&document)?;
+    let plan = make(&topology, &clusters, choices).await?;
+    if let Some(path) = &args.out {
+        saved::save(path, &plan)?;
+    }
+    ui.document(&document(&plan, args.format, ui))?;
+    if let Some(path) = &args.out {
+        ui.say(&saved::farewell(path, &plan));
+    }
     Ok(if plan.is_blocked() {
         ExitCode::Blocked
     } else if args.detailed_exitcode && plan.has_changes() {
@@ -94,15 +99,43 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     })
 }
 
+/// A plan in the form that was asked for.
+pub(super) fn document(plan: &Plan, format: Format, ui: &Ui) -> String {
+    match format {
+        Format::Text => {
+            let paint = |emphasis, text: &str| ui.paint_out(style(emphasis), text);
+            let options = TextOptions {
+                width: ui.width_out(),
+                paint: &paint,
+                now_ms: now_ms(),
+            };
+            text::plan(plan, options)
+        }
+        Format::Json => json::plan(plan),
+        Format::Markdown => markdown::plan(plan, now_ms()),
+        Format::Github => findings::plan(plan, findings::Form::Github, now_ms()),
+        Format::Sarif => findings::plan(plan, findings::Form::Sarif, now_ms()),
+    }
+}
+
+/// What the user lets a plan hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Choices<'a> {
+    pub allow_delete: bool,
+    /// Empty for all that the file asks for.
+    pub targets: &'a [String],
+}
+
 /// The plan as it stands, rehearsed.
 pub(super) async fn make(
     topology: &Topology,
     clusters: &Clusters,
-    allow_delete: bool,
+    choices: Choices<'_>,
 ) -> Result<Plan, CliError> {
     let observed = clusters.observe(topology).await?;
     let mut plan = crate::plan::plan(topology, &observed);
-    crate::plan::guard(&mut plan, allow_delete);
+    crate::plan::guard(&mut plan, choices.allow_delete);
+    target::narrow(&mut plan, choices.targets)?;
     rehearse(&mut plan, clusters).await;
     Ok(plan)
 }
@@ -119,6 +152,26 @@ pub(super) fn style(emphasis: Emphasis) -> Style {
 
 pub(super) fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
+}
+
+impl From<TargetError> for CliError {
+    fn from(error: TargetError) -> Self {
+        let message = crate::report::clean(&error.to_string());
+        let hint = match error {
+            TargetError::Unknown {
+                nearest: Some(nearest),
+                ..
+            } => format!("did you mean `{}`?", crate::report::clean(&nearest)),
+            TargetError::Unknown { nearest: None, .. } => {
+                "`kmirror plan` without --target shows the addresses of what changes; --format json those of everything"
+                    .to_owned()
+            }
+            TargetError::NoAddress { .. } | TargetError::BadGlob { .. } => {
+                "addresses are cluster.NAME, cluster.NAME/topic.TOPIC, link.LINK and mirror.LINK/TOPIC; a topic may be a glob such as eu-*".to_owned()
+            }
+        };
+        Self::new(ErrorKind::Usage, message).with_hint(hint)
+    }
 }
 
 impl From<Unreachable> for CliError {

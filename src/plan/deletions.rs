@@ -19,6 +19,7 @@ use crate::topology::model::{Link, LinkState, Mirror, MirrorState, OwnedTopic, S
 
 /// Deletions that nobody allowed become blocked entries.
 pub fn guard(plan: &mut Plan, allowed: bool) {
+    plan.allow_delete = allowed;
     if allowed {
         return;
     }

@@ -23,6 +23,7 @@ use crate::observe::model::Observed;
 use crate::topology::model::Topology;
 use crate::topology::resolve::LinkRule;
 
+mod basis;
 mod deletions;
 mod diff;
 pub mod drift;
@@ -32,7 +33,9 @@ pub mod model;
 mod naming;
 pub mod reason;
 mod routes;
+pub mod saved;
 pub mod sync;
+pub mod target;
 mod topics;
 mod unseen;
 mod world;
@@ -57,6 +60,8 @@ pub fn plan(topology: &Topology, observed: &Observed) -> Plan {
     let mut plan = Plan {
         version: PLAN_VERSION,
         file: world.file.clone(),
+        allow_delete: true,
+        targets: Vec::new(),
         clusters: clusters(topology, observed),
         entries: check_pins(&mut world),
         notes: notes(&world),
@@ -76,6 +81,7 @@ pub fn plan(topology: &Topology, observed: &Observed) -> Plan {
     let routes = routes::resolve(&world);
     plan.notes.extend(routes.notes.iter().cloned());
     plan_links(&mut world, &routes.routes, &mut plan);
+    basis::bind(&mut plan, &world);
     plan.settle();
     plan
 }

@@ -4,9 +4,11 @@
 //! document of `--format json`, and [`PLAN_VERSION`] is raised when a consumer of it would notice.
 //! The effects ([`Operation`]) are for `apply` only and are not part of the document.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::reason::{Blocker, Note, Reason};
@@ -16,12 +18,18 @@ use crate::control::records::{DesiredState, IncarnationId, LinkRecord};
 pub const PLAN_VERSION: u32 = 1;
 
 /// The difference between a file and the live clusters.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Plan {
     pub version: u32,
     /// The file as the user named it.
     pub file: String,
+    /// Whether deletions were allowed; else they are blocked.
+    #[serde(default)]
+    pub allow_delete: bool,
+    /// What the plan was narrowed to; empty for all that the file asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
     /// By name.
     pub clusters: Vec<PlannedCluster>,
     /// Clusters first, then each link with its mirrors, all by name.
@@ -40,6 +48,12 @@ impl Plan {
         self.counts.blocked > 0
     }
 
+    /// Leaves only some entries in.
+    pub(crate) fn narrow(&mut self, keep: impl Fn(&Address) -> bool) {
+        self.entries.retain(|entry| keep(&entry.address));
+        self.settle();
+    }
+
     /// The entry with this address.
     pub fn entry(&self, address: &Address) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.address == *address)
@@ -56,7 +70,7 @@ impl Plan {
 }
 
 /// A cluster that the plan was made against.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlannedCluster {
     pub name: String,
@@ -64,7 +78,7 @@ pub struct PlannedCluster {
     pub brokers: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Counts {
     pub create: usize,
@@ -95,7 +109,7 @@ impl Counts {
 }
 
 /// One thing that the file asks for.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Entry {
     pub address: Address,
@@ -104,19 +118,25 @@ pub struct Entry {
     /// The cluster on which it takes effect, by its name in the file.
     pub cluster: String,
     /// For mirrors: from where to where.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Route>,
     pub changes: Vec<Change>,
     pub reasons: Vec<Reason>,
     /// Why it can't be done; never empty for [`Action::Blocked`].
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<Blocker>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<Place>,
     /// What has to be done before it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Address>,
     pub rehearsal: Rehearsal,
+    /// What was seen of the things that the action is about, where an apply would write for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub basis: BTreeMap<String, String>,
+    /// Of the action with all that it would write and its basis: as long as it is the same, so is what would be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     #[serde(skip)]
     pub operation: Operation,
 }
@@ -136,6 +156,8 @@ impl Entry {
             asked_by: None,
             depends_on: Vec::new(),
             rehearsal: Rehearsal::NotNeeded,
+            basis: BTreeMap::new(),
+            fingerprint: None,
             operation: Operation::None,
         }
     }
@@ -147,6 +169,8 @@ impl Entry {
         self.severity = Severity::Blocked;
         self.operation = Operation::None;
         self.rehearsal = Rehearsal::NotNeeded;
+        self.basis.clear();
+        self.fingerprint = None;
     }
 
     /// Sets the action unless something stands in the way.
@@ -214,13 +238,54 @@ impl fmt::Display for Address {
     }
 }
 
+/// Why a text is no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no address")]
+pub struct NoAddress(pub String);
+
+impl FromStr for Address {
+    type Err = NoAddress;
+
+    fn from_str(text: &str) -> Result<Self, NoAddress> {
+        let address = match text.split_once('.') {
+            Some(("cluster", rest)) => match rest.split_once("/topic.") {
+                Some((cluster, topic)) => Self::Topic {
+                    cluster: cluster.to_owned(),
+                    topic: topic.to_owned(),
+                },
+                None => Self::Cluster(rest.to_owned()),
+            },
+            Some(("control", cluster)) => Self::Control(cluster.to_owned()),
+            Some(("link", link)) => Self::Link(link.to_owned()),
+            Some(("mirror", rest)) => {
+                let (link, topic) = rest
+                    .split_once('/')
+                    .ok_or_else(|| NoAddress(text.to_owned()))?;
+                Self::Mirror {
+                    link: link.to_owned(),
+                    source_topic: topic.to_owned(),
+                }
+            }
+            _ => return Err(NoAddress(text.to_owned())),
+        };
+        Ok(address)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -241,7 +306,7 @@ impl Action {
 }
 
 /// How careful to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -255,7 +320,7 @@ pub enum Severity {
     Blocked,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Route {
     pub source_cluster: String,
@@ -265,7 +330,7 @@ pub struct Route {
 }
 
 /// A place in the topology file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Place {
     pub file: String,
@@ -274,7 +339,7 @@ pub struct Place {
 }
 
 /// One attribute that gets another value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Change {
     /// As the file spells it; topic configs are `config.<key>`.
@@ -283,12 +348,12 @@ pub struct Change {
     pub old: Option<Side>,
     /// `None` where it is reset and what it will inherit is not known.
     pub new: Option<Side>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<Place>,
 }
 
 /// A value and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Side {
     pub value: Value,
@@ -304,19 +369,19 @@ impl Side {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Value {
+    /// The broker keeps the value to itself. Stands first, so that a document is not read as a text of these words.
+    Hidden(Hidden),
     Int(i64),
     Bool(bool),
     Text(String),
     List(Vec<String>),
-    /// The broker keeps the value to itself.
-    Hidden(Hidden),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Hidden {
     #[serde(rename = "(hidden by the broker)")]
@@ -360,7 +425,7 @@ impl From<Option<String>> for Value {
 }
 
 /// Where a value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
@@ -391,7 +456,7 @@ pub enum Origin {
 }
 
 /// What became of trying a write with `validate_only`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum Rehearsal {
@@ -406,7 +471,7 @@ pub enum Rehearsal {
 }
 
 /// What `apply` does for an entry.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub enum Operation {
     #[default]
     None,
@@ -428,7 +493,7 @@ pub enum Operation {
 }
 
 /// A topic to be deleted: the one with this id, and no other of that name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DoomedTopic {
     pub name: String,
     /// Nil where the brokers know no topic ids.
@@ -436,14 +501,14 @@ pub struct DoomedTopic {
 }
 
 /// A mirror's end: its topics, then its records.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MirrorDeletion {
     pub topics: Vec<DoomedTopic>,
     pub records: Vec<IncarnationId>,
 }
 
 /// A topic to be created.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TopicSpec {
     pub name: String,
     /// `None`: the broker's default.
@@ -455,7 +520,7 @@ pub struct TopicSpec {
 }
 
 /// Changes to a topic that exists.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TopicChanges {
     pub name: String,
     /// The new total, where it grows.
@@ -471,7 +536,7 @@ impl TopicChanges {
 }
 
 /// The link's record to be written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct LinkOperation {
     /// With a nil id for a link that is new: it gets one when it is written.
     pub record: LinkRecord,
@@ -485,7 +550,7 @@ impl PartialEq for LinkOperation {
 }
 
 /// What a mirror needs: its topic, then its record.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MirrorOperation {
     /// Name of the link, whose id is known when it is written.
     pub link: String,
@@ -496,14 +561,14 @@ pub struct MirrorOperation {
     pub record: MirrorRecordChange,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum MirrorTopic {
     Create(TopicSpec),
     /// Empty where the topic stays as it is.
     Alter(TopicChanges),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum MirrorRecordChange {
     Keep,
     /// A new incarnation, with a fresh producer id.

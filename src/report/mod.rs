@@ -13,6 +13,7 @@ pub mod json;
 mod junit;
 pub mod markdown;
 mod sarif;
+pub mod saved;
 pub mod text;
 mod units;
 pub mod words;

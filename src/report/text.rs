@@ -99,6 +99,12 @@ fn counted(counts: Counts) -> String {
     }
 }
 
+/// That the plan is not the whole one, where it is not.
+pub(super) fn targets(plan: &Plan) -> Option<String> {
+    let targets: Vec<String> = plan.targets.iter().map(|target| clean(target)).collect();
+    (!targets.is_empty()).then(|| format!("Only {}, and what that depends on.", targets.join(", ")))
+}
+
 /// A line for each cluster.
 pub(super) fn clusters(clusters: &[PlannedCluster]) -> Vec<String> {
     let names = clusters.iter().map(|cluster| cluster.name.len()).max();
@@ -260,6 +266,9 @@ impl Text<'_> {
 
     fn heading(&mut self, plan: &Plan) {
         self.line(&format!("Plan for {}", clean(&plan.file)));
+        if let Some(targets) = targets(plan) {
+            self.wrapped(0, &targets, None);
+        }
         self.line("");
         for line in clusters(&plan.clusters) {
             let line = self.paint(Emphasis::Dim, &line);

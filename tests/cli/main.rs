@@ -16,6 +16,7 @@ mod outputs;
 mod plan;
 mod run;
 mod sandboxes;
+mod saved;
 mod scale;
 mod schema;
 #[path = "../support/cli.rs"]

@@ -6,6 +6,7 @@ mod deletions;
 mod drift;
 mod guards;
 mod properties;
+mod saved;
 mod schema;
 mod screens;
 

@@ -57,6 +57,13 @@ pub fn plan(plan: &Plan, now_ms: i64) -> String {
 
 fn head(plan: &Plan) -> String {
     let mut head = format!("## Plan for {}\n\n", code(&plan.file));
+    if !plan.targets.is_empty() {
+        let targets: Vec<String> = plan.targets.iter().map(|target| code(target)).collect();
+        head.push_str(&format!(
+            "Only {}, and what that depends on.\n\n",
+            targets.join(", ")
+        ));
+    }
     if plan.has_changes() || plan.is_blocked() {
         head.push_str(&format!("**{}.**", text::counts(plan)));
         if plan.is_blocked() && plan.has_changes() {
