@@ -118,7 +118,7 @@ pub fn alter(configs: &mut Configs, alterations: &[(String, Option<String>)]) {
     }
 }
 
-fn is_own(config: &ConfigValue) -> bool {
+pub(super) fn is_own(config: &ConfigValue) -> bool {
     config.source == ConfigSource::Topic
 }
 

@@ -299,6 +299,7 @@ fn of_note(note: &Note, plan: &Plan) -> Option<Drifted> {
         Note::LinkNotInFile { rest: true, .. }
         | Note::SourceHidden { .. }
         | Note::NothingMatches { .. }
+        | Note::ConfigsNotInFile { .. }
         | Note::Locked { .. } => return None,
         Note::LinkNotInFile {
             cluster,

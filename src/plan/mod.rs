@@ -78,6 +78,7 @@ pub fn plan(topology: &Topology, observed: &Observed) -> Plan {
             }
         }
     }
+    plan.notes.extend(topics::not_in_file(&world));
     let routes = routes::resolve(&world);
     plan.notes.extend(routes.notes.iter().cloned());
     plan_links(&mut world, &routes.routes, &mut plan);

@@ -1,5 +1,7 @@
 //! Why an entry is as it is, and what stands in its way: data, of which `report` makes sentences.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -265,6 +267,11 @@ pub enum Note {
         cluster: String,
         topic: String,
     },
+    /// Configs that topics of the file have set and that the file does not name: nobody knows who set them, so they stay.
+    ConfigsNotInFile {
+        cluster: String,
+        topics: Vec<OtherConfigs>,
+    },
     /// Somebody is at work on the cluster.
     Locked {
         cluster: String,
@@ -272,4 +279,12 @@ pub enum Note {
         command: String,
         since_ms: i64,
     },
+}
+
+/// What else a topic has set.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct OtherConfigs {
+    pub topic: String,
+    pub configs: BTreeMap<String, String>,
 }

@@ -1,7 +1,7 @@
 //! Topics that the file owns and that are no mirrors.
 //!
 //! They are created, their partitions grow, the configs that the file names are set. Keys that the
-//! file does not name stay as they are. Nothing here shrinks, moves or deletes.
+//! file does not name stay as they are, and the plan says so. Nothing here shrinks, moves or deletes.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use super::diff::{self, Others};
 use super::model::{
     Action, Address, Change, Entry, Operation, Origin, Rehearsal, Side, TopicChanges, TopicSpec,
 };
-use super::reason::{Blocker, Unread};
-use super::sync::{DesiredConfig, too_few_brokers};
+use super::reason::{Blocker, NotSynced, Note, OtherConfigs, Unread};
+use super::sync::{DesiredConfig, never_synced, too_few_brokers};
 use super::world::{TopicView, World};
 use crate::observe::model::{Described, ObservedTopic};
 use crate::topology::model::OwnedTopic;
@@ -28,6 +28,46 @@ pub(super) fn plan_owned(world: &mut World<'_>, cluster: &str, owned: &OwnedTopi
         Some(live) => update(world, &mut entry, owned, live),
     }
     entry
+}
+
+/// Configs of owned topics that the file does not name, a note a cluster. They may have been in the file once, so that
+/// they are not passed over in silence.
+pub(super) fn not_in_file(world: &World<'_>) -> Vec<Note> {
+    let clusters = world.topology.clusters.values();
+    let clusters = clusters.filter(|cluster| !world.blocked.contains_key(&cluster.name));
+    let notes = clusters.filter_map(|cluster| {
+        let live = &world.cluster(&cluster.name).topics;
+        let mut topics: Vec<OtherConfigs> = cluster
+            .topics
+            .values()
+            .filter(|owned| owned.absent.is_none())
+            .filter_map(|owned| other_configs(owned, live.get(&owned.name)?))
+            .collect();
+        topics.sort();
+        (!topics.is_empty()).then(|| Note::ConfigsNotInFile {
+            cluster: cluster.name.clone(),
+            topics,
+        })
+    });
+    notes.collect()
+}
+
+fn other_configs(owned: &OwnedTopic, live: &ObservedTopic) -> Option<OtherConfigs> {
+    let others = live.configs.known()?.iter().filter(|(key, config)| {
+        diff::is_own(config)
+            && !config.read_only
+            && !config.sensitive
+            && !owned.config.contains_key(*key)
+            // Set by a reassignment, for as long as it takes.
+            && never_synced(key) != Some(NotSynced::Throttle)
+    });
+    let configs: BTreeMap<String, String> = others
+        .filter_map(|(key, config)| Some((key.clone(), config.value.clone()?)))
+        .collect();
+    (!configs.is_empty()).then(|| OtherConfigs {
+        topic: owned.name.clone(),
+        configs,
+    })
 }
 
 fn create(world: &mut World<'_>, entry: &mut Entry, owned: &OwnedTopic) {

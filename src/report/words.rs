@@ -523,6 +523,9 @@ fn identity_blocker(blocker: &Blocker) -> Obstacle {
     }
 }
 
+/// Of more, the rest is counted.
+const TOPICS_IN_A_NOTE: usize = 5;
+
 pub fn note(note: &Note, now_ms: i64) -> String {
     match note {
         Note::LinkNotInFile {
@@ -576,6 +579,23 @@ pub fn note(note: &Note, now_ms: i64) -> String {
             "link.{link}: {cluster}/{} is called as its mirrors are, and no mirror owns it",
             clean(topic)
         ),
+        Note::ConfigsNotInFile { cluster, topics } => {
+            let list = topics.iter().take(TOPICS_IN_A_NOTE).map(|other| {
+                let configs = other.configs.iter();
+                let configs = configs.map(|(key, value)| format!("{key} = {}", clean(value)));
+                let configs: Vec<String> = configs.collect();
+                format!("{} ({})", clean(&other.topic), configs.join(", "))
+            });
+            let mut list: Vec<String> = list.collect();
+            let more = topics.len().saturating_sub(TOPICS_IN_A_NOTE);
+            if more > 0 {
+                list.push(format!("{more} more topics"));
+            }
+            format!(
+                "configs that are set on topics which the file owns, and that it does not name, stay as they are on `{cluster}`: {}",
+                list.join(", ")
+            )
+        }
         Note::Locked {
             cluster,
             holder,

@@ -12,6 +12,7 @@ pub mod faults;
 mod server;
 pub mod stage;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -227,6 +228,12 @@ impl Sandbox {
             .iter()
             .map(|(name, _)| name.to_owned())
             .collect()
+    }
+
+    /// How many requests of each API (by its number) have come in since this was last asked.
+    #[must_use]
+    pub fn take_requests(&self) -> BTreeMap<i16, u64> {
+        std::mem::take(&mut lock(&self.shared.requests))
     }
 
     /// Ends all connections and returns once the ports are free.

@@ -34,7 +34,7 @@ replication_factor = 1
 const ALL: &str = "[links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"*\"]\n";
 
 /// Requests that change something.
-pub(crate) const WRITES: [ApiKey; 8] = [
+pub(crate) const WRITES: [ApiKey; 10] = [
     ApiKey::CreateTopics,
     ApiKey::CreatePartitions,
     ApiKey::DeleteTopics,
@@ -42,6 +42,8 @@ pub(crate) const WRITES: [ApiKey; 8] = [
     ApiKey::AlterConfigs,
     ApiKey::InitProducerId,
     ApiKey::AddPartitionsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::DeleteRecords,
     ApiKey::Produce,
 ];
 
@@ -63,7 +65,7 @@ fn lock(holder: &str) -> LockRecord {
 }
 
 #[test]
-fn the_tutorial_in_one_apply_and_nothing_to_do_in_the_second() {
+fn check_1_the_tutorial_in_one_apply_and_a_second_one_sends_no_write() {
     let clusters = TwoClusters::start(1, TUTORIAL);
     let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
     assert_shown("cli_apply_tutorial", &ran);
@@ -72,15 +74,15 @@ fn the_tutorial_in_one_apply_and_nothing_to_do_in_the_second() {
     assert_eq!((state.links.len(), state.mirrors.len()), (1, 1));
     assert!(state.lock.is_none());
 
-    // A write would now fail, so an apply that sends one could not end well.
-    for faults in clusters.faults() {
-        for api in WRITES {
-            faults.fail(api, None, ResponseError::PolicyViolation, u32::MAX);
-        }
+    for (cluster, writes) in clusters.take_writes() {
+        assert!(!writes.is_empty(), "{cluster} is written by the first");
     }
     let ran = clusters.run(&["apply", "mirror.toml"]);
     assert_shown("cli_apply_second", &ran);
     assert_eq!(ran.code, Some(0));
+    for (cluster, writes) in clusters.take_writes() {
+        assert_eq!(writes, [""; 0], "{cluster}");
+    }
 }
 
 #[test]
@@ -173,7 +175,7 @@ fn drift_and_growth_are_mended() {
 }
 
 #[test]
-fn another_apply_is_named_with_its_age_and_waited_for_if_asked() {
+fn check_11_another_apply_is_named_with_its_age_and_waited_for_if_asked() {
     let clusters = TwoClusters::start(1, TUTORIAL);
     let west = clusters.client(&clusters.west);
     let writer = clusters
@@ -315,4 +317,83 @@ fn an_interrupt_while_waiting_for_the_lock_ends_it_with_nothing_done() {
     assert!(stderr.contains("nothing was done"), "{stderr}");
     assert_eq!(clusters.east.topics(), [""; 0]);
     clusters.block_on(writer.release()).expect("released");
+}
+
+/// An apply is killed at some moment; nobody knows what it has done.
+#[test]
+fn check_9_what_a_killed_apply_has_not_done_is_the_next_plan() {
+    const TOPICS: usize = 250;
+    let clusters = TwoClusters::start(1, ALL);
+    let topics = (0..TOPICS).map(|number| kmirror::kafka::admin::NewTopic {
+        name: format!("topic-{number:03}"),
+        partitions: Some(1),
+        replication_factor: Some(1),
+        configs: Vec::new(),
+    });
+    let east = clusters.client(&clusters.east).admin();
+    for (topic, result) in clusters.block_on(east.create_topics(topics.collect(), false)) {
+        result.unwrap_or_else(|error| panic!("{topic}: {error}"));
+    }
+    // The internal topics are there, so that what is counted are mirrors.
+    clusters.write(&ALL.replace("\"*\"", "\"none-*\""));
+    let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    clusters.write(ALL);
+    let mirrors = || {
+        let topics = clusters.west.topics();
+        topics.iter().filter(|it| it.starts_with("topic-")).count()
+    };
+    clusters
+        .west
+        .faults()
+        .delay(ApiKey::CreateTopics, Duration::from_millis(300));
+    let mut apply = clusters
+        .scenario
+        .command(&["apply", "--yes", "mirror.toml"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    while mirrors() == 0 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // SIGKILL: no handler runs.
+    apply.kill().expect("it runs");
+    assert!(!apply.wait().expect("it ends").success());
+    clusters.west.faults().clear();
+    // What was under way may still arrive.
+    std::thread::sleep(Duration::from_millis(100));
+    let there = mirrors();
+    assert!((1..TOPICS).contains(&there), "{there}");
+    let ran = clusters.run(&["plan", "--format", "json", "mirror.toml"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    let plan: serde_json::Value = serde_json::from_str(&ran.stdout).expect("a JSON document");
+    let entries = plan["entries"].as_array().expect("entries");
+    let (mut to_create, mut to_adopt) = (0, 0);
+    for entry in entries {
+        if entry["address"]
+            .as_str()
+            .is_some_and(|it| it.starts_with("mirror."))
+        {
+            let reasons = entry["reasons"].as_array().expect("reasons");
+            let adopts = reasons
+                .iter()
+                .any(|it| it["reason"] == "adopts_empty_topic");
+            *(if adopts {
+                &mut to_adopt
+            } else {
+                &mut to_create
+            }) += 1;
+        }
+    }
+    assert_eq!((to_adopt, to_create), (there, TOPICS - there));
+    // Whoever has died holds its lock for a while.
+    let ran = clusters.run(&["apply", "--yes", "--lock-timeout", "90s", "mirror.toml"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(
+        (mirrors(), control_of(&clusters).mirrors.len()),
+        (TOPICS, TOPICS)
+    );
+    let ran = clusters.run(&["plan", "--detailed-exitcode", "mirror.toml"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
 }

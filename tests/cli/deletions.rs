@@ -33,7 +33,7 @@ const BOTH: [&str; 2] = ["audit.replica", "orders.replica"];
 
 /// A mirror and all that it holds would be gone for a word in a file.
 #[test]
-fn a_tombstone_alone_deletes_nothing() {
+fn check_6_a_tombstone_alone_deletes_nothing() {
     let clusters = clusters();
     let ran = clusters.run(&["plan", "mirror.toml"]);
     assert_shown("cli_delete_blocked", &ran);

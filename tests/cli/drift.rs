@@ -119,14 +119,14 @@ fn set_is_refused(clusters: &TwoClusters) {
 }
 
 #[test]
-fn what_an_apply_cannot_bring_back_ends_with_its_own_code() {
+fn check_10_what_an_apply_cannot_bring_back_ends_with_its_own_code() {
     let clusters = TwoClusters::start(1, FILE);
     clusters.create(&clusters.east, "orders", 1, &[]);
     clusters.run(&["apply", "--yes", "mirror.toml"]);
     delete(&clusters, &clusters.west, "east.orders");
     clusters.create(&clusters.west, "east.orders", 1, &[]);
     set(&clusters, "audit", "retention.ms", "1000");
-    // Check 10: a whole document and an exit code that says it, also where something is blocked.
+    // A whole document and an exit code that says it, also where something is blocked.
     let ran = clusters.run(&["drift", "--format", "json", "mirror.toml"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(3), ""), "{ran}");
     let document: Value = serde_json::from_str(&ran.stdout).expect("a whole document");

@@ -5,6 +5,7 @@ use kmirror::kafka::{Client, ClientConfig};
 use kmirror::sandbox::{Faults, Sandbox, SandboxConfig};
 use tokio::runtime::Runtime;
 
+use crate::apply::WRITES;
 use crate::support::{Ran, Scenario};
 
 /// The clusters `east` and `west`, and a folder with a file that links them.
@@ -75,6 +76,20 @@ impl TwoClusters {
         for (topic, result) in self.block_on(admin.create_topics(vec![topic], false)) {
             result.unwrap_or_else(|error| panic!("{topic}: {error}"));
         }
+    }
+
+    /// Names of the requests that change something which came in since this was last asked, each once.
+    pub fn take_writes(&self) -> [(&str, Vec<String>); 2] {
+        [&self.east, &self.west].map(|sandbox| {
+            let came = sandbox.take_requests();
+            let writes = WRITES
+                .iter()
+                .filter(|api| came.contains_key(&(**api as i16)));
+            (
+                sandbox.name(),
+                writes.map(|api| format!("{api:?}")).collect(),
+            )
+        })
     }
 
     pub fn faults(&self) -> [Faults; 2] {

@@ -122,7 +122,7 @@ topics = ["o*"]
 }
 
 #[test]
-fn ten_mistakes_are_ten_diagnostics_in_one_run() {
+fn check_14_ten_mistakes_are_ten_diagnostics_in_one_run() {
     let ran = validate(
         r#"
 [links.east-to-west]
@@ -140,6 +140,25 @@ config = { cleanup.policy = ["compact", "delete"] }
 "#,
     );
     assert_shown("validate_ten_mistakes", &ran);
+}
+
+#[test]
+fn check_13_a_promotion_that_cannot_be_is_refused_offline() {
+    let ran = validate(
+        r#"
+[links.east-to-west]
+source = "east"
+destination = "west"
+topics = ["orders", "audit"]
+
+[links.east-to-west.mirrors.orders]
+state = "promoted"
+
+[links.east-to-west.mirrors.audit]
+state = "failed-over"
+"#,
+    );
+    assert_shown("validate_promotion", &ran);
 }
 
 #[test]

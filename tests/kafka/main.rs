@@ -7,6 +7,7 @@ mod support;
 
 mod apply;
 mod bench;
+mod checks;
 mod control;
 mod copy;
 mod examples;
@@ -25,6 +26,7 @@ fn main() {
         kit::tests(),
         plan::tests(),
         apply::tests(),
+        checks::tests(),
         wire::tests(),
         control::tests(),
         tutorial::tests(),

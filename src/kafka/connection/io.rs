@@ -293,6 +293,13 @@ fn deliver(frame: Bytes, shared: &Shared) -> Result<(), Ended> {
         let problem = format!("answer {correlation_id} belongs to no request that is due");
         return Err(malformed(shared.oldest(), problem));
     };
+    tracing::trace!(
+        address = shared.options.address,
+        api = api_name(pending.api_key),
+        bytes = frame.len(),
+        took_us = u64::try_from(pending.sent.elapsed().as_micros()).unwrap_or(u64::MAX),
+        "answer"
+    );
     // Whoever asked may have gone; then nobody wants it.
     let _ = pending.answer.send(Ok(frame));
     Ok(())

@@ -23,7 +23,7 @@ fn applied() -> Model {
 
 /// A team's topic would be gone because somebody edited another line.
 #[test]
-fn nothing_is_deleted_because_the_file_does_not_name_it() {
+fn check_6_nothing_is_deleted_because_the_file_does_not_name_it() {
     let model = applied();
     for text in [
         copy("topics = [\"nothing\"]\n[links.copy.mirrors.x]\nstate = \"absent\"\n"),
@@ -36,9 +36,9 @@ fn nothing_is_deleted_because_the_file_does_not_name_it() {
     }
 }
 
-/// Check 6: the tombstone alone, without the flag, is no permission.
+/// The tombstone alone is no permission.
 #[test]
-fn a_tombstone_without_the_flag_is_blocked() {
+fn check_6_a_tombstone_without_the_flag_is_blocked() {
     let model = applied();
     let topology = copy(&format!("topics = [\"*\"]\n{}", absent("orders")));
     let mut plan = plan(&topology, &model);

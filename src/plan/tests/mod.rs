@@ -2,6 +2,7 @@
 
 mod blocked;
 mod changes;
+mod checks;
 mod deletions;
 mod drift;
 mod guards;

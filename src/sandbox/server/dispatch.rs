@@ -21,6 +21,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
 use super::Shared;
 use crate::sandbox::faults::Loss;
+use crate::sandbox::lock;
 
 /// What is offered, with the lowest and highest version. What is not here is not implemented.
 ///
@@ -123,6 +124,7 @@ impl Handler {
                 "{key:?} version {version} is not implemented by the sandbox"
             ));
         }
+        *lock(&self.shared.requests).entry(code).or_default() += 1;
         let loss = self.shared.faults.count(code);
         if loss == Some(Loss::Request) {
             return Outcome::Close(String::new());

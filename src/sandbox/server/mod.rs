@@ -12,7 +12,7 @@ mod meta;
 mod offsets;
 mod transactions;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -41,6 +41,8 @@ pub struct Shared {
     /// Rung whenever something changed that a waiting request may be waiting for.
     pub changed: Notify,
     pub faults: FaultTable,
+    /// Requests that were understood, by API.
+    pub requests: Mutex<BTreeMap<i16, u64>>,
     pub stop: CancellationToken,
     /// By broker id: cancelling one closes the connections made under it.
     connections: Mutex<HashMap<i32, CancellationToken>>,
@@ -53,6 +55,7 @@ impl Shared {
             cluster: Mutex::new(cluster),
             changed: Notify::new(),
             faults: FaultTable::default(),
+            requests: Mutex::default(),
             stop: CancellationToken::new(),
             connections: Mutex::new(HashMap::new()),
         }
