@@ -7,6 +7,7 @@ pub mod cli;
 pub mod client;
 pub mod control;
 pub mod files;
+pub mod import;
 pub mod kafka;
 pub mod mirror;
 pub mod nearest;

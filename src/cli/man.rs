@@ -36,9 +36,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         CliError::new(ErrorKind::Io, format!("{path} cannot be written: {error}"))
     };
     fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))?;
-    let pages = std::iter::once(&command).chain(command.get_subcommands());
+    let mut pages = vec![&command];
     let mut count = 0;
-    for command in pages {
+    while let Some(command) = pages.pop() {
+        pages.extend(command.get_subcommands());
         let path = folder.join(Man::new(command.clone()).get_filename());
         fs::write(&path, page(command)?).map_err(|error| cannot_write(&path, &error))?;
         count += 1;
@@ -64,8 +65,8 @@ fn page(command: &Command) -> io::Result<String> {
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
-    let is_main = command.has_subcommands();
-    if is_main {
+    let is_main = command.get_name() == "kmirror";
+    if command.has_subcommands() {
         man.render_subcommands_section(&mut page)?;
     }
     let mut rest = Roff::new();

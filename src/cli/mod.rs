@@ -16,6 +16,7 @@ mod error;
 pub mod explain;
 pub mod fmt;
 pub mod graph;
+pub mod import;
 pub mod logging;
 pub mod man;
 pub mod plan;
@@ -58,6 +59,7 @@ pub enum Command {
     Demo(demo::Args),
     Fmt(fmt::Args),
     Graph(graph::Args),
+    Import(import::Args),
     Explain(explain::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -78,6 +80,7 @@ impl Command {
             | Self::Demo(_)
             | Self::Fmt(_)
             | Self::Graph(_)
+            | Self::Import(_)
             | Self::Explain(_)
             | Self::Schema(_)
             | Self::Completions(_)
@@ -103,6 +106,7 @@ impl Command {
             Self::Demo(args) => demo::run(&args, ui).await,
             Self::Fmt(args) => fmt::run(&args, ui),
             Self::Graph(args) => graph::run(&args, ui),
+            Self::Import(args) => import::run(args, ui).await,
             Self::Explain(args) => explain::run(&args, ui),
             Self::Schema(args) => schema::run(&args, ui),
             Self::Completions(args) => completions::run(&args, ui),
@@ -184,8 +188,10 @@ mod tests {
                 missing.push(name.to_owned());
                 continue;
             };
-            let flags = command.get_arguments().filter_map(clap::Arg::get_long);
-            for flag in flags {
+            let below = command.get_subcommands();
+            let arguments = below.flat_map(clap::Command::get_arguments);
+            let arguments = command.get_arguments().chain(arguments);
+            for flag in arguments.filter_map(clap::Arg::get_long) {
                 if !section.contains(&format!("--{flag}")) {
                     missing.push(format!("{name} --{flag}"));
                 }

@@ -11,6 +11,7 @@ mod fmt;
 mod formats;
 mod general;
 mod graph;
+mod import;
 mod manual;
 mod outputs;
 mod plan;

@@ -1,0 +1,50 @@
+//! Topologies made of what people have today.
+//!
+//! Each source has a reader of its own ([`replicator`]), a function of the texts it is given, which says what it
+//! understood and what it could not take over in one neutral form ([`model`]). [`write`] makes the
+//! topology file of that, with a comment where something is missing. Whatever is a secret in an
+//! input stays there: a reader hands on the name of a reference and never the value.
+//!
+//! What a file can say is [`crate::topology`]'s. A result is laid out by its formatter and meant to pass
+//! its checks; what does not pass is the caller's to tell.
+
+mod client;
+mod connect;
+pub mod input;
+mod json;
+pub mod model;
+mod patterns;
+pub mod replicator;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use model::{Draft, Fate, Finding, Place};
+pub use write::write;
+
+/// Why nothing can be made of an input.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct ImportError {
+    pub place: Place,
+    /// Repeats nothing that may be secret.
+    pub problem: String,
+    pub hint: Option<String>,
+}
+
+impl ImportError {
+    pub fn new(place: Place, problem: impl Into<String>) -> Self {
+        Self {
+            place,
+            problem: problem.into(),
+            hint: None,
+        }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
