@@ -55,10 +55,9 @@ pub(super) const RULES: &[Rule] = &[
     ),
     Rule::unneeded("metric*", "kmirror has no Java metrics"),
     Rule::unneeded("auto.include.jmx.reporter", "kmirror has no Java metrics"),
-    Rule::unneeded("producer.override.*", LAYOUT),
     Rule::unneeded("producer.*", "batches are copied as they are"),
     Rule::unneeded("consumer.*", "batches are copied as they are"),
-    Rule::unneeded("admin.*", LAYOUT),
+    Rule::unneeded("admin.*", WORKER),
     Rule::lost(
         "errors.*",
         "a mirror whose records cannot be written stops and says why; nothing is skipped",

@@ -21,7 +21,6 @@ pub(super) fn of_java(pattern: &str) -> Result<Selector, String> {
     regex(pattern).map(Selector::Regex)
 }
 
-#[cfg(test)]
 /// An entry of a list in which names and regexes look alike: what brokers accept as a name is one.
 ///
 /// # Errors

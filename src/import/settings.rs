@@ -121,6 +121,23 @@ impl Settings {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Takes everything of which this holds.
+    pub(super) fn take_where(&mut self, wanted: impl Fn(&Setting) -> bool) -> Self {
+        let mut taken = Self::default();
+        self.by_key.retain(|_, setting| {
+            let is_wanted = wanted(setting);
+            if is_wanted {
+                taken.put(setting.clone());
+            }
+            !is_wanted
+        });
+        taken
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Setting> {
         self.by_key.values()
     }
@@ -148,6 +165,16 @@ pub(super) fn list(value: &str) -> Vec<String> {
         .filter(|entry| !entry.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// Whether a name is one that people gave, and not something that slipped into its place.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    const LONGEST: usize = 80;
+    !name.is_empty()
+        && name.len() <= LONGEST
+        && name
+            .chars()
+            .all(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.'))
 }
 
 /// What becomes of settings by their names alone.
@@ -188,8 +215,17 @@ impl Rule {
 }
 
 impl Setting {
+    pub(super) fn is_true(&self) -> bool {
+        self.value.trim().eq_ignore_ascii_case("true")
+    }
+
     pub(super) fn is_false(&self) -> bool {
         self.value.trim().eq_ignore_ascii_case("false")
+    }
+
+    /// The number that the value stands for.
+    pub(super) fn number<T: std::str::FromStr>(&self) -> Option<T> {
+        self.value.trim().parse().ok()
     }
 
     pub(super) fn lost(&self, why: impl Into<String>) -> Finding {
@@ -230,6 +266,7 @@ impl Setting {
                 || (is_citable(&self.key) && self.key.contains('.') && !self.may_go_on)
         };
         let is_known = crate::client::keys::find(&self.key).is_some()
+            || KNOWN_WORDS.contains(&self.key.as_str())
             || (!self.value.is_empty() && !looks_secret(&self.key) && is_like_others());
         is_known.then_some(self.written.as_str())
     }
@@ -251,6 +288,9 @@ impl Setting {
         finding
     }
 }
+
+/// Keys of one word.
+const KNOWN_WORDS: &[&str] = &["enabled", "groups", "name", "topics", "transforms"];
 
 /// First words of keys that are shown with whatever follows.
 const KNOWN_FAMILIES: &[&str] = &[

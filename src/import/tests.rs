@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::input::Input;
+use super::mirrormaker2;
 use super::model::{Draft, Fate, Selector};
 use super::replicator::{self, CommandLine, Executable};
 use super::{ImportError, write};
@@ -177,6 +178,92 @@ proptest! {
         prop_assert_eq!(draft.links[0].replication_factor, Some(factor));
         prop_assert!(draft.findings().all(|finding| finding.fate == Fate::Unneeded));
     }
+}
+
+const MM2: &str = "clusters=a,b
+a.bootstrap.servers=a:1
+b.bootstrap.servers=b:1
+# ------------------------------
+a.sasl.jaas.config=x required password='hunter2';
+# ------------------------------
+b.ssl.key.password=hunter2
+# ------------------------------
+ssl.keystore.password=hunter2
+# ------------------------------
+a.consumer.sasl.password=hunter2
+# ------------------------------
+a->b.enabled=true
+a->b.topics=orders, eu-.*
+# ------------------------------
+a->b.producer.override.sasl.jaas.config=hunter2
+# ------------------------------
+b->a.enabled=true
+replication.factor=2
+";
+
+const MM2_CONNECTOR: &str = r#"{"name": "copy", "config": {
+  "connector.class": "MirrorSourceConnector",
+  "source.cluster.bootstrap.servers": "a:1",
+  "target.cluster.bootstrap.servers": "b:1",
+  "source.cluster.sasl.jaas.config": "x required password=\"hunter2\";",
+  "target.cluster.ssl.key.password": "hunter2",
+  "producer.override.sasl.password": "hunter2",
+  "transforms.x.password": "hunter2",
+  "transforms": "x",
+  "topics": "orders,eu-.*"
+}}"#;
+
+fn mm2(text: &str) -> Result<Draft, ImportError> {
+    mirrormaker2::read(&[Input::new("mm2", text)])
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn no_text_makes_a_reader_of_mirrormaker_panic(
+        text in "(clusters=a,b\n)?([a-z.]{1,6}|a->b|enabled|topics|true|=|:|,|\\{|\\}|\\[|\"|\\\\|\n| |\\PC){0,40}"
+    ) {
+        shown(&mm2(&text));
+    }
+
+    #[test]
+    fn no_secret_of_mirrormakers_files_is_in_the_result_whatever_is_wrong_with_them(
+        properties in cuts(), connector in cuts(),
+    ) {
+        let text = shown(&mm2(&mutated(MM2, &properties)));
+        prop_assert!(!text.contains(SECRET), "{}", text);
+        let text = shown(&mm2(&mutated(MM2_CONNECTOR, &connector)));
+        prop_assert!(!text.contains(SECRET), "{}", text);
+    }
+}
+
+#[test]
+fn a_flow_wins_over_what_is_said_for_all_and_gets_its_own_rename() {
+    let draft = mm2(
+        "clusters=a,b\na.bootstrap.servers=a:1\nb.bootstrap.servers=b:1\ntopics=all\nreplication.factor=2\n\
+         a->b.enabled=true\na->b.topics=mine\nreplication.policy.separator=-\nsync.topic.acls.enabled=false\n",
+    )
+    .expect("is understood");
+    let [link] = draft.links.as_slice() else {
+        panic!("{draft:?}")
+    };
+    assert_eq!(link.topics, [Selector::Name("mine".to_owned())]);
+    assert_eq!(
+        link.rename,
+        Some(super::model::Rename::Prefix("a-".to_owned()))
+    );
+    assert_eq!((link.replication_factor, link.exclude.len()), (Some(2), 0));
+    assert_eq!(draft.findings().count(), 0, "{draft:?}");
+}
+
+#[test]
+fn flows_both_ways_leave_out_what_came_from_the_other_side() {
+    let text = valid(mm2(
+        "clusters=a,b\na.bootstrap.servers=a:1\nb.bootstrap.servers=b:1\na->b.enabled=true\nb->a.enabled=true\n",
+    ));
+    assert!(text.contains(r"{ regex = '(.*\.)?b\..*' }"), "{text}");
+    assert!(text.contains(r"{ regex = '(.*\.)?a\..*' }"), "{text}");
 }
 
 fn link_of(replication: &str, flags: &[&str]) -> super::model::LinkDraft {

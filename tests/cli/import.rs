@@ -288,10 +288,150 @@ fn the_tutorials_files_plan_what_the_tutorials_topology_plans() {
                 || line == "cluster origin"
                 || line.contains("unchanged")
                 || line.starts_with("Plan")
+                || line.starts_with("Note: configs that are set on topics which the file owns")
         };
         let lines = plan.lines().filter(|line| !is_owned(line));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(rest(&imported), rest(&tutorial), "{imported}\n{tutorial}");
     assert!(imported.contains("test-topic.replica"), "{imported}");
+}
+
+const MM2: &str = "# two sites and an archive
+clusters = east, west, archive
+east.bootstrap.servers = east-1:9092, east-2:9092
+west.bootstrap.servers = west-1:9092
+west.security.protocol = SASL_SSL
+west.sasl.mechanism = PLAIN
+west.sasl.jaas.config = org.apache.kafka.common.security.plain.PlainLoginModule required \\
+    username=\"mirror\" password=\"hunter2\";
+west.producer.batch.size = 524288
+archive.bootstrap.servers = archive:9092
+
+replication.factor = 3
+sync.topic.acls.enabled = false
+refresh.topics.interval.seconds = 30
+tasks.max = 8
+dedicated.mode.enable.internal.rest = true
+
+east->west.enabled = true
+east->west.topics = orders, payments-.*, logs\\\\..*
+east->west.sync.group.offsets.enabled = true
+west->east.enabled = true
+west->east.topics.exclude = .*-tmp, (?!x).*
+west->archive.enabled = true
+west->archive.topics = orders,audit.v1
+west->archive.replication.policy.class = org.apache.kafka.connect.mirror.IdentityReplicationPolicy
+west->archive.consumer.auto.offset.reset = latest
+west->archive.refresh.topics.enabled = false
+east->archive.enabled = false
+east->archive.topics = .*
+";
+
+const MM2_CONNECTORS: &str = r#"[
+  {
+    "name": "east-west-source",
+    "config": {
+      "connector.class": "org.apache.kafka.connect.mirror.MirrorSourceConnector",
+      "source.cluster.alias": "east",
+      "target.cluster.alias": "west",
+      "source.cluster.bootstrap.servers": "east:9092",
+      "source.cluster.security.protocol": "SSL",
+      "source.cluster.ssl.truststore.certificates": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+      "target.cluster.bootstrap.servers": "west:9092",
+      "topics": ".*",
+      "replication.policy.separator": "_",
+      "transforms": "upper",
+      "transforms.upper.type": "org.example.Upper",
+      "producer.override.compression.type": "zstd",
+      "sync.topic.acls.enabled": "false",
+      "offset-syncs.topic.replication.factor": "1"
+    }
+  },
+  {
+    "name": "shops",
+    "config": {
+      "connector.class": "MirrorSource",
+      "source.cluster.alias": "east",
+      "target.cluster.alias": "west",
+      "source.cluster.bootstrap.servers": "east:9092",
+      "source.cluster.security.protocol": "SSL",
+      "source.cluster.ssl.truststore.certificates": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+      "target.cluster.bootstrap.servers": "west:9092",
+      "topics": "shop-[0-9]+",
+      "topics.exclude": "",
+      "replication.policy.class": "org.apache.kafka.connect.mirror.IdentityReplicationPolicy",
+      "transforms": "dr",
+      "transforms.dr.type": "org.apache.kafka.connect.transforms.RegexRouter",
+      "transforms.dr.regex": "shop-([0-9]+)",
+      "transforms.dr.replacement": "dr-shop-$1"
+    }
+  },
+  {
+    "name": "east-west-checkpoint",
+    "config": {
+      "connector.class": "org.apache.kafka.connect.mirror.MirrorCheckpointConnector",
+      "source.cluster.alias": "east",
+      "target.cluster.alias": "west",
+      "source.cluster.bootstrap.servers": "east:9092",
+      "target.cluster.bootstrap.servers": "west:9092",
+      "groups": "shop.*",
+      "sync.group.offsets.enabled": "true"
+    }
+  },
+  { "connector.class": "org.apache.kafka.connect.mirror.MirrorHeartbeatConnector", "source.cluster.alias": "east" }
+]
+"#;
+
+#[test]
+fn flows_of_mirrormaker_become_links_with_their_own_rules() {
+    let scenario = Scenario::new();
+    scenario.file("mm2.properties", MM2);
+    let ran = imported(&scenario, &["mirrormaker2", "mm2.properties"]);
+    assert_shown("import_mm2_properties", &ran);
+}
+
+#[test]
+fn connectors_of_mirrormaker_become_links() {
+    let scenario = Scenario::new();
+    scenario.file("connectors.json", MM2_CONNECTORS);
+    let ran = imported(&scenario, &["mirrormaker2", "connectors.json"]);
+    assert_shown("import_mm2_connectors", &ran);
+}
+
+#[test]
+fn what_is_no_mirrormaker_says_why_and_what_to_do() {
+    let scenario = replicator();
+    scenario
+        .file(
+            "none.properties",
+            "clusters=a,b\na.bootstrap.servers=a:1\na.sasl.password=hunter2\n",
+        )
+        .file(
+            "checkpoint.json",
+            r#"{"connector.class":"org.apache.kafka.connect.mirror.MirrorCheckpointConnector"}"#,
+        );
+    for (name, file) in [
+        ("no_clusters", "consumer.properties"),
+        ("no_flow", "none.properties"),
+        ("replicator", "connector.json"),
+        ("no_source", "checkpoint.json"),
+    ] {
+        let ran = scenario.run(&["import", "mirrormaker2", file]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran}");
+        assert!(!ran.to_string().contains("hunter"), "{ran}");
+        assert_shown(&format!("import_mm2_error_{name}"), &ran);
+    }
+}
+
+#[test]
+fn an_identity_policy_both_ways_is_a_loop_that_is_told() {
+    let scenario = Scenario::new();
+    let text = "clusters=a,b\na.bootstrap.servers=a:1\nb.bootstrap.servers=b:1\na->b.enabled=true\nb->a.enabled=true\n\
+                replication.policy.class=org.apache.kafka.connect.mirror.IdentityReplicationPolicy\n";
+    scenario.file("mm2.properties", text);
+    let ran = scenario.run(&["import", "mirrormaker2", "mm2.properties", "-o", "out.toml"]);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stderr.contains("K0"), "{ran}");
+    assert!(scenario.path("out.toml").exists());
 }

@@ -14,6 +14,7 @@ use crate::import::{self, Draft, Fate, Finding, ImportError};
 use crate::report::{self, clean};
 use crate::{files, topology};
 
+mod mirrormaker2;
 mod replicator;
 
 /// Write a topology file from what moves the data today
@@ -30,6 +31,8 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Source {
     Replicator(replicator::Args),
+    #[command(name = "mirrormaker2")]
+    MirrorMaker2(mirrormaker2::Args),
 }
 
 /// Where the result goes.
@@ -51,6 +54,7 @@ struct Output {
 pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     match args.source {
         Source::Replicator(args) => replicator::run(&args, ui),
+        Source::MirrorMaker2(args) => mirrormaker2::run(&args, ui),
     }
 }
 

@@ -4,7 +4,7 @@ use super::super::connect;
 use super::super::model::{Finding, LinkDraft, MirrorDraft, Place, Rename, Selector};
 use super::super::patterns;
 use super::super::settings::{Setting, Settings};
-use super::{keys, number};
+use super::keys;
 use crate::topology::names;
 
 /// Takes what is said about connections to the source.
@@ -193,7 +193,7 @@ fn replication_factor(link: &mut LinkDraft, settings: &mut Settings) {
         let Some(setting) = settings.take(key) else {
             continue;
         };
-        match number::<i16>(&setting) {
+        match setting.number::<i16>() {
             // As many as at the source.
             Some(0) => link.replication_factor = None,
             Some(factor) if factor > 0 => link.replication_factor = Some(factor),

@@ -15,7 +15,7 @@ use super::client::{self, Clusters};
 use super::input::Input;
 use super::json::Node;
 use super::model::{Draft, Place};
-use super::settings::{Setting, Settings};
+use super::settings::{Settings, is_plain_name};
 use super::{ImportError, connect};
 
 pub use command_line::CommandLine;
@@ -137,19 +137,4 @@ fn new_draft(files: &str) -> Draft {
         ],
         ..Draft::default()
     }
-}
-
-/// Whether a name is one that people gave, and not something that slipped into its place.
-fn is_plain_name(name: &str) -> bool {
-    const LONGEST: usize = 80;
-    !name.is_empty()
-        && name.len() <= LONGEST
-        && name
-            .chars()
-            .all(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.'))
-}
-
-/// A setting whose value stands for a number.
-fn number<T: std::str::FromStr>(setting: &Setting) -> Option<T> {
-    setting.value.trim().parse().ok()
 }
