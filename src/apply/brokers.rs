@@ -1,6 +1,7 @@
 //! The effects of an apply on real clusters.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,9 +17,6 @@ use crate::kafka::{Backoff, ClusterMetadata, Error, ErrorCode, Operation, TopicM
 use crate::observe::{Clusters, alteration, new_topic};
 use crate::plan::model::{DoomedTopic, TopicSpec};
 
-/// Producer ids can't be asked for in batches; so many requests are under way at a time.
-const CONCURRENT_ID_REQUESTS: usize = 16;
-
 /// How long a new topic may be unknown to the broker that is asked.
 const NEW_TOPIC_GRACE: Duration = Duration::from_secs(10);
 
@@ -27,12 +25,19 @@ const NEW_TOPIC_GRACE: Duration = Duration::from_secs(10);
 pub struct Brokers<'a> {
     clusters: &'a Clusters,
     writers: BTreeMap<String, Mutex<ControlWriter>>,
+    /// Producer ids can't be asked for in batches: so many requests for them are under way at a time.
+    parallelism: NonZeroUsize,
 }
 
 impl<'a> Brokers<'a> {
-    pub fn new(clusters: &'a Clusters, writers: BTreeMap<String, ControlWriter>) -> Self {
+    pub fn new(
+        clusters: &'a Clusters,
+        writers: BTreeMap<String, ControlWriter>,
+        parallelism: NonZeroUsize,
+    ) -> Self {
         Self {
             clusters,
+            parallelism,
             writers: writers
                 .into_iter()
                 .map(|(name, writer)| (name, Mutex::new(writer)))
@@ -203,7 +208,7 @@ impl Effects for Brokers<'_> {
                     })
                     .map_err(|error| Failure::from(&error))
             })
-            .buffered(CONCURRENT_ID_REQUESTS)
+            .buffered(self.parallelism.get())
             .collect()
             .await
     }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
 use super::brokers::Brokers;
-use super::{Outcome, Progress, execute};
+use super::{Manner, Outcome, PARALLELISM, Progress, execute};
 use crate::control::records::{DesiredState, LinkRecord, StartSpec, TimestampsSpec, WantedState};
 use crate::control::{ControlState, ControlWriter};
 use crate::kafka::Client;
@@ -122,8 +122,13 @@ impl Follow {
             .first()
             .map_or_else(String::new, |entry| entry.cluster.clone());
         let writers = BTreeMap::from([(destination, writer)]);
-        let brokers = Brokers::new(&self.clusters, writers);
-        let outcome = execute(&self.plan, &self.observed, &brokers, progress, stop).await;
+        let brokers = Brokers::new(&self.clusters, writers, PARALLELISM);
+        let manner = Manner {
+            progress,
+            stop,
+            parallelism: PARALLELISM,
+        };
+        let outcome = execute(&self.plan, &self.observed, &brokers, manner).await;
         let (_, writer) = brokers
             .into_writers()
             .next()

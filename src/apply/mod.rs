@@ -8,10 +8,11 @@ mod brokers;
 pub mod effects;
 mod execute;
 mod follow;
+pub mod journal;
 #[cfg(test)]
 pub(crate) mod model;
 mod session;
 
-pub use execute::{Event, Outcome, Progress, execute};
+pub use execute::{Asked, Event, Manner, Outcome, PARALLELISM, Progress, execute};
 pub use follow::{Follow, is_due};
 pub use session::{ApplyError, ApplyOptions, apply};

@@ -4,13 +4,14 @@
 //! if any entry would now be another one, nothing is written at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::brokers::Brokers;
 use super::effects::Failure;
-use super::{Outcome, Progress, execute};
+use super::{Manner, Outcome, Progress, execute};
 use crate::control::records::{LockRecord, RECORD_VERSION};
 use crate::control::{ControlError, ControlWriter, LockError};
 use crate::observe::model::Observed;
@@ -48,6 +49,8 @@ pub struct ApplyOptions {
     pub now_ms: i64,
     /// Whether the plan is a part of what the file asks for, so that other entries do not matter.
     pub partial: bool,
+    /// So many requests are under way at a time.
+    pub parallelism: NonZeroUsize,
 }
 
 /// Carries out a plan that somebody has seen.
@@ -75,8 +78,13 @@ pub async fn apply(
             return Err(other.err().unwrap_or(ApplyError::Stopped));
         }
     };
-    let brokers = Brokers::new(clusters, writers);
-    let outcome = execute(shown, &observed, &brokers, progress, stop).await;
+    let brokers = Brokers::new(clusters, writers, options.parallelism);
+    let manner = Manner {
+        progress,
+        stop,
+        parallelism: options.parallelism,
+    };
+    let outcome = execute(shown, &observed, &brokers, manner).await;
     release_all(brokers.into_writers().collect()).await;
     Ok(outcome)
 }

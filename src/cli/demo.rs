@@ -105,6 +105,7 @@ async fn tell(args: &Args, ui: &Ui, stage: &mut Stage) -> Result<(), CliError> {
         lock_timeout: Duration::ZERO,
         holder: apply::holder(),
         partial: false,
+        parallelism: crate::apply::PARALLELISM,
         now_ms: plan::now_ms(),
     };
     let token = CancellationToken::new();

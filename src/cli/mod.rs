@@ -17,6 +17,7 @@ pub mod explain;
 pub mod fmt;
 pub mod graph;
 pub mod import;
+pub mod journal;
 pub mod logging;
 pub mod man;
 pub mod plan;
@@ -54,6 +55,7 @@ pub enum Command {
     Drift(drift::Args),
     Diff(diff::Args),
     Show(show::Args),
+    Journal(journal::Args),
     Run(run::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
@@ -76,6 +78,7 @@ impl Command {
             | Self::Drift(_)
             | Self::Diff(_)
             | Self::Show(_)
+            | Self::Journal(_)
             | Self::Sandbox(_)
             | Self::Demo(_)
             | Self::Fmt(_)
@@ -101,6 +104,7 @@ impl Command {
             Self::Drift(args) => drift::run(args, ui).await,
             Self::Diff(args) => diff::run(&args, ui),
             Self::Show(args) => show::run(&args, ui),
+            Self::Journal(args) => journal::run(&args, ui),
             Self::Run(args) => run::run(args, ui).await,
             Self::Sandbox(args) => sandbox::run(&args, ui).await,
             Self::Demo(args) => demo::run(&args, ui).await,
@@ -129,6 +133,10 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     (
         logging::FILTER_VARIABLE,
         "what is logged, instead of --verbose: a filter such as kmirror::kafka=debug",
+    ),
+    (
+        "XDG_STATE_HOME",
+        "where applies keep their journals, in kmirror/journal; ~/.local/state without it",
     ),
     ("NO_COLOR", "if set to anything, output has no colour"),
 ];

@@ -54,6 +54,7 @@ impl ErrorCode {
     pub const FENCED_LEADER_EPOCH: Self = Self(74);
     pub const UNKNOWN_LEADER_EPOCH: Self = Self(75);
     pub const INVALID_RECORD: Self = Self(87);
+    pub const THROTTLING_QUOTA_EXCEEDED: Self = Self(89);
     pub const PRODUCER_FENCED: Self = Self(90);
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
     pub const INCONSISTENT_TOPIC_ID: Self = Self(103);

@@ -9,6 +9,7 @@ pub mod diff;
 pub mod drift;
 pub mod findings;
 pub mod graph;
+pub mod journal;
 pub mod json;
 mod junit;
 pub mod markdown;

@@ -12,6 +12,7 @@ mod formats;
 mod general;
 mod graph;
 mod import;
+mod journal;
 mod manual;
 mod outputs;
 mod plan;
@@ -35,5 +36,12 @@ fn assert_shown(name: &str, ran: &support::Ran) {
         "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         "UUID",
     );
+    // Journals have time and process in their names.
+    settings.add_filter(r"\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z-\d+\.jsonl", "JOURNAL.jsonl");
+    settings.add_filter(
+        r"(begun|Ended|line) \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
+        "$1 TIME",
+    );
+    settings.add_filter(r"by \S+@\S+ \(\d+\), begun", "by USER@HOST (PID), begun");
     settings.bind(|| insta::assert_snapshot!(name, ran.to_string()));
 }

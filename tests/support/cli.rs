@@ -53,6 +53,7 @@ impl Scenario {
             .env_remove("KMIRROR_LOG")
             .env_remove("NO_COLOR")
             .env_remove("COLUMNS")
+            .env("XDG_STATE_HOME", self.folder.path().join("state"))
             .stdin(Stdio::null());
         command
     }

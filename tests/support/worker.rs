@@ -89,6 +89,7 @@ impl Kmirror {
             std::env::var_os("KMIRROR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_kmirror").into());
         let mut command = Command::new(built);
         command.env("NO_COLOR", "1").env("COLUMNS", "120");
+        command.env("XDG_STATE_HOME", self.log.with_file_name("state"));
         let given = self.environment.iter();
         command.envs(given.map(|(name, value)| (name, value)));
         if let Some(folder) = &self.folder {

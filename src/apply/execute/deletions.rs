@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BATCH, Execution};
+use super::{Asked, BATCH, Event, Execution};
 use crate::control::Write;
 use crate::control::records::{DesiredState, IncarnationId, MirrorRecord};
 use crate::plan::model::{Address, DoomedTopic, Entry, Operation};
@@ -82,6 +82,9 @@ impl Execution<'_> {
                 return;
             }
             let (addresses, writes): (Vec<_>, Vec<_>) = work.into_iter().unzip();
+            for address in &addresses {
+                self.progress.event(Event::Asked(address, Asked::Pause));
+            }
             let writes = writes.into_iter().flatten().collect();
             if let Err(failure) = self.effects.commit(cluster, writes).await {
                 for address in addresses {
@@ -103,6 +106,10 @@ impl Execution<'_> {
             for batch in entries.chunks(BATCH) {
                 if self.stop.is_cancelled() {
                     return;
+                }
+                for entry in batch {
+                    self.progress
+                        .event(Event::Asked(&entry.address, Asked::Deletion));
                 }
                 self.delete_topics(cluster, batch).await;
                 self.forget_mirrors(cluster, batch).await;
@@ -184,6 +191,9 @@ impl Execution<'_> {
                 return;
             }
             let (addresses, writes): (Vec<_>, Vec<_>) = work.into_iter().unzip();
+            for address in &addresses {
+                self.progress.event(Event::Asked(address, Asked::Record));
+            }
             let result = self.effects.commit(cluster, writes).await;
             for address in addresses {
                 match &result {

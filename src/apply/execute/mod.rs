@@ -9,8 +9,11 @@
 mod deletions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::num::NonZeroUsize;
 
-use futures::future::join_all;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -24,7 +27,7 @@ use crate::plan::model::{
 };
 
 /// Items of one request. Brokers handle thousands; this keeps a stop and the progress prompt.
-const BATCH: usize = 200;
+const BATCH: usize = 100;
 
 /// What became of each entry that had something to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,9 +46,25 @@ impl Outcome {
     }
 }
 
+/// What a request is about to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// A topic created, grown or altered.
+    Topic,
+    /// kmirror's own records written.
+    Record,
+    /// A mirror paused because it is about to go.
+    Pause,
+    /// Topics deleted, and what is recorded of them.
+    Deletion,
+}
+
 /// What happens while it happens.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
+    /// From here on it may have been done, whether or not an answer comes.
+    Asked(&'a Address, Asked),
     Done(&'a Address),
     Failed(&'a Address, &'a Failure),
     Skipped(&'a Address, &'a Address),
@@ -56,18 +75,45 @@ pub trait Progress: Send + Sync {
     fn event(&self, event: Event<'_>);
 }
 
+/// How to go about it.
+#[derive(Clone, Copy)]
+pub struct Manner<'a> {
+    pub progress: &'a dyn Progress,
+    /// Obeyed between requests.
+    pub stop: &'a CancellationToken,
+    /// So many requests are under way at a time, over all clusters.
+    pub parallelism: NonZeroUsize,
+}
+
+impl std::fmt::Debug for Manner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Manner")
+            .field("stop", &self.stop.is_cancelled())
+            .field("parallelism", &self.parallelism)
+            .finish_non_exhaustive()
+    }
+}
+
+/// As many requests under way as a controller takes without keeping others waiting.
+pub const PARALLELISM: NonZeroUsize = NonZeroUsize::new(8).expect("it is not 0");
+
 /// Carries out the plan's changes. `observed` is what the plan was made from.
 pub async fn execute(
     plan: &Plan,
     observed: &Observed,
     effects: &dyn Effects,
-    progress: &dyn Progress,
-    stop: &CancellationToken,
+    manner: Manner<'_>,
 ) -> Outcome {
+    let Manner {
+        progress,
+        stop,
+        parallelism,
+    } = manner;
     let mut run = Execution {
         effects,
         progress,
         stop,
+        parallelism,
         observed,
         outcome: Outcome::default(),
         troubled: HashSet::new(),
@@ -136,6 +182,7 @@ struct Execution<'a> {
     effects: &'a dyn Effects,
     progress: &'a dyn Progress,
     stop: &'a CancellationToken,
+    parallelism: NonZeroUsize,
     observed: &'a Observed,
     outcome: Outcome,
     /// Entries that failed or were skipped.
@@ -148,6 +195,13 @@ struct TopicWork<'p> {
     entry: &'p Entry,
     create: Option<&'p TopicSpec>,
     changes: Option<&'p TopicChanges>,
+}
+
+impl TopicWork<'_> {
+    /// The topic of a mirror may stay as it is.
+    fn asks_for_something(&self) -> bool {
+        self.create.is_some() || self.changes.is_some_and(|changes| !changes.is_empty())
+    }
 }
 
 impl Execution<'_> {
@@ -212,12 +266,7 @@ impl Execution<'_> {
                 | Operation::DeleteLink { .. } => {}
             }
         }
-        let reached = self.topic_work(&work).await;
-        for address in reached {
-            if !self.troubled.contains(&address) {
-                self.done(&address);
-            }
-        }
+        self.topic_work(work).await;
     }
 
     async fn mirror_topics(&mut self, level: &[&Entry]) {
@@ -241,47 +290,46 @@ impl Execution<'_> {
                 });
             }
         }
-        let reached = self.topic_work(&work).await;
-        // Without a record to write, the topic was all there was to do.
-        for item in &work {
-            let Operation::Mirror(mirror) = &item.entry.operation else {
-                continue;
-            };
-            let address = &item.entry.address;
-            if mirror.record == MirrorRecordChange::Keep
-                && reached.contains(address)
-                && !self.troubled.contains(address)
-            {
-                self.done(address);
-            }
-        }
+        self.topic_work(work).await;
     }
 
-    /// Creates, grows and alters topics, cluster by cluster at the same time. Returns what was reached
-    /// before a stop.
-    async fn topic_work(&mut self, work: &[TopicWork<'_>]) -> BTreeSet<Address> {
-        let mut by_cluster: BTreeMap<&str, Vec<&TopicWork<'_>>> = BTreeMap::new();
+    /// Creates, grows and alters topics, in batches side by side. What has no record to be written is done with that.
+    async fn topic_work(&mut self, work: Vec<TopicWork<'_>>) {
+        let mut by_cluster: BTreeMap<&str, Vec<TopicWork<'_>>> = BTreeMap::new();
         for item in work {
             by_cluster
                 .entry(&item.entry.cluster)
                 .or_default()
                 .push(item);
         }
-        let (effects, stop) = (self.effects, self.stop);
-        let results = join_all(
-            by_cluster
-                .into_iter()
-                .map(|(cluster, items)| cluster_work(effects, stop, cluster, items)),
-        )
-        .await;
-        let mut reached = BTreeSet::new();
-        for (address, result) in results.into_iter().flatten() {
-            reached.insert(address.clone());
-            if let Err(failure) = result {
-                self.fail(&address, failure);
+        let mut clusters: Vec<_> = by_cluster
+            .iter()
+            .map(|(cluster, items)| (*cluster, items.chunks(BATCH)))
+            .collect();
+        // Clusters by turns: one with many topics must not keep the others waiting.
+        let mut batches = Vec::new();
+        while !clusters.is_empty() {
+            clusters.retain_mut(|(cluster, rest)| {
+                let batch = rest.next();
+                batches.extend(batch.map(|batch| (*cluster, batch)));
+                batch.is_some()
+            });
+        }
+        let (effects, progress, stop) = (self.effects, self.progress, self.stop);
+        let mut requests: Vec<BoxFuture<'_, BatchResults<'_>>> = Vec::new();
+        for (cluster, batch) in batches {
+            requests.push(batch_work(effects, progress, stop, cluster, batch).boxed());
+        }
+        let mut answers = futures::stream::iter(requests).buffered(self.parallelism.get());
+        while let Some(answer) = answers.next().await {
+            for (entry, result) in answer {
+                match result {
+                    Err(failure) => self.fail(&entry.address, failure),
+                    Ok(()) if ends_with_topic(entry) => self.done(&entry.address),
+                    Ok(()) => {}
+                }
             }
         }
-        reached
     }
 
     /// Writes the records of links and mirrors, one transaction a destination.
@@ -339,6 +387,9 @@ impl Execution<'_> {
         }
         if writes.is_empty() {
             return;
+        }
+        for address in &written {
+            self.progress.event(Event::Asked(address, Asked::Record));
         }
         match self.effects.commit(cluster, writes).await {
             Ok(()) => written.iter().for_each(|address| self.done(address)),
@@ -491,35 +542,47 @@ fn new_mirror(
     writes
 }
 
-/// One cluster's topics, in batches, until done or stopped.
-async fn cluster_work(
+/// Whether the topic is all that there is to do for the entry.
+fn ends_with_topic(entry: &Entry) -> bool {
+    match &entry.operation {
+        Operation::Mirror(mirror) => mirror.record == MirrorRecordChange::Keep,
+        _ => true,
+    }
+}
+
+type BatchResults<'p> = Vec<(&'p Entry, Result<(), Failure>)>;
+
+/// One batch of one cluster's topics; nothing once there is a stop.
+async fn batch_work<'p>(
     effects: &dyn Effects,
+    progress: &dyn Progress,
     stop: &CancellationToken,
     cluster: &str,
-    items: Vec<&TopicWork<'_>>,
-) -> Vec<(Address, Result<(), Failure>)> {
-    let mut results = Vec::new();
-    for batch in items.chunks(BATCH) {
-        if stop.is_cancelled() {
-            break;
-        }
-        let mut failures: HashMap<&Address, Failure> = HashMap::new();
-        create(effects, cluster, batch, &mut failures).await;
-        grow(effects, cluster, batch, &mut failures).await;
-        alter(effects, cluster, batch, &mut failures).await;
-        for item in batch {
-            let address = &item.entry.address;
-            let result = failures.remove(address).map_or(Ok(()), Err);
-            results.push((address.clone(), result));
-        }
+    batch: &[TopicWork<'p>],
+) -> BatchResults<'p> {
+    if stop.is_cancelled() {
+        return Vec::new();
     }
-    results
+    for item in batch.iter().filter(|item| item.asks_for_something()) {
+        progress.event(Event::Asked(&item.entry.address, Asked::Topic));
+    }
+    let mut failures: HashMap<&Address, Failure> = HashMap::new();
+    create(effects, cluster, batch, &mut failures).await;
+    grow(effects, cluster, batch, &mut failures).await;
+    alter(effects, cluster, batch, &mut failures).await;
+    batch
+        .iter()
+        .map(|item| {
+            let failure = failures.remove(&item.entry.address);
+            (item.entry, failure.map_or(Ok(()), Err))
+        })
+        .collect()
 }
 
 async fn create<'p>(
     effects: &dyn Effects,
     cluster: &str,
-    batch: &[&TopicWork<'p>],
+    batch: &[TopicWork<'p>],
     failures: &mut HashMap<&'p Address, Failure>,
 ) {
     let (addresses, specs): (Vec<_>, Vec<_>) = batch
@@ -538,7 +601,7 @@ async fn create<'p>(
 async fn grow<'p>(
     effects: &dyn Effects,
     cluster: &str,
-    batch: &[&TopicWork<'p>],
+    batch: &[TopicWork<'p>],
     failures: &mut HashMap<&'p Address, Failure>,
 ) {
     let (addresses, totals): (Vec<_>, Vec<_>) = batch
@@ -563,7 +626,7 @@ async fn grow<'p>(
 async fn alter<'p>(
     effects: &dyn Effects,
     cluster: &str,
-    batch: &[&TopicWork<'p>],
+    batch: &[TopicWork<'p>],
     failures: &mut HashMap<&'p Address, Failure>,
 ) {
     let (addresses, alterations): (Vec<_>, Vec<_>) = batch

@@ -4,6 +4,7 @@ mod confirm;
 mod saved;
 mod watch;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use self::confirm::confirm;
 use self::watch::Watch;
 use super::plan::{Choices, make, now_ms, style};
-use super::{CliError, ErrorKind, ExitCode, Style, Ui};
-use crate::apply::{ApplyError, ApplyOptions, Outcome, apply};
+use super::{CliError, ErrorKind, ExitCode, Style, Ui, journal};
+use crate::apply::journal::Journal;
+use crate::apply::{ApplyError, ApplyOptions, Event, Outcome, PARALLELISM, Progress, apply};
 use crate::control::LockError;
 use crate::observe::Clusters;
 use crate::plan::model::Plan;
@@ -51,6 +53,14 @@ pub struct Args {
     /// The topology file of a saved plan, where it is not at the path that the plan was made with
     #[arg(long, value_name = "FILE")]
     topology: Option<PathBuf>,
+
+    /// So many requests are under way at a time, each of up to 100 topics
+    #[arg(long, value_name = "N", default_value_t = PARALLELISM)]
+    parallelism: NonZeroUsize,
+
+    /// Where to keep the journal of this apply; `kmirror journal` finds it without this
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
 
     /// How long to wait for another apply to end, such as 30s or 5min
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
@@ -110,6 +120,7 @@ async fn carry_out(
     if !args.yes {
         confirm(ui, plan).await?;
     }
+    let kept = journal::begin(args.journal.as_deref(), ui)?;
     let stop = stop_on_signal(ui);
     let watch = Watch::new(ui, plan);
     let options = ApplyOptions {
@@ -117,11 +128,43 @@ async fn carry_out(
         holder: holder(),
         now_ms: now_ms(),
         partial,
+        parallelism: args.parallelism,
     };
-    let result = apply(topology, clusters, plan, &options, &watch, &stop).await;
+    let witnesses = Witnesses {
+        watch: &watch,
+        journal: kept.as_ref().map(|kept| &kept.journal),
+    };
+    if let Some(journal) = witnesses.journal {
+        journal.begin(plan, &args.file.display().to_string(), &options.holder);
+    }
+    let result = apply(topology, clusters, plan, &options, &witnesses, &stop).await;
     watch.finish();
+    if let Some(journal) = witnesses.journal {
+        journal.end(result.as_ref().map_err(ToString::to_string));
+    }
     let outcome = result.map_err(CliError::from)?;
-    conclude(&outcome, stop.is_cancelled(), ui)
+    conclude(&outcome, stop.is_cancelled(), ui).inspect_err(|_| {
+        if let Some(kept) = &kept {
+            let path = clean(&kept.path.display().to_string());
+            ui.say(&format!("The journal of this apply: {path}"));
+        }
+    })
+}
+
+/// Who is told what happens.
+struct Witnesses<'a> {
+    watch: &'a Watch<'a>,
+    journal: Option<&'a Journal>,
+}
+
+impl Progress for Witnesses<'_> {
+    fn event(&self, event: Event<'_>) {
+        // The journal first: nobody reads on the screen what it does not hold.
+        if let Some(journal) = self.journal {
+            journal.event(event);
+        }
+        self.watch.event(event);
+    }
 }
 
 pub(super) fn show(plan: &Plan, ui: &Ui) {

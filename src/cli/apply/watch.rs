@@ -82,6 +82,7 @@ impl<'a> Watch<'a> {
 impl Progress for Watch<'_> {
     fn event(&self, event: Event<'_>) {
         match event {
+            Event::Asked(..) => {}
             Event::Done(address) => {
                 let address = clean(&address.to_string());
                 self.step(&address, &format!("{address}: done"), false);

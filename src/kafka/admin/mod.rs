@@ -10,6 +10,7 @@ mod configs;
 mod groups;
 mod offsets;
 mod producers;
+mod throttle;
 mod topics;
 
 use std::future::Future;
@@ -27,6 +28,8 @@ use super::error::{Error, Operation};
 use super::metadata::ClusterMetadata;
 
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ConfigSynonym};
+use throttle::Throttle;
+
 pub use groups::{CommittedOffset, OffsetCommit};
 pub use offsets::{ListedOffset, OffsetSpec};
 pub use producers::{ProducerIdentity, ProducerState};
@@ -159,7 +162,25 @@ impl Admin {
         I: Clone,
         F: Future<Output = Result<Vec<Result<T, Error>>, Error>>,
     {
-        let started = Instant::now();
+        self.each_under_quota(items, chunk, target, &Throttle::default(), send)
+            .await
+    }
+
+    /// The same for what a broker's quota may hold back: `send` notes the throttle time of each answer. Waiting for the quota
+    /// does not count against the deadline, as long as something gets done between the waits.
+    async fn each_under_quota<I, T, F>(
+        &self,
+        items: Vec<I>,
+        chunk: usize,
+        target: impl Fn(&I) -> Target,
+        throttle: &Throttle,
+        send: impl Fn(Connection, Vec<Item<I>>) -> F,
+    ) -> Vec<Result<T, Error>>
+    where
+        I: Clone,
+        F: Future<Output = Result<Vec<Result<T, Error>>, Error>>,
+    {
+        let mut started = Instant::now();
         let mut backoff = Backoff::for_requests();
         let mut items: Vec<Item<I>> = items
             .into_iter()
@@ -177,8 +198,19 @@ impl Admin {
                 .iter()
                 .map(|&index| target(&items[index].value))
                 .collect();
+            let asked = pending.len();
             let round = self.round(&items, &pending, &targets, chunk, &send).await;
-            let delay = backoff.next_delay();
+            let throttled =
+                throttle.in_round(round.iter().filter_map(|result| result.as_ref().err()));
+            if throttled.is_some() {
+                // The time spent so far bought something, or this is one of few tries that did not.
+                started = Instant::now();
+                backoff.reset();
+            }
+            let delay = backoff.next_delay().max(throttled.unwrap_or_default());
+            if let Some(wait) = throttled {
+                self.tell_of_quota(asked, wait);
+            }
             let mut again = false;
             for ((index, target), result) in pending.into_iter().zip(targets).zip(round) {
                 let error = match result {
@@ -192,7 +224,10 @@ impl Admin {
                     self.client.forget(&target);
                 }
                 items[index].lost |= error.outcome_is_unknown();
-                if self.is_worth_another_try(&error, started.elapsed() + delay) {
+                let spent = started.elapsed();
+                // A wait for the quota may be longer than the deadline.
+                let at = throttled.map_or(spent + delay, |_| spent);
+                if self.is_worth_another_try(&error, at) {
                     again = true;
                 } else {
                     results[index] = Some(Err(error.asked_by(|| self.client.asked())));
@@ -206,6 +241,15 @@ impl Admin {
             .into_iter()
             .map(|result| result.expect("the loop ends when every item has its result"))
             .collect()
+    }
+
+    fn tell_of_quota(&self, asked: usize, wait: Duration) {
+        let cluster = self.client.cluster_name();
+        if wait >= Duration::from_secs(1) {
+            tracing::warn!(%cluster, items = asked, ?wait, "the brokers' quota for changes (controller_mutation_rate) makes this wait");
+        } else {
+            tracing::debug!(%cluster, items = asked, ?wait, "waiting for the brokers' quota for changes");
+        }
     }
 
     fn is_worth_another_try(&self, error: &Error, at: Duration) -> bool {

@@ -50,6 +50,8 @@ fn calls_can_be_spawned(admin: &'static Admin) {
 enum Step {
     /// Answers with this error code for every item.
     Code(i16),
+    /// Refuses for its quota, and says for how many milliseconds.
+    Throttle(i32),
     /// Hangs up instead of answering.
     HangUp,
 }
@@ -114,10 +116,13 @@ impl Script {
                 .unwrap()
                 .get_mut(&key)
                 .and_then(VecDeque::pop_front);
-            let code = match step {
+            let (code, throttle) = match step {
                 Some(Step::HangUp) => return None,
-                Some(Step::Code(code)) => code,
-                None => 0,
+                Some(Step::Code(code)) => (code, 0),
+                Some(Step::Throttle(throttle)) => {
+                    (ErrorCode::THROTTLING_QUOTA_EXCEEDED.0, throttle)
+                }
+                None => (0, 0),
             };
             let mut answer = BytesMut::new();
             answer.put_i32(0);
@@ -129,7 +134,9 @@ impl Script {
                     let topic = CreatableTopicResult::default()
                         .with_name(topic_name(TOPIC))
                         .with_error_code(code);
-                    let response = CreateTopicsResponse::default().with_topics(vec![topic]);
+                    let response = CreateTopicsResponse::default()
+                        .with_throttle_time_ms(throttle)
+                        .with_topics(vec![topic]);
                     put(&mut answer, id, version, &response);
                 }
                 ApiKey::DeleteTopics => {
@@ -260,6 +267,33 @@ async fn what_passes_is_tried_again_and_what_lasts_is_not() {
     let (outcome, asked) = create(&[Step::Code(29), Step::Code(0)]).await;
     assert!(outcome.is_err());
     assert_eq!(asked, 1);
+}
+
+#[tokio::test]
+async fn a_quota_is_waited_for_as_long_as_the_broker_says_and_not_for_ever() {
+    let script = Script::new(
+        ApiKey::CreateTopics,
+        &[Step::Throttle(400), Step::Throttle(600)],
+    );
+    let admin = script
+        .client()
+        .await
+        .with_deadline(Duration::from_millis(300));
+    let started = Instant::now();
+    let outcome = admin.create_topics(vec![topic()], false).await;
+    assert!(outcome[0].1.is_ok(), "{outcome:?}");
+    let waited = started.elapsed();
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+    assert_eq!(script.asked(ApiKey::CreateTopics), 3);
+
+    let script = Script::new(ApiKey::CreateTopics, &[Step::Throttle(1); 1000]);
+    let admin = script
+        .client()
+        .await
+        .with_deadline(Duration::from_millis(300));
+    let outcome = admin.create_topics(vec![topic()], false).await;
+    let code = outcome[0].1.as_ref().unwrap_err().code();
+    assert_eq!(code, Some(ErrorCode::THROTTLING_QUOTA_EXCEEDED));
 }
 
 #[tokio::test]

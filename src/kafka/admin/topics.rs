@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    Admin, Backoff, Error, ErrorCode, Item, Operation, Outcomes, Target, Topics, in_order,
+    Admin, Backoff, Error, ErrorCode, Item, Operation, Outcomes, Target, Throttle, Topics, in_order,
 };
 use crate::kafka::client::topic_name;
 
@@ -54,17 +54,20 @@ impl Admin {
         validate_only: bool,
     ) -> Outcomes<String, CreatedTopic> {
         let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+        let throttle = &Throttle::default();
         let results = self
-            .each(
+            .each_under_quota(
                 topics,
                 TOPICS_A_REQUEST,
                 |_| Target::Controller,
+                throttle,
                 |connection, items| async move {
                     let request = CreateTopicsRequest::default()
                         .with_topics(items.iter().map(|item| creatable(&item.value)).collect())
                         .with_timeout_ms(TIMEOUT_MS)
                         .with_validate_only(validate_only);
                     let response = connection.send(&request).await?;
+                    throttle.note(response.throttle_time_ms);
                     let answers = response
                         .topics
                         .into_iter()
@@ -164,11 +167,13 @@ impl Admin {
     /// Deletes topics by their ids (KIP-516): a topic that was recreated under the same name stays. By name where the id is
     /// nil, and where the broker takes no ids (DeleteTopics before version 6).
     pub async fn delete_exactly(&self, topics: Vec<(String, Uuid)>) -> Outcomes<String, ()> {
+        let throttle = &Throttle::default();
         let results = self
-            .each(
+            .each_under_quota(
                 topics.clone(),
                 TOPICS_A_REQUEST,
                 |_| Target::Controller,
+                throttle,
                 |connection, items| async move {
                     let by_id = connection.version::<DeleteTopicsRequest>()? >= 6;
                     let request = DeleteTopicsRequest::default().with_timeout_ms(TIMEOUT_MS);
@@ -183,6 +188,7 @@ impl Admin {
                         request.with_topic_names(topics.map(|(name, _)| topic_name(name)).collect())
                     };
                     let response = connection.send(&request).await?;
+                    throttle.note(response.throttle_time_ms);
                     let key = |name: &str, id: Uuid| match by_id && !id.is_nil() {
                         true => id.to_string(),
                         false => name.to_owned(),
@@ -239,11 +245,13 @@ impl Admin {
         totals: Vec<(String, i32)>,
         validate_only: bool,
     ) -> Outcomes<String, ()> {
+        let throttle = &Throttle::default();
         let results = self
-            .each(
+            .each_under_quota(
                 totals.clone(),
                 TOPICS_A_REQUEST,
                 |_| Target::Controller,
+                throttle,
                 |connection, items| async move {
                     let topics = items.iter().map(|item| {
                         CreatePartitionsTopic::default()
@@ -256,6 +264,7 @@ impl Admin {
                         .with_timeout_ms(TIMEOUT_MS)
                         .with_validate_only(validate_only);
                     let response = connection.send(&request).await?;
+                    throttle.note(response.throttle_time_ms);
                     let answers = response
                         .results
                         .into_iter()

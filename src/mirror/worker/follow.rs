@@ -216,7 +216,7 @@ impl Progress for Log<'_> {
                     tracing::info!(link, topic, "topic created");
                 }
             }
-            Event::Done(_) => {}
+            Event::Asked(..) | Event::Done(_) => {}
             Event::Failed(address, failure) => {
                 tracing::warn!(link, %address, "could not be done: {failure}");
             }

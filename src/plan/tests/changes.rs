@@ -384,7 +384,7 @@ fn an_apply_that_is_stopped_says_what_is_left() {
     let stop = CancellationToken::new();
     stop.cancel();
     let outcome =
-        futures::executor::block_on(execute(&plan, &model.observed(), &model, &Quiet, &stop));
+        futures::executor::block_on(execute(&plan, &model.observed(), &model, manner(&stop)));
     assert_eq!(outcome.done, []);
     assert_eq!(
         outcome

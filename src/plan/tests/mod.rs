@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::model::{Operation, Plan};
 use crate::apply::effects::Failure;
 use crate::apply::model::Model;
-use crate::apply::{Event, Outcome, Progress, execute};
+use crate::apply::{Event, Manner, Outcome, PARALLELISM, Progress, execute};
 use crate::topology::model::Topology;
 
 pub(super) const CLUSTERS: &str = r#"
@@ -52,6 +52,14 @@ impl Progress for Quiet {
     fn event(&self, _: Event<'_>) {}
 }
 
+pub(super) fn manner(stop: &CancellationToken) -> Manner<'_> {
+    Manner {
+        progress: &Quiet,
+        stop,
+        parallelism: PARALLELISM,
+    }
+}
+
 /// Plans and does what was planned, blocked entries aside.
 pub(super) fn apply(topology: &Topology, model: &Model) -> Outcome {
     let plan = plan(topology, model);
@@ -62,7 +70,7 @@ pub(super) fn apply(topology: &Topology, model: &Model) -> Outcome {
     }
     let observed = model.observed();
     let stop = CancellationToken::new();
-    futures::executor::block_on(execute(&plan, &observed, model, &Quiet, &stop))
+    futures::executor::block_on(execute(&plan, &observed, model, manner(&stop)))
 }
 
 /// `action address`, for all entries but the unchanged ones.
