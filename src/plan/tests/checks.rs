@@ -366,7 +366,7 @@ fn apply_until(topology: &Topology, model: &Model, writes: usize) -> bool {
         left: Mutex::new(writes),
     };
     let (observed, stop) = (model.observed(), CancellationToken::new());
-    execute(&plan, &observed, &mortal, &Quiet, &stop)
+    execute(&plan, &observed, &mortal, manner(&stop))
         .now_or_never()
         .is_some_and(|outcome| outcome.is_complete())
 }
