@@ -3,6 +3,8 @@
 //! A link is known by its id and bound to two cluster ids. The file knows it by name, and says
 //! `moved` when the name changes.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 use uuid::Uuid;
 
@@ -259,7 +261,9 @@ fn changes(
         let after = new.get(&attribute).cloned().flatten();
         // For a link that is created, its name and its mirrors' settings are told elsewhere.
         let told = applied.is_none() && (attribute == "name" || attribute.starts_with("mirrors."));
-        if before == after || told {
+        // In whatever order they are written, they take the same topics.
+        let unordered = attribute == "topics" || attribute == "exclude";
+        if before == after || told || unordered && same_items(before.as_ref(), after.as_ref()) {
             continue;
         }
         changes.push(Change {
@@ -277,6 +281,16 @@ fn changes(
         });
     }
     changes
+}
+
+fn same_items(one: Option<&Value>, other: Option<&Value>) -> bool {
+    match (one, other) {
+        (Some(Value::List(one)), Some(Value::List(other))) => {
+            let items = |list: &[String]| list.iter().cloned().collect::<BTreeSet<_>>();
+            items(one) == items(other)
+        }
+        _ => false,
+    }
 }
 
 /// What a link has without a word in the file.
