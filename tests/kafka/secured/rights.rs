@@ -4,6 +4,10 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use kmirror::control::records::{Anchor, OffsetsKey, ProgressRecord, RECORD_VERSION};
+use kmirror::control::{self, progress};
+use kmirror::kafka::{Client, ClientConfig};
+
 use super::refusals::{self, Screens};
 use super::{Pair, Way, mirror_of, text};
 use crate::support::client::{self, Place};
@@ -20,13 +24,25 @@ pub fn tests() -> Vec<Test> {
         name: "secured::a_missing_right_is_named",
         tier: Tier::Readme,
         brokers: 2,
-        seconds: 60,
+        seconds: 80,
         body: a_missing_right_is_named,
     }]
 }
 
-/// The commands that the table of rights knows, each with those before it.
+/// The commands that copy, each with those before it.
 pub const COMMANDS: [&str; 3] = ["plan", "apply", "run"];
+
+const DELETING: &str = "apply --allow-delete";
+
+/// What is tried, and whose rights it takes according to the table: of the last of them, each one is left out once. The
+/// first apply finds nothing of kmirror's own at the destination.
+const ATTEMPTS: [(&str, &[&str]); 5] = [
+    ("run", &["plan", "apply", "run"]),
+    ("apply", &["plan", "apply"]),
+    ("plan", &["plan"]),
+    ("drift", &["plan"]),
+    (DELETING, &["plan", "apply", DELETING]),
+];
 
 const PASSWORD: &str = "newcomer-Eiw2phoh";
 const TOPIC: &str = "orders";
@@ -40,9 +56,9 @@ fn a_missing_right_is_named(lab: &Lab) -> Result<()> {
     let table = table()?;
     let mut screen = String::new();
     let mut faults = Vec::new();
-    // The first apply finds nothing of kmirror's own at the destination.
-    for (stage, command) in COMMANDS.into_iter().enumerate().rev() {
-        let own = table.iter().filter(|row| row.command == command);
+    for (command, takes) in ATTEMPTS {
+        let own = takes.last().expect("it takes something");
+        let own = table.iter().filter(|row| row.command == *own);
         let lacks = own.flat_map(|row| row.operations.iter().map(move |it| Some((row, it))));
         for (number, lack) in lacks.chain([None]).enumerate() {
             let title = lack.map_or(format!("{command} with all rights"), |(row, operation)| {
@@ -55,7 +71,7 @@ fn a_missing_right_is_named(lab: &Lab) -> Result<()> {
             newcomer.prepare(lack)?;
             let rows: Vec<Row> = table
                 .iter()
-                .filter(|row| COMMANDS[..=stage].contains(&row.command.as_str()))
+                .filter(|row| takes.contains(&row.command.as_str()))
                 .map(|row| row.without(lack))
                 .collect();
             newcomer.grant(&rows)?;
@@ -127,10 +143,10 @@ impl<'a> Newcomer<'a> {
             _ => (
                 &pair.east,
                 &pair.west,
-                format!("{TOPIC}-{command}-{number}"),
+                format!("{TOPIC}-{}-{number}", label(command)),
             ),
         };
-        let user = format!("newcomer-{command}-{number}");
+        let user = format!("newcomer-{}-{number}", label(command));
         for side in [source, destination] {
             side.scram_user(&user, PASSWORD)?;
         }
@@ -162,11 +178,42 @@ impl<'a> Newcomer<'a> {
             &[&self.topic],
             &[&mirror],
         )?;
-        if self.command == "run" {
-            self.kmirror(KMIRROR.name, KMIRROR.password)?
+        if self.command == "run" || self.command == DELETING {
+            self.kmirror_for("", KMIRROR.name, KMIRROR.password)?
                 .ok("apply", &["--yes"])?;
         }
+        if self.command == DELETING {
+            self.pretend_to_have_copied()?;
+        }
         Ok(())
+    }
+
+    /// Progress as a worker stores it, so that a deletion has something to forget.
+    fn pretend_to_have_copied(&self) -> Result<()> {
+        let config = ClientConfig::new("asked", vec![self.destination.bootstrap()]);
+        let anchor = Anchor {
+            source_offset: 10,
+            source_leader_epoch: 0,
+            destination_offset: 10,
+            count: 10,
+            epoch: 0,
+        };
+        let record = ProgressRecord {
+            version: RECORD_VERSION,
+            anchors: vec![anchor],
+            map_chunk: 0,
+        };
+        tokio::runtime::Runtime::new()?.block_on(async {
+            let client = Client::connect(config).await?;
+            let state = control::read(&client).await?.context("it was applied")?;
+            let mut mirrors = state.mirrors.into_values();
+            let mirror = mirrors.find(|mirror| mirror.source_topic == self.topic);
+            let id = mirror.context("the mirror is recorded")?.id;
+            let key = OffsetsKey::Progress { id, partition: 0 };
+            let entry = progress::Entry::Progress(record);
+            progress::write(&client, &[(key, Some(entry))]).await?;
+            Ok(())
+        })
     }
 
     /// What makes the command need the right: something that exists, and is to be changed.
@@ -174,7 +221,8 @@ impl<'a> Newcomer<'a> {
         let Some((row, operation)) = lack else {
             return Ok(());
         };
-        if self.command == "run" || row.resource != "mirror topics" || operation == "Create" {
+        let needs_nothing = ["run", DELETING].contains(&self.command);
+        if needs_nothing || row.resource != "mirror topics" || operation == "Create" {
             return Ok(());
         }
         self.kmirror(KMIRROR.name, KMIRROR.password)?
@@ -206,17 +254,30 @@ impl<'a> Newcomer<'a> {
     }
 
     fn try_it(&self) -> Result<Output> {
-        let arguments: &[&str] = match self.command {
-            "apply" => &["--yes"],
-            "run" => &["--until-caught-up"],
-            _ => &[],
+        let (command, arguments): (_, &[&str]) = match self.command {
+            "apply" => ("apply", &["--yes"]),
+            "run" => ("run", &["--until-caught-up"]),
+            DELETING => ("apply", &["--yes", "--allow-delete"]),
+            other => (other, &[]),
         };
         self.kmirror(&self.user, PASSWORD)?
             .at_home()
-            .command(self.command, arguments)
+            .command(command, arguments)
     }
 
+    /// The link as the command is to find it in the file: a deletion takes all of it, topics and records.
     fn kmirror(&self, user: &str, password: &str) -> Result<Kmirror> {
+        let state = match self.command {
+            DELETING => format!(
+                "state = \"absent\"\n[links.{}.mirrors.{}]\nstate = \"absent\"\n",
+                self.topic, self.topic
+            ),
+            _ => String::new(),
+        };
+        self.kmirror_for(&state, user, password)
+    }
+
+    fn kmirror_for(&self, more: &str, user: &str, password: &str) -> Result<Kmirror> {
         let way = |side: &Secured| {
             Way::to(side.door(Door::Sasl))
                 .set("security.protocol", "SASL_SSL")
@@ -232,7 +293,15 @@ impl<'a> Newcomer<'a> {
         let file = self
             .pair
             .link(&self.topic, &source, &destination, &[&self.topic]);
-        Ok(Kmirror::new(self.lab, &file)?.env("NEWCOMER", password))
+        Ok(Kmirror::new(self.lab, &(file + more))?.env("NEWCOMER", password))
+    }
+}
+
+/// A command in names of users and topics.
+fn label(command: &str) -> &str {
+    match command {
+        DELETING => "delete",
+        other => other,
     }
 }
 
@@ -337,7 +406,8 @@ fn table() -> Result<Vec<Row>> {
             bail!("not five cells: {line}");
         };
         let command = command.trim_matches('`').to_owned();
-        ensure!(COMMANDS.contains(&command.as_str()), "no command: {line}");
+        let known = COMMANDS.contains(&command.as_str()) || command == DELETING;
+        ensure!(known, "no command: {line}");
         rows.push(Row {
             command,
             cluster: cluster.to_owned(),
