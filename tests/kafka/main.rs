@@ -17,6 +17,7 @@ mod kit;
 mod live;
 mod plan;
 mod sandbox_tools;
+mod scale;
 mod secured;
 mod tutorial;
 mod wire;
@@ -38,6 +39,7 @@ fn main() {
         secured::tests(),
         examples::tests(),
         bench::tests(),
+        scale::tests(),
     ];
     support::runner::main(tests.concat());
 }

@@ -83,6 +83,13 @@ impl Kmirror {
         Process::spawn(&format!("kmirror {command}"), &mut process, &self.log)
     }
 
+    /// `kmirror COMMAND FILE ARGS...`, to be started by the caller.
+    pub fn invocation(&self, command: &str, args: &[&str]) -> Command {
+        let mut process = self.program();
+        process.arg(command).arg(&self.file).args(args);
+        process
+    }
+
     fn program(&self) -> Command {
         // KMIRROR_BIN: to test a program that was built elsewhere.
         let built =
