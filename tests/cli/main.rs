@@ -3,6 +3,7 @@
 //! What is shown is recorded in `snapshots/`; `INSTA_UPDATE=always` records it anew.
 
 mod apply;
+mod ci;
 mod deletions;
 mod diff;
 mod drift;
