@@ -122,7 +122,11 @@ fn carry_out(cluster: &mut ClusterDraft, key: &Key, setting: &Setting) {
         return;
     }
     let name = variable(&cluster.name, &setting.key);
-    let why = if setting.value.contains("${") {
+    let why = if setting.value.is_empty() {
+        format!(
+            "its value is not given away; put it into the environment variable {name}, or name a file that holds it: {{ file = \"PATH\" }}"
+        )
+    } else if setting.value.contains("${") {
         format!(
             "it has a placeholder that Connect expands; put what it stands for into the environment variable {name}"
         )
@@ -177,7 +181,7 @@ pub(super) fn variable(cluster: &str, key: &str) -> String {
 /// nothing that a mistake may have brought there.
 fn is_plain(key: &Key, value: &str) -> bool {
     const LONGEST: usize = 500;
-    if key.is_secret() {
+    if key.is_secret() || value.is_empty() {
         return false;
     }
     if key.value == Value::PemPublic {

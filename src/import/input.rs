@@ -11,9 +11,10 @@ const LARGEST: u64 = 16 << 20;
 /// A file of the user's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Input {
-    /// As the user typed it.
+    /// As the user typed it; the address of what is no file.
     pub path: PathBuf,
     pub bytes: Vec<u8>,
+    is_remote: bool,
 }
 
 impl Input {
@@ -21,7 +22,25 @@ impl Input {
         Self {
             path: path.into(),
             bytes: bytes.into(),
+            is_remote: false,
         }
+    }
+
+    /// What a server answered.
+    pub fn of_remote(address: &str, bytes: Vec<u8>) -> Self {
+        Self {
+            is_remote: true,
+            ..Self::new(address, bytes)
+        }
+    }
+
+    pub fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+
+    /// The path or address for people.
+    pub fn name(&self) -> String {
+        self.path.display().to_string()
     }
 
     /// Reads a file.
@@ -51,6 +70,9 @@ impl Input {
     }
 
     pub fn place(&self, line: usize) -> Place {
+        if self.is_remote {
+            return Place::Remote(self.name());
+        }
         Place::file(&self.path, line)
     }
 

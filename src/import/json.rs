@@ -64,7 +64,6 @@ impl Node {
         }
     }
 
-    #[cfg(test)]
     pub(super) fn items(&self) -> &[Self] {
         match &self.kind {
             Kind::Array(items) => items,
@@ -93,7 +92,6 @@ impl Node {
         }
     }
 
-    #[cfg(test)]
     pub(super) fn as_bool(&self) -> Option<bool> {
         match self.plain()?.as_str() {
             "true" => Some(true),

@@ -1,6 +1,6 @@
 //! Topologies made of what people have today.
 //!
-//! Each source has a reader of its own ([`replicator`], [`mirrormaker2`]), a function of the texts it is given, which says what it
+//! Each source has a reader of its own ([`replicator`], [`mirrormaker2`], [`cluster_link`]), a function of the texts it is given, which says what it
 //! understood and what it could not take over in one neutral form ([`model`]). [`write`] makes the
 //! topology file of that, with a comment where something is missing. Whatever is a secret in an
 //! input stays there: a reader hands on the name of a reference and never the value.
@@ -9,6 +9,7 @@
 //! its checks; what does not pass is the caller's to tell.
 
 mod client;
+pub mod cluster_link;
 mod connect;
 pub mod input;
 mod json;

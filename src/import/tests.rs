@@ -4,6 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::cluster_link::{self, Document, Holder};
 use super::input::Input;
 use super::mirrormaker2;
 use super::model::{Draft, Fate, Selector};
@@ -264,6 +265,66 @@ fn flows_both_ways_leave_out_what_came_from_the_other_side() {
     ));
     assert!(text.contains(r"{ regex = '(.*\.)?b\..*' }"), "{text}");
     assert!(text.contains(r"{ regex = '(.*\.)?a\..*' }"), "{text}");
+}
+
+const LINK: &str = r#"{"data": [
+  {"link_name": "l", "source_cluster_id": "s"},
+  {"link_name": "l", "name": "bootstrap.servers", "value": "a:1"},
+  {"link_name": "l", "name": "security.protocol", "value": "SASL_SSL"},
+  {"link_name": "l", "name": "sasl.jaas.config", "value": "x required password=\"hunter2\";"},
+  {"link_name": "l", "name": "local.sasl.jaas.config", "value": "hunter2"},
+  {"link_name": "l", "name": "ssl.keystore.key", "value": "hunter2", "is_sensitive": true},
+  {"link_name": "l", "name": "cluster.link.prefix", "value": "dr-"},
+  {"link_name": "l", "mirror_topic_name": "dr-orders", "source_topic_name": "orders", "mirror_status": "ACTIVE"}
+]}"#;
+
+fn cluster_link(text: &str) -> Result<Draft, ImportError> {
+    let input = Input::new("links.json", text);
+    cluster_link::read(&[Document { link: None, input }], &Holder::default())
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn no_json_makes_a_reader_of_cluster_links_panic(
+        text in "(\\[|\\{|\\}|\\]|:|,|\"(link_name|name|value|data|mirror_topic_name|a)\"|null|1| |\n){0,30}"
+    ) {
+        shown(&cluster_link(&text));
+    }
+
+    #[test]
+    fn no_topic_filter_makes_a_reader_of_cluster_links_panic(filters in "\\PC{0,40}") {
+        let on = r#"{"link_name":"l","name":"auto.create.mirror.topics.enable","value":"true"}"#;
+        let filters = serde_json::json!({"link_name": "l", "name": "auto.create.mirror.topics.filters", "value": filters});
+        shown(&cluster_link(&format!("[{on},{filters}]")));
+    }
+
+    #[test]
+    fn no_secret_of_a_cluster_link_is_in_the_result_whatever_is_wrong_with_it(cuts in cuts()) {
+        let text = shown(&cluster_link(&mutated(LINK, &cuts)));
+        prop_assert!(!text.contains(SECRET), "{}", text);
+    }
+}
+
+#[test]
+fn a_filter_that_takes_a_mirror_leaves_it_unnamed_and_a_promoted_one_is_excluded() {
+    let filters = serde_json::json!({"topicFilters": [{"name": "*", "patternType": "LITERAL", "filterType": "INCLUDE"}]});
+    let rows = serde_json::json!([
+        {"link_name": "l", "name": "auto.create.mirror.topics.enable", "value": "true"},
+        {"link_name": "l", "name": "auto.create.mirror.topics.filters", "value": filters.to_string()},
+        {"link_name": "l", "mirror_topic_name": "a", "source_topic_name": "a", "mirror_status": "active"},
+        {"link_name": "l", "mirror_topic_name": "b", "source_topic_name": "b", "mirror_status": "stopped"},
+        {"link_name": "l", "mirror_topic_name": "_schemas", "source_topic_name": "_schemas", "mirror_status": "ACTIVE"},
+    ]);
+    let draft = cluster_link(&rows.to_string()).expect("is understood");
+    let link = &draft.links[0];
+    let all = [
+        Selector::Glob("*".to_owned()),
+        Selector::Name("_schemas".to_owned()),
+    ];
+    assert_eq!(link.topics, all);
+    assert_eq!(link.exclude, [Selector::Name("b".to_owned())]);
 }
 
 fn link_of(replication: &str, flags: &[&str]) -> super::model::LinkDraft {

@@ -60,7 +60,7 @@ const CONNECTOR: &str = r#"{
 "#;
 
 /// Runs the import to stdout, and shows that the formatter and `validate` take what came out.
-fn imported(scenario: &Scenario, arguments: &[&str]) -> Ran {
+pub(crate) fn imported(scenario: &Scenario, arguments: &[&str]) -> Ran {
     let ran = scenario.run(&[&["import"], arguments].concat());
     assert!(
         !(ran.stdout.clone() + &ran.stderr).contains("hunter"),

@@ -21,7 +21,7 @@ pub struct Scenario {
 /// What a command left behind.
 #[derive(Debug)]
 pub struct Ran {
-    command: String,
+    pub command: String,
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,

@@ -14,6 +14,7 @@ use crate::import::{self, Draft, Fate, Finding, ImportError};
 use crate::report::{self, clean};
 use crate::{files, topology};
 
+mod cluster_link;
 mod mirrormaker2;
 mod replicator;
 
@@ -33,6 +34,7 @@ enum Source {
     Replicator(replicator::Args),
     #[command(name = "mirrormaker2")]
     MirrorMaker2(mirrormaker2::Args),
+    ClusterLink(cluster_link::Args),
 }
 
 /// Where the result goes.
@@ -55,6 +57,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     match args.source {
         Source::Replicator(args) => replicator::run(&args, ui),
         Source::MirrorMaker2(args) => mirrormaker2::run(&args, ui),
+        Source::ClusterLink(args) => cluster_link::run(&args, ui).await,
     }
 }
 

@@ -6,10 +6,12 @@
 
 mod files;
 mod gate;
+mod http;
 mod jks;
 mod librdkafka;
 mod pem;
 pub mod problem;
+pub mod rest;
 mod sasl;
 mod stores;
 mod tls;

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::super::files::Files;
+use super::super::http::{self, Answer, NoAnswer};
 use super::super::problem::TokenProblem;
 use super::super::tls::Tls;
 use super::Failure;
-use super::http::{self, Answer, NoAnswer};
+
 use crate::client::Secret;
 use crate::client::settings::{TlsSettings, TokenSource};
 use crate::client::url::HttpUrl;

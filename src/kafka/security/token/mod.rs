@@ -6,7 +6,6 @@
 
 mod aws;
 mod endpoint;
-mod http;
 mod jwt;
 mod sigv4;
 

@@ -1,4 +1,6 @@
 //! One HTTP request with limits: the size of the answer and the time it may take.
+//!
+//! For token endpoints and, through [`super::rest`], the brokers' REST API.
 
 use std::time::Duration;
 
@@ -8,13 +10,14 @@ use hyper::client::conn::http1;
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT,
 };
+use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::super::problem::Problem;
-use super::super::tls::{Failure, Tls};
+use super::problem::Problem;
+use super::tls::{Failure, Tls};
 use crate::client::url::HttpUrl;
 use crate::kafka::error::io_words;
 
@@ -22,6 +25,8 @@ use crate::kafka::error::io_words;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Tokens with many groups in them are long, but not that long.
 const LARGEST_ANSWER: usize = 1 << 20;
+/// A cluster with many thousands of topics has lists of that size.
+const LARGEST_DOCUMENT: usize = 64 << 20;
 
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -48,7 +53,29 @@ pub(super) async fn post_form(
     authorization: HeaderValue,
     form: String,
 ) -> Result<Answer, NoAnswer> {
-    tokio::time::timeout(PATIENCE, post(target, tls, authorization, form))
+    let request = Request::post(&target.path)
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(AUTHORIZATION, authorization);
+    patiently(send(target, tls, request, form, LARGEST_ANSWER)).await
+}
+
+/// Asks for a document.
+pub(super) async fn get(
+    target: &HttpUrl,
+    tls: Option<&Tls>,
+    authorization: Option<HeaderValue>,
+) -> Result<Answer, NoAnswer> {
+    let mut request = Request::get(&target.path);
+    if let Some(authorization) = authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    patiently(send(target, tls, request, String::new(), LARGEST_DOCUMENT)).await
+}
+
+async fn patiently(
+    answer: impl Future<Output = Result<Answer, NoAnswer>>,
+) -> Result<Answer, NoAnswer> {
+    tokio::time::timeout(PATIENCE, answer)
         .await
         .unwrap_or_else(|_| {
             let limit = PATIENCE.as_secs();
@@ -56,30 +83,29 @@ pub(super) async fn post_form(
         })
 }
 
-async fn post(
+async fn send(
     target: &HttpUrl,
     tls: Option<&Tls>,
-    authorization: HeaderValue,
-    form: String,
+    request: Builder,
+    body: String,
+    largest: usize,
 ) -> Result<Answer, NoAnswer> {
     let passing = |error: std::io::Error| NoAnswer::Passing(io_words(&error));
     let stream = TcpStream::connect((target.host.as_str(), target.port))
         .await
         .map_err(passing)?;
-    let request = Request::post(&target.path)
+    let request = request
         .header(HOST, &target.authority)
         .header(USER_AGENT, concat!("kmirror/", env!("CARGO_PKG_VERSION")))
         .header(ACCEPT, "application/json")
-        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .header(AUTHORIZATION, authorization)
         .header(CONNECTION, "close")
-        .body(Full::new(Bytes::from(form)))
+        .body(Full::new(Bytes::from(body)))
         .map_err(|error| NoAnswer::Lasting(error.to_string()))?;
     let Some(tls) = tls else {
-        return exchange(stream, request).await;
+        return exchange(stream, request, largest).await;
     };
     match tls.connect(&target.host, stream).await {
-        Ok(stream) => exchange(stream, request).await,
+        Ok(stream) => exchange(stream, request, largest).await,
         Err(Failure::Problem(Problem::BrokerCertificate(problem))) => {
             Err(NoAnswer::Distrusted(format!(
                 "its certificate {} is not accepted: {}",
@@ -94,7 +120,11 @@ async fn post(
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer, NoAnswer>
+async fn exchange<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    largest: usize,
+) -> Result<Answer, NoAnswer>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -107,7 +137,7 @@ where
     // Ends with the connection, or when it is no longer wanted.
     let _driver = Driver(tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection to a token endpoint");
+            tracing::debug!(%error, "connection to an HTTP server");
         }
     }));
     let response = sender
@@ -119,7 +149,7 @@ where
         .headers()
         .get(hyper::header::LOCATION)
         .and_then(|value| Some(value.to_str().ok()?.to_owned()));
-    let body = Limited::new(response.into_body(), LARGEST_ANSWER)
+    let body = Limited::new(response.into_body(), largest)
         .collect()
         .await
         .map_err(|error| broken(&error))?

@@ -1,0 +1,75 @@
+//! Documents of a cluster's REST API, asked for over HTTP with the same trust as brokers.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+
+use super::files::Files;
+use super::http::{self, NoAnswer};
+use super::tls::Tls;
+use crate::client::Secret;
+use crate::client::settings::TlsSettings;
+use crate::client::url::HttpUrl;
+
+/// Who asks, and whom it trusts.
+#[derive(Debug)]
+pub struct RestClient {
+    tls: Tls,
+    authorization: Option<HeaderValue>,
+}
+
+/// Why there is no document. Never repeats who asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RestError {
+    #[error("{0}")]
+    Material(String),
+    #[error("user name and password cannot be sent: one of them has a control character")]
+    Credentials,
+    /// Nobody answered, or not as an HTTP server does.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// It answered with another status than 200.
+    #[error("it answers {0}")]
+    Status(StatusCode),
+}
+
+impl RestClient {
+    /// # Errors
+    /// Certificates that cannot be read.
+    pub fn new(tls: &TlsSettings, credentials: Option<(&str, &Secret)>) -> Result<Self, RestError> {
+        let tls = Tls::read(tls, &mut Files::default())
+            .map_err(|(problem, _)| RestError::Material(problem.to_string()))?;
+        let authorization = credentials
+            .map(|(user, password)| {
+                let pair = zeroize::Zeroizing::new(format!("{user}:{}", password.expose()));
+                let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(&*pair)))
+                    .map_err(|_| RestError::Credentials)?;
+                value.set_sensitive(true);
+                Ok(value)
+            })
+            .transpose()?;
+        Ok(Self { tls, authorization })
+    }
+
+    /// What lies under an address.
+    ///
+    /// # Errors
+    /// Nobody answers, or the answer is none with a document.
+    pub async fn get(&self, url: &HttpUrl) -> Result<Bytes, RestError> {
+        let tls = url.secure.then_some(&self.tls);
+        let answer = http::get(url, tls, self.authorization.clone())
+            .await
+            .map_err(|no| match no {
+                NoAnswer::Passing(cause)
+                | NoAnswer::Lasting(cause)
+                | NoAnswer::Distrusted(cause) => RestError::NoAnswer(cause),
+            })?;
+        if answer.status == StatusCode::OK {
+            Ok(answer.body)
+        } else {
+            Err(RestError::Status(answer.status))
+        }
+    }
+}
