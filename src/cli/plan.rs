@@ -77,7 +77,7 @@ impl Format {
 /// Mistakes in the file, or clusters that can't be read.
 pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let topology = ui.load_topology_or_report(&args.file, args.format.form())?;
-    let clusters = Clusters::connect(&topology).await?;
+    let clusters = Clusters::connect_to_plan(&topology).await?;
     let choices = Choices {
         allow_delete: args.allow_delete,
         targets: &args.targets,

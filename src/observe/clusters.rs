@@ -18,7 +18,7 @@ use crate::kafka::admin::{self, ConfigEntry, ConfigResource, OffsetSpec};
 use crate::kafka::fetch::Isolation;
 use crate::kafka::metadata::{ClusterMetadata, TopicMetadata};
 use crate::kafka::{Client, ClientConfig, Error, ErrorCode, Topics};
-use crate::plan::{Interest, interest, unseen};
+use crate::plan::{Interest, can_do_without, interest, reachable, unseen};
 use crate::topology::model::Topology;
 
 /// What topics inherit from their broker, as far as a mirror depends on it: topic key, broker key.
@@ -55,6 +55,8 @@ pub enum UnreadableCluster {
 #[derive(Clone, Debug)]
 pub struct Clusters {
     clients: BTreeMap<String, Client>,
+    /// Those that no broker answered for; only [`Clusters::connect_to_plan`] leaves any.
+    silent: BTreeMap<String, Error>,
 }
 
 impl Clusters {
@@ -63,6 +65,18 @@ impl Clusters {
     /// # Errors
     /// Every cluster that can't be reached, with the addresses that were tried.
     pub async fn connect(topology: &Topology) -> Result<Self, Unreachable> {
+        let clusters = Self::connect_to_plan(topology).await?;
+        match clusters.silent.is_empty() {
+            true => Ok(clusters),
+            false => Err(clusters.unreachable(|_| true)),
+        }
+    }
+
+    /// The same for planning, which can do without a source that is down: then [`Clusters::observe`] tells whether it can.
+    ///
+    /// # Errors
+    /// Every cluster that can't be reached for another reason than that no broker answers.
+    pub async fn connect_to_plan(topology: &Topology) -> Result<Self, Unreachable> {
         let connecting = topology.clusters.values().map(|cluster| async move {
             let config = ClientConfig::with_settings(
                 &cluster.name,
@@ -71,8 +85,30 @@ impl Clusters {
             );
             (cluster.name.clone(), Client::connect(config).await)
         });
-        let clients = all(join_all(connecting).await)?;
-        Ok(Self { clients })
+        let mut silent = BTreeMap::new();
+        let mut others = Vec::new();
+        for (name, result) in join_all(connecting).await {
+            match result {
+                Err(error @ Error::Unreachable { .. }) => drop(silent.insert(name, error)),
+                result => others.push((name, result)),
+            }
+        }
+        match all(others) {
+            Ok(clients) => Ok(Self { clients, silent }),
+            Err(mut unreachable) => {
+                // All of them are told at once.
+                let silent = silent.into_iter().map(|(name, error)| (name, error.into()));
+                unreachable.0.extend(silent);
+                unreachable.0.sort_by(|(a, _), (b, _)| a.cmp(b));
+                Err(unreachable)
+            }
+        }
+    }
+
+    fn unreachable(&self, is_meant: impl Fn(&str) -> bool) -> Unreachable {
+        let silent = self.silent.iter().filter(|(name, _)| is_meant(name));
+        let silent = silent.map(|(name, error)| (name.clone(), error.clone().into()));
+        Unreachable(silent.collect())
     }
 
     /// Connections that somebody else has made.
@@ -81,7 +117,10 @@ impl Clusters {
             .into_iter()
             .map(|client| (client.cluster_name().to_owned(), client))
             .collect();
-        Self { clients }
+        Self {
+            clients,
+            silent: BTreeMap::new(),
+        }
     }
 
     /// The connection to a cluster of the file.
@@ -103,7 +142,17 @@ impl Clusters {
         });
         let mut observed = Observed {
             clusters: all(join_all(reading).await)?,
+            unreachable: BTreeMap::new(),
         };
+        let needed = self.unreachable(|name| !can_do_without(topology, &observed, name));
+        if !needed.0.is_empty() {
+            return Err(needed);
+        }
+        let silent = self.silent.iter();
+        observed.unreachable = silent
+            .map(|(name, error)| (name.clone(), why_silent(error)))
+            .collect();
+        let topology = &*reachable(topology, &observed);
         let looking = unseen(topology, &observed)
             .into_iter()
             .map(|(name, topics)| async {
@@ -126,6 +175,18 @@ impl Clusters {
         });
         join_all(describing).await;
         Ok(observed)
+    }
+}
+
+/// What each address said, without the time that it took: two plans of one state are the same.
+fn why_silent(error: &Error) -> String {
+    match error {
+        Error::Unreachable { attempts, .. } => {
+            let attempts = attempts.iter();
+            let causes = attempts.map(|attempt| format!("{}: {}", attempt.address, attempt.cause));
+            causes.collect::<Vec<_>>().join("; ")
+        }
+        other => other.to_string(),
     }
 }
 

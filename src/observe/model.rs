@@ -1,6 +1,6 @@
 //! What was seen of the live clusters: the pure planner's second input.
 //!
-//! A cluster that could not be read is not in here: planning without it would call its topics
+//! A cluster that could not be read is not in here, but for its name: planning without it would call its topics
 //! absent. Whatever a single topic's broker refused is kept beside that topic instead, so that one
 //! missing right blocks one mirror and not the plan.
 
@@ -14,6 +14,9 @@ use crate::control::records::{LinkRecord, LockRecord, MirrorRecord};
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     pub clusters: BTreeMap<String, ObservedCluster>,
+    /// Clusters that no broker answered for, and why. Only such that are sources of applied links and nothing else; without
+    /// any other cluster there is no plan.
+    pub unreachable: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default)]

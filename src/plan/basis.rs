@@ -18,6 +18,9 @@ use crate::observe::model::ObservedCluster;
 /// Says of what is not there that it is not.
 const NONE: &str = "none";
 
+/// Says so of a cluster that can't be read.
+const NOT_READ: &str = "not read";
+
 /// Gives every entry that an apply would write for its basis and its fingerprint.
 pub(super) fn bind(plan: &mut Plan, world: &World<'_>) {
     for entry in &mut plan.entries {
@@ -30,7 +33,9 @@ pub(super) fn bind(plan: &mut Plan, world: &World<'_>) {
 
 fn basis(entry: &Entry, world: &World<'_>) -> BTreeMap<String, String> {
     let mut basis = Basis::default();
-    let (topology, cluster) = (world.topology, |name: &str| world.cluster(name));
+    let (topology, cluster) = (world.topology, |name: &str| {
+        world.observed.clusters.get(name)
+    });
     match &entry.address {
         Address::Cluster(name) | Address::Control(name) => basis.cluster("cluster", cluster(name)),
         Address::Topic {
@@ -75,14 +80,15 @@ impl Basis {
         self.0.insert(key.to_owned(), value);
     }
 
-    fn cluster(&mut self, end: &str, cluster: &ObservedCluster) {
-        self.set(
-            &format!("{end}.cluster_id"),
-            Some(cluster.cluster_id.clone()),
-        );
+    fn cluster(&mut self, end: &str, cluster: Option<&ObservedCluster>) {
+        let id = cluster.map_or(NOT_READ, |cluster| &cluster.cluster_id);
+        self.set(&format!("{end}.cluster_id"), Some(id.to_owned()));
     }
 
-    fn topic(&mut self, end: &str, cluster: &ObservedCluster, topic: &str) {
+    fn topic(&mut self, end: &str, cluster: Option<&ObservedCluster>, topic: &str) {
+        let Some(cluster) = cluster else {
+            return;
+        };
         let seen = cluster.topics.get(topic);
         self.set(
             &format!("{end}.topic_id"),
@@ -95,8 +101,9 @@ impl Basis {
     }
 }
 
-fn records(cluster: &ObservedCluster) -> impl Iterator<Item = &LinkRecord> {
-    cluster.control.iter().flat_map(|control| &control.links)
+fn records(cluster: Option<&ObservedCluster>) -> impl Iterator<Item = &LinkRecord> {
+    let control = cluster.and_then(|cluster| cluster.control.as_ref());
+    control.into_iter().flat_map(|control| &control.links)
 }
 
 fn link_record(record: &LinkRecord) -> String {

@@ -275,6 +275,7 @@ fn of_blocker(blocker: &Blocker) -> Option<Direction> {
         | Blocker::StillMirrored { .. }
         | Blocker::LinkHasMirrors { .. } => Some(Direction::LiveButUndeclared),
         Blocker::ClusterBlocked { .. }
+        | Blocker::SourceUnreachable { .. }
         | Blocker::TopicHidden { .. }
         | Blocker::PartitionsUnknown { .. }
         | Blocker::NotReadable { .. }
@@ -298,6 +299,7 @@ fn of_note(note: &Note, plan: &Plan) -> Option<Drifted> {
         // A link that was made through REST is declared, only not in a file.
         Note::LinkNotInFile { rest: true, .. }
         | Note::SourceHidden { .. }
+        | Note::SourceUnreachable { .. }
         | Note::NothingMatches { .. }
         | Note::ConfigsNotInFile { .. }
         | Note::Locked { .. } => return None,

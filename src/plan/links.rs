@@ -29,8 +29,7 @@ pub(super) struct PlannedLink<'a> {
 
 /// Plans a link's record. Whatever stands in the way of the link stands in the way of its mirrors.
 pub(super) fn plan_link<'a>(world: &World<'a>, link: &Link) -> PlannedLink<'a> {
-    let mut entry = Entry::new(Address::Link(link.name.clone()), &link.destination);
-    entry.asked_by = world.place(link.span);
+    let mut entry = entry(world, link);
     for cluster in [&link.source, &link.destination] {
         if world.blocked.contains_key(cluster) {
             entry.block(Blocker::ClusterBlocked {
@@ -88,6 +87,13 @@ pub(super) fn plan_link<'a>(world: &World<'a>, link: &Link) -> PlannedLink<'a> {
     PlannedLink { entry, applied }
 }
 
+/// The link's entry, asking for nothing yet.
+pub(super) fn entry(world: &World<'_>, link: &Link) -> Entry {
+    let mut entry = Entry::new(Address::Link(link.name.clone()), &link.destination);
+    entry.asked_by = world.place(link.span);
+    entry
+}
+
 fn find_applied<'a>(world: &World<'a>, link: &Link, entry: &mut Entry) -> Option<&'a LinkRecord> {
     let control = world.cluster(&link.destination).control.as_ref()?;
     let named = |name: &str| control.links.iter().find(|record| record.name == name);
@@ -135,14 +141,25 @@ pub(super) fn check_binding(
     }
 }
 
-/// The record that the file asks for: the applied one's successor, or one with a nil id.
-fn wanted_record(world: &World<'_>, link: &Link, applied: Option<&LinkRecord>) -> LinkRecord {
+/// The record that the file asks for: the applied one's successor, or one with a nil id. A source that can't be read is
+/// taken for the one that was applied.
+pub(super) fn wanted_record(
+    world: &World<'_>,
+    link: &Link,
+    applied: Option<&LinkRecord>,
+) -> LinkRecord {
+    let source_cluster_id = match applied {
+        Some(applied) if world.observed.unreachable.contains_key(&link.source) => {
+            applied.source_cluster_id.clone()
+        }
+        _ => world.cluster(&link.source).cluster_id.clone(),
+    };
     LinkRecord {
         version: RECORD_VERSION,
         id: applied.map_or(Uuid::nil(), |applied| applied.id),
         name: link.name.clone(),
         owner: Owner::File,
-        source_cluster_id: world.cluster(&link.source).cluster_id.clone(),
+        source_cluster_id,
         destination_cluster_id: world.cluster(&link.destination).cluster_id.clone(),
         topics: link.topics.iter().map(|it| it.value.clone()).collect(),
         exclude: link.exclude.iter().map(|it| it.value.clone()).collect(),
@@ -238,7 +255,7 @@ fn attributes(record: &LinkRecord) -> Vec<(String, Option<Value>)> {
     list
 }
 
-fn changes(
+pub(super) fn changes(
     world: &World<'_>,
     link: &Link,
     applied: Option<&LinkRecord>,

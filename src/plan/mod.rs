@@ -24,6 +24,7 @@ use crate::topology::model::Topology;
 use crate::topology::resolve::LinkRule;
 
 mod basis;
+mod dead;
 mod deletions;
 mod diff;
 pub mod drift;
@@ -40,6 +41,7 @@ mod topics;
 mod unseen;
 mod world;
 
+pub use dead::{can_do_without, reachable};
 pub use deletions::guard;
 pub use unseen::unseen;
 
@@ -54,8 +56,18 @@ pub const SCHEMA: &str = include_str!("../../schemas/plan.schema.json");
 
 /// What would have to be done for the clusters to be as the file says.
 ///
-/// Every cluster of the file has to be in `observed`, with the topics of [`interest`] described.
+/// Every cluster of the file has to be in `observed`, with the topics of [`interest`] described, or, where
+/// [nothing but pausing](can_do_without) depends on it, in [`Observed::unreachable`].
 pub fn plan(topology: &Topology, observed: &Observed) -> Plan {
+    let mut plan = plan_reachable(&reachable(topology, observed), observed);
+    let world = World::new(topology, observed);
+    dead::plan(&mut plan, &world);
+    basis::bind(&mut plan, &world);
+    plan.settle();
+    plan
+}
+
+fn plan_reachable(topology: &Topology, observed: &Observed) -> Plan {
     let mut world = World::new(topology, observed);
     let mut plan = Plan {
         version: PLAN_VERSION,
@@ -82,8 +94,6 @@ pub fn plan(topology: &Topology, observed: &Observed) -> Plan {
     let routes = routes::resolve(&world);
     plan.notes.extend(routes.notes.iter().cloned());
     plan_links(&mut world, &routes.routes, &mut plan);
-    basis::bind(&mut plan, &world);
-    plan.settle();
     plan
 }
 

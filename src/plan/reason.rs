@@ -76,6 +76,11 @@ pub enum Blocker {
     ClusterBlocked {
         cluster: String,
     },
+    /// Nobody knows what the source of the link holds.
+    SourceUnreachable {
+        cluster: String,
+        cause: String,
+    },
     SourceTopicAbsent {
         cluster: String,
         topic: String,
@@ -240,6 +245,13 @@ pub enum Note {
         cluster: String,
         link: String,
         rest: bool,
+    },
+    /// The source of the link can't be read, so its mirrors are only paused where the file says so.
+    SourceUnreachable {
+        link: String,
+        cluster: String,
+        mirrors: usize,
+        cause: String,
     },
     /// A mirror whose source topic is gone. Its topic keeps what it has.
     SourceGone {

@@ -189,6 +189,10 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
             ),
             "Check bootstrap_servers; if the cluster was replaced on purpose, change cluster_id.",
         ),
+        Blocker::SourceUnreachable { cluster, cause } => obstacle(
+            format!("The source `{cluster}` can't be read: {}.", clean(cause)),
+            "Bring it back. While it is away, all that can be planned for the link is `state = \"paused\"`, on it or on its mirrors.",
+        ),
         Blocker::ClusterBlocked { cluster } => obstacle(
             format!("Nothing is planned on `{cluster}`, see cluster.{cluster}."),
             "Solve that first.",
@@ -528,6 +532,15 @@ const TOPICS_IN_A_NOTE: usize = 5;
 
 pub fn note(note: &Note, now_ms: i64) -> String {
     match note {
+        Note::SourceUnreachable {
+            link,
+            cluster,
+            mirrors,
+            cause,
+        } => format!(
+            "the source `{cluster}` of link `{link}` can't be read ({}), so its mirrors ({mirrors} as they were applied) are not compared with it",
+            clean(cause)
+        ),
         Note::LinkNotInFile {
             cluster,
             link,

@@ -99,3 +99,29 @@ fn a_file_that_is_not_there() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("absent.toml"), "{ran}");
 }
+
+/// Who cannot pause a mirror while its source burns has to delete something.
+#[test]
+fn a_link_is_paused_while_its_source_is_down() {
+    let link = "[links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"orders\"]\n";
+    let clusters = TwoClusters::start(1, link);
+    clusters.create(&clusters.east, "orders", 1, &[]);
+    let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    // Nobody listens there.
+    let file = clusters.scenario.path("mirror.toml");
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    let text = text.replace(&clusters.east.bootstrap_servers(), "127.0.0.1:1");
+    clusters.scenario.file("mirror.toml", &text);
+    let ran = clusters.run(&["plan", "mirror.toml"]);
+    assert_shown("cli_plan_source_down", &ran);
+    assert_eq!(ran.code, Some(3));
+    clusters
+        .scenario
+        .file("mirror.toml", format!("{text}state = \"paused\"\n"));
+    let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_shown("cli_apply_source_down", &ran);
+    assert_eq!(ran.code, Some(0));
+    let drift = clusters.run(&["drift", "mirror.toml"]);
+    assert_eq!(drift.code, Some(1), "{drift}");
+}

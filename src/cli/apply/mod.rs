@@ -87,7 +87,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
         .with_hint("save one with `kmirror plan --out PLAN.json FILE`"));
     }
     let topology = ui.load_topology(&args.file)?;
-    let clusters = Clusters::connect(&topology).await?;
+    let clusters = Clusters::connect_to_plan(&topology).await?;
     let choices = Choices {
         allow_delete: args.allow_delete,
         targets: &args.targets,

@@ -39,7 +39,7 @@ pub(super) async fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         ui.say(&format!("{shown} holds nothing to do."));
         return Ok(ExitCode::Ok);
     }
-    let clusters = Clusters::connect(&topology).await?;
+    let clusters = Clusters::connect_to_plan(&topology).await?;
     let choices = Choices {
         allow_delete: planned.allow_delete,
         targets: &[],

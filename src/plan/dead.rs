@@ -1,0 +1,194 @@
+//! Links whose source can't be read.
+//!
+//! A source that is down is no reason to keep its mirrors from being paused: what was resolved when the link was applied is
+//! in the control records at the destination. Whatever else is asked of such a link is blocked, since nobody can say what its
+//! topics are like. All other links are planned as ever.
+
+use std::borrow::Cow;
+
+use super::links;
+use super::model::{
+    Action, Address, Change, Entry, LinkOperation, MirrorOperation, MirrorRecordChange,
+    MirrorTopic, Operation, Origin, Plan, Route, Side, TopicChanges, Value,
+};
+use super::reason::{Blocker, Note};
+use super::world::World;
+use crate::control::records::{DesiredState, LinkRecord, MirrorRecord};
+use crate::observe::model::Observed;
+use crate::topology::model::{Link, MirrorState, Topology};
+
+/// The file without the clusters that can't be read and the links from them.
+pub fn reachable<'t>(topology: &'t Topology, observed: &Observed) -> Cow<'t, Topology> {
+    if observed.unreachable.is_empty() {
+        return Cow::Borrowed(topology);
+    }
+    let mut topology = topology.clone();
+    topology
+        .clusters
+        .retain(|name, _| !observed.unreachable.contains_key(name));
+    topology
+        .links
+        .retain(|_, link| !observed.unreachable.contains_key(&link.source));
+    Cow::Owned(topology)
+}
+
+/// Whether anything can be planned without this cluster: it is the source of links that were applied, and nothing else.
+pub fn can_do_without(topology: &Topology, observed: &Observed, cluster: &str) -> bool {
+    let owned = topology.clusters.get(cluster);
+    if owned.is_none_or(|cluster| !cluster.topics.is_empty()) {
+        return false;
+    }
+    let mut links = topology
+        .links
+        .values()
+        .filter(|link| link.source == cluster || link.destination == cluster)
+        .peekable();
+    links.peek().is_some()
+        && links.all(|link| link.source == cluster && applied(link, observed).is_some())
+}
+
+/// The link as it was applied, by its name or its former one.
+fn applied<'o>(link: &Link, observed: &'o Observed) -> Option<&'o LinkRecord> {
+    let control = observed.clusters.get(&link.destination)?.control.as_ref()?;
+    let named = |name: &str| control.links.iter().find(|record| record.name == name);
+    named(&link.name).or_else(|| named(&link.moved.as_ref()?.value))
+}
+
+/// Adds the entries of links whose source can't be read.
+pub(super) fn plan(plan: &mut Plan, world: &World<'_>) {
+    let observed = world.observed;
+    let dead = |link: &&Link| observed.unreachable.contains_key(&link.source);
+    let names: Vec<&str> = world
+        .topology
+        .links
+        .values()
+        .filter(dead)
+        .flat_map(|link| {
+            let former = link.moved.as_ref().map(|moved| moved.value.as_str());
+            [Some(link.name.as_str()), former]
+        })
+        .flatten()
+        .collect();
+    // They are in the file, if not in the part of it that was planned so far.
+    plan.notes.retain(
+        |note| !matches!(note, Note::LinkNotInFile { link, .. } if names.contains(&link.as_str())),
+    );
+    for link in world.topology.links.values().filter(dead) {
+        if let Some(applied) = applied(link, observed) {
+            let (entries, note) = plan_link(world, link, applied);
+            plan.entries.extend(entries);
+            plan.notes.extend(note);
+        }
+    }
+}
+
+fn plan_link(world: &World<'_>, link: &Link, applied: &LinkRecord) -> (Vec<Entry>, Option<Note>) {
+    let cause = world.observed.unreachable[&link.source].clone();
+    let blocker = Blocker::SourceUnreachable {
+        cluster: link.source.clone(),
+        cause: cause.clone(),
+    };
+    let mut entry = links::entry(world, link);
+    let wanted = links::wanted_record(world, link, Some(applied));
+    entry.changes = links::changes(world, link, Some(applied), &wanted);
+    if entry.changes.iter().any(|change| !pauses(change)) {
+        entry.block(blocker.clone());
+    } else if let [first, ..] = entry.changes.as_slice() {
+        let action = match first.attribute == "state" && entry.changes.len() == 1 {
+            true => Action::Pause,
+            false => Action::Update,
+        };
+        let operation = Operation::Link(LinkOperation { record: wanted });
+        entry.act(action, operation);
+    }
+    let control = world.cluster(&link.destination).control.iter();
+    let mirrors: Vec<&MirrorRecord> = control
+        .flat_map(|control| &control.mirrors)
+        .filter(|record| record.id.link == applied.id)
+        .collect();
+    let mut entries: Vec<Entry> = mirrors
+        .iter()
+        .filter_map(|record| plan_mirror(world, link, record, &blocker))
+        .collect();
+    let asks = |entry: &Entry| entry.action != Action::Unchanged;
+    if !asks(&entry) && !entries.iter().any(asks) {
+        // That nothing has to be done is not known.
+        entry.block(blocker);
+    }
+    let note = entry.blocked.is_empty().then(|| Note::SourceUnreachable {
+        link: link.name.clone(),
+        cluster: link.source.clone(),
+        mirrors: mirrors.len(),
+        cause,
+    });
+    entries.push(entry);
+    (entries, note)
+}
+
+/// Whether a change of a link's record stops copying and does nothing else.
+fn pauses(change: &Change) -> bool {
+    let is_state = change.attribute == "state"
+        || (change.attribute.starts_with("mirrors.") && change.attribute.ends_with(".state"));
+    let paused = Value::from("paused");
+    is_state && change.new.as_ref().is_some_and(|side| side.value == paused)
+}
+
+/// A mirror by its record; none where nothing is asked of it.
+fn plan_mirror(
+    world: &World<'_>,
+    link: &Link,
+    record: &MirrorRecord,
+    blocker: &Blocker,
+) -> Option<Entry> {
+    let settings = link.mirrors.get(&record.source_topic);
+    let asked = settings.and_then(|mirror| mirror.state.as_ref());
+    let wanted = match asked.map(|state| state.value) {
+        Some(MirrorState::Paused | MirrorState::Absent) => DesiredState::Paused,
+        // Paused because no line selected it any more, maybe: without the source nobody can tell.
+        None => record.state,
+        Some(MirrorState::Active) => DesiredState::Active,
+    };
+    let doomed = asked.is_some_and(|state| state.value == MirrorState::Absent);
+    if wanted == record.state && !doomed {
+        return None;
+    }
+    let address = Address::Mirror {
+        link: link.name.clone(),
+        source_topic: record.source_topic.clone(),
+    };
+    let mut entry = Entry::new(address, &link.destination);
+    entry.asked_by = settings.and_then(|mirror| world.place(mirror.span));
+    entry.route = Some(Route {
+        source_cluster: link.source.clone(),
+        source_topic: record.source_topic.clone(),
+        destination_cluster: link.destination.clone(),
+        destination_topic: record.destination_topic.clone(),
+    });
+    if doomed || wanted != DesiredState::Paused {
+        entry.block(blocker.clone());
+        return Some(entry);
+    }
+    entry.changes.push(Change {
+        attribute: "state".to_owned(),
+        old: Some(Side::new(links::state(record.state), Origin::Applied)),
+        new: Some(Side::new(links::state(wanted), Origin::File)),
+        asked_by: None,
+    });
+    let operation = Operation::Mirror(MirrorOperation {
+        link: link.name.clone(),
+        source_cluster: link.source.clone(),
+        source_topic: record.source_topic.clone(),
+        destination_topic: record.destination_topic.clone(),
+        topic: MirrorTopic::Alter(TopicChanges {
+            name: record.destination_topic.clone(),
+            ..TopicChanges::default()
+        }),
+        record: MirrorRecordChange::State {
+            id: record.id,
+            state: wanted,
+            generation: record.generation,
+        },
+    });
+    entry.act(Action::Pause, operation);
+    Some(entry)
+}

@@ -1,0 +1,134 @@
+//! A source that is down: its mirrors can be paused, and nothing else is claimed to be known.
+
+use super::*;
+use crate::observe::model::Observed;
+use crate::plan::can_do_without;
+
+const TWO_SOURCES: &str = r#"
+[clusters.north]
+bootstrap_servers = "127.0.0.1:9072"
+[links.onward]
+source = "north"
+destination = "west"
+topics = ["stock"]
+"#;
+
+fn file(more: &str) -> Topology {
+    copy(&format!(
+        "topics = [\"orders\", \"pay-*\"]\n{more}{TWO_SOURCES}"
+    ))
+}
+
+/// Applied once, with `east` gone since.
+fn dead(clusters: &[&str]) -> (Model, impl Fn(&Topology, &Model) -> Plan) {
+    let model = Model::new(&["east", "west", "north"]);
+    for topic in ["orders", "pay-1", "pay-2"] {
+        model.add_topic("east", topic, 1, 1, &[]);
+    }
+    model.add_topic("north", "stock", 1, 1, &[]);
+    apply(&file(""), &model);
+    let gone: Vec<String> = clusters.iter().map(|it| (*it).to_owned()).collect();
+    let plan = move |topology: &Topology, model: &Model| {
+        super::super::plan(topology, &without(model.observed(), &gone))
+    };
+    (model, plan)
+}
+
+fn without(mut observed: Observed, clusters: &[String]) -> Observed {
+    for cluster in clusters {
+        observed.clusters.remove(cluster);
+        let cause = "a:1: connection refused".to_owned();
+        observed.unreachable.insert(cluster.clone(), cause);
+    }
+    observed
+}
+
+fn carry_out(plan: &Plan, model: &Model, gone: &[&str]) -> Outcome {
+    let gone: Vec<String> = gone.iter().map(|it| (*it).to_owned()).collect();
+    let observed = without(model.observed(), &gone);
+    let stop = CancellationToken::new();
+    futures::executor::block_on(execute(plan, &observed, model, manner(&stop)))
+}
+
+#[test]
+fn a_link_can_be_paused_while_its_source_is_down() {
+    let (model, plan) = dead(&["east"]);
+    let paused = file("state = \"paused\"\n");
+    let first = plan(&paused, &model);
+    assert_eq!(summary(&first), ["pause link.copy"]);
+    assert_eq!(first.notes.len(), 1, "{:?}", first.notes);
+    assert!(carry_out(&first, &model, &["east"]).is_complete());
+    // Now there is nothing left that could be known.
+    let second = plan(&paused, &model);
+    assert_eq!(summary(&second), ["blocked link.copy"]);
+    assert_eq!(
+        causes(&second),
+        ["The source `east` can't be read: a:1: connection refused."]
+    );
+}
+
+#[test]
+fn one_mirror_can_be_paused_while_the_source_is_down() {
+    let (model, plan) = dead(&["east"]);
+    let paused = file("[links.copy.mirrors.orders]\nstate = \"paused\"\n");
+    let first = plan(&paused, &model);
+    assert_eq!(
+        summary(&first),
+        ["update link.copy", "pause mirror.copy/orders"]
+    );
+    assert!(carry_out(&first, &model, &["east"]).is_complete());
+    assert!(plan(&paused, &model).is_blocked());
+    // With the source back there is nothing to do any more.
+    assert!(!super::plan(&paused, &model).has_changes());
+}
+
+#[test]
+fn whatever_else_is_asked_is_blocked_and_other_links_go_on() {
+    let (model, plan) = dead(&["east"]);
+    model.set_config("west", "stock", "retention.ms", Some("7"));
+    for more in [
+        "",
+        "auto_create = false\n",
+        "exclude = [\"pay-2\"]\n",
+        "state = \"paused\"\nauto_create = false\n",
+        "[links.copy.mirrors.orders]\nstate = \"absent\"\n",
+        "[links.copy.mirrors.orders]\nconfig = { \"retention.ms\" = 5 }\n",
+    ] {
+        let planned = plan(&file(more), &model);
+        let told = summary(&planned);
+        assert!(
+            told.contains(&"update mirror.onward/stock".to_owned()),
+            "{told:?}"
+        );
+        assert!(planned.is_blocked(), "{more}: {told:?}");
+        let changed: Vec<_> = planned
+            .entries
+            .iter()
+            .filter(|entry| entry.action.changes())
+            .map(|entry| entry.address.to_string())
+            .filter(|address| address.contains("copy"))
+            .collect();
+        assert_eq!(changed, [""; 0], "{more}");
+    }
+}
+
+#[test]
+fn only_a_source_of_applied_links_can_be_done_without() {
+    let (model, _) = dead(&[]);
+    let observed = |gone: &str| without(model.observed(), &[gone.to_owned()]);
+    let can = |more: &str, cluster: &str| can_do_without(&file(more), &observed(cluster), cluster);
+    assert!(can("", "east"));
+    assert!(can("", "north"));
+    assert!(!can("", "west"));
+    // Not applied yet; with topics of the file's own; a cluster that no link is about.
+    let new = "[links.new]\nsource = \"east\"\ndestination = \"north\"\ntopics = [\"a\"]\n";
+    assert!(!can(new, "east"));
+    assert!(!can("[clusters.east.topics.audit]\n", "east"));
+    assert!(!can(
+        "[clusters.south]\nbootstrap_servers = \"d:1\"\n",
+        "south"
+    ));
+    let never = Model::new(&["east", "west", "north"]);
+    let observed = without(never.observed(), &["east".to_owned()]);
+    assert!(!can_do_without(&file(""), &observed, "east"));
+}
