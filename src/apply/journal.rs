@@ -37,7 +37,7 @@ pub enum What {
         kmirror: String,
         /// `user@host (pid)`.
         holder: String,
-        /// The topology file, or the saved plan.
+        /// The topology file.
         file: String,
         clusters: Vec<PlannedCluster>,
     },
@@ -103,12 +103,12 @@ impl Journal {
     }
 
     /// Says what is about to be done.
-    pub fn begin(&self, plan: &Plan, file: &str, holder: &str) {
+    pub fn begin(&self, plan: &Plan, holder: &str) {
         self.write(What::Begun {
             journal: JOURNAL_VERSION,
             kmirror: env!("CARGO_PKG_VERSION").to_owned(),
             holder: holder.to_owned(),
-            file: file.to_owned(),
+            file: plan.file.clone(),
             clusters: plan.clusters.clone(),
         });
         for entry in plan.entries.iter().filter(|entry| entry.action.changes()) {
@@ -329,7 +329,7 @@ mod tests {
         let path = folder.path().join("journal");
         let journal = Journal::create(&path).expect("writable");
         assert!(Journal::create(&path).is_err(), "no journal is overwritten");
-        journal.begin(&plan, "t.toml", "me@here (1)");
+        journal.begin(&plan, "me@here (1)");
         let entries = plan.entries.iter().map(|entry| entry.address.clone());
         events(&journal, &entries.collect::<Vec<_>>());
         std::fs::read_to_string(path).expect("readable")

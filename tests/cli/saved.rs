@@ -268,6 +268,20 @@ fn targets_and_files_that_are_none_are_told() {
     let ran = clusters.run(&["apply", "plan.json"]);
     assert_shown("cli_apply_other_version", &ran);
     clusters.run(&["plan", "-o", "plan.json", "mirror.toml"]);
+    let file = clusters.scenario.path("mirror.toml");
+    std::fs::rename(&file, clusters.scenario.path("elsewhere.toml")).expect("it is ours");
+    assert_shown(
+        "cli_saved_without_file",
+        &clusters.run(&["apply", "plan.json"]),
+    );
+    let ran = clusters.run(&[
+        "apply",
+        "--yes",
+        "--topology",
+        "elsewhere.toml",
+        "plan.json",
+    ]);
+    assert_eq!(ran.code, Some(0), "{ran}");
     clusters.scenario.file("plan.json", "{\"version\": 1}");
     let ran = clusters.run(&["apply", "plan.json"]);
     assert_shown("cli_apply_no_plan", &ran);

@@ -135,7 +135,7 @@ async fn carry_out(
         journal: kept.as_ref().map(|kept| &kept.journal),
     };
     if let Some(journal) = witnesses.journal {
-        journal.begin(plan, &args.file.display().to_string(), &options.holder);
+        journal.begin(plan, &options.holder);
     }
     let result = apply(topology, clusters, plan, &options, &witnesses, &stop).await;
     watch.finish();

@@ -34,6 +34,16 @@ pub(super) async fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         .topology
         .clone()
         .unwrap_or_else(|| PathBuf::from(&planned.file));
+    if !topology.exists() && args.topology.is_none() {
+        let topology = clean(&topology.display().to_string());
+        return Err(CliError::new(
+            ErrorKind::Usage,
+            format!("{shown} was made from `{topology}`, and there is no such file here"),
+        )
+        .with_hint(
+            "say where it is with --topology, or go to the folder where the plan was made",
+        ));
+    }
     let topology = ui.load_topology(&topology)?;
     if !planned.has_changes() {
         ui.say(&format!("{shown} holds nothing to do."));
