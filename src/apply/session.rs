@@ -207,8 +207,8 @@ mod tests {
     use crate::apply::model::Model;
     use crate::plan::plan;
 
-    #[test]
-    fn only_what_would_be_done_otherwise_counts_as_moved() {
+    /// A link over everything, of which there is one topic.
+    fn one_topic() -> (Topology, Model) {
         let text = "kmirror = 1\n[clusters.east]\nbootstrap_servers = \"a:1\"\n[clusters.west]\nbootstrap_servers = \"b:1\"\n\
                     [links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"*\"]\n";
         let topology = crate::topology::parse(std::path::Path::new("t.toml"), text)
@@ -216,6 +216,12 @@ mod tests {
             .topology;
         let model = Model::new(&["east", "west"]);
         model.add_topic("east", "orders", 1, 1, &[]);
+        (topology, model)
+    }
+
+    #[test]
+    fn only_what_would_be_done_otherwise_counts_as_moved() {
+        let (topology, model) = one_topic();
         let shown = plan(&topology, &model.observed());
         let moved = |partial| -> Vec<(String, Vec<Difference>)> {
             let now = plan(&topology, &model.observed());
@@ -246,13 +252,7 @@ mod tests {
 
     #[test]
     fn a_topic_made_anew_is_not_the_one_that_was_shown() {
-        let text = "kmirror = 1\n[clusters.east]\nbootstrap_servers = \"a:1\"\n[clusters.west]\nbootstrap_servers = \"b:1\"\n\
-                    [links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"*\"]\n";
-        let topology = crate::topology::parse(std::path::Path::new("t.toml"), text)
-            .expect("valid")
-            .topology;
-        let model = Model::new(&["east", "west"]);
-        model.add_topic("east", "orders", 1, 1, &[]);
+        let (topology, model) = one_topic();
         let shown = plan(&topology, &model.observed());
         model.with_topic("east", "orders", |topic| {
             topic.id = uuid::Uuid::from_u128(4711);
