@@ -65,6 +65,8 @@ pub struct LinkDraft {
     pub auto_create: Option<bool>,
     pub start: Option<StartDraft>,
     pub replication_factor: Option<i16>,
+    /// `timestamps = "original"`
+    pub original_timestamps: bool,
     pub paused: bool,
     pub mirrors: IndexMap<String, MirrorDraft>,
     pub findings: Vec<Finding>,
@@ -73,7 +75,7 @@ pub struct LinkDraft {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MirrorDraft {
     pub rename_to: Option<String>,
-    pub paused: bool,
+    pub state: Option<StateDraft>,
     pub replication_factor: Option<i16>,
     pub config: IndexMap<String, String>,
     pub findings: Vec<Finding>,
@@ -92,6 +94,13 @@ pub enum Rename {
     Prefix(String),
     /// Regex and what it becomes.
     Rules(Vec<(String, String)>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateDraft {
+    Active,
+    Paused,
+    Absent,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

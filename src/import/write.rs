@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 
 use super::model::{
     Bootstrap, ClientValue, ClusterDraft, Draft, Fate, Finding, LinkDraft, MirrorDraft, OwnedDraft,
-    Rename, Selector, StartDraft,
+    Rename, Selector, StartDraft, StateDraft,
 };
 use crate::topology::format::{FormatError, format};
 
@@ -117,6 +117,9 @@ fn write_link(out: &mut String, link: &LinkDraft) {
         Some(StartDraft::Time(time)) => table.put("start", &string(time)),
         None => {}
     }
+    if link.original_timestamps {
+        table.put("timestamps", "\"original\"");
+    }
     if let Some(factor) = link.replication_factor {
         table.put("replication_factor", &factor.to_string());
     }
@@ -134,8 +137,11 @@ fn write_mirror(out: &mut String, link: &str, topic: &str, mirror: &MirrorDraft)
     if let Some(name) = &mirror.rename_to {
         table.put("as", &string(name));
     }
-    if mirror.paused {
-        table.put("state", "\"paused\"");
+    match mirror.state {
+        Some(StateDraft::Active) => table.put("state", "\"active\""),
+        Some(StateDraft::Paused) => table.put("state", "\"paused\""),
+        Some(StateDraft::Absent) => table.put("state", "\"absent\""),
+        None => {}
     }
     if let Some(factor) = mirror.replication_factor {
         table.put("replication_factor", &factor.to_string());

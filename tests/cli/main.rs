@@ -13,6 +13,7 @@ mod formats;
 mod general;
 mod graph;
 mod import;
+mod import_clusters;
 mod import_link;
 mod journal;
 mod manual;

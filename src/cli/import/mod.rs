@@ -15,6 +15,7 @@ use crate::report::{self, clean};
 use crate::{files, topology};
 
 mod cluster_link;
+mod clusters;
 mod mirrormaker2;
 mod replicator;
 
@@ -35,6 +36,7 @@ enum Source {
     #[command(name = "mirrormaker2")]
     MirrorMaker2(mirrormaker2::Args),
     ClusterLink(cluster_link::Args),
+    Clusters(clusters::Args),
 }
 
 /// Where the result goes.
@@ -58,6 +60,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Source::Replicator(args) => replicator::run(&args, ui),
         Source::MirrorMaker2(args) => mirrormaker2::run(&args, ui),
         Source::ClusterLink(args) => cluster_link::run(&args, ui).await,
+        Source::Clusters(args) => clusters::run(args, ui).await,
     }
 }
 
@@ -69,6 +72,11 @@ impl Output {
         // Without a current directory only what is given is known.
         let here = std::env::current_dir().unwrap_or_default();
         move |path| spelled_from(&folder, &here, path)
+    }
+
+    /// The path under which the result is cited, and from which its paths start.
+    fn path(&self) -> &Path {
+        self.output.as_deref().unwrap_or(Path::new("<stdout>"))
     }
 
     /// Writes the file and tells what is to be told.
@@ -84,7 +92,7 @@ impl Output {
             Some(path) => self.save(path, &text)?,
         }
         tell(draft, ui);
-        let path = self.output.as_deref().unwrap_or(Path::new("<stdout>"));
+        let path = self.path();
         let shown = clean(&path.display().to_string());
         if let Err(diagnostics) = topology::parse_in(path, &text, &Elsewhere) {
             ui.show_diagnostics(&diagnostics);

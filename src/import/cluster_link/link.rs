@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::super::client::Clusters;
-use super::super::model::{Draft, Finding, LinkDraft, MirrorDraft, Rename, Selector, StartDraft};
+use super::super::model::{
+    Draft, Finding, LinkDraft, MirrorDraft, Rename, Selector, StartDraft, StateDraft,
+};
 use super::super::settings::{Setting, Settings};
 use super::documents::{Facts, Mirror};
 use super::keys::RULES;
@@ -231,7 +233,7 @@ fn add_mirror(link: &mut LinkDraft, mirror: &Mirror, prefix: &str) {
     }
     let rename_to =
         (mirror.name != format!("{prefix}{}", mirror.source)).then(|| mirror.name.clone());
-    let paused = mirror.status == "PAUSED";
+    let state = (mirror.status == "PAUSED").then_some(StateDraft::Paused);
     // A topic that exists wins over a filter that was made later.
     let name = Selector::Name(mirror.source.clone());
     link.exclude.retain(|selector| *selector != name);
@@ -259,10 +261,10 @@ fn add_mirror(link: &mut LinkDraft, mirror: &Mirror, prefix: &str) {
         );
         return;
     }
-    if rename_to.is_some() || paused {
+    if rename_to.is_some() || state.is_some() {
         let made = MirrorDraft {
             rename_to,
-            paused,
+            state,
             ..MirrorDraft::default()
         };
         link.mirrors.insert(mirror.source.clone(), made);
