@@ -113,6 +113,7 @@ impl Repository {
             .env("PATH", format!("{}:{path}", scenario.path("bin").display()))
             .env("GITHUB_STEP_SUMMARY", scenario.path("came/summary"))
             .env("GITHUB_OUTPUT", scenario.path("came/output"))
+            .env("XDG_STATE_HOME", scenario.path("came"))
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_SYSTEM", "/dev/null")
             .envs(["AUTHOR", "COMMITTER"].map(|who| (format!("GIT_{who}_NAME"), "a")))
@@ -216,6 +217,11 @@ fn the_steps_for_a_pull_request_show_what_it_does() {
     assert_eq!(planned.comments, planned.summary);
     let sarif: Value = serde_json::from_str(&repository.read("plan.sarif")).expect("JSON");
     assert_sarif(&sarif);
+
+    // The first pull request of all: nothing to compare with.
+    repository.sh("git update-ref -d refs/remotes/origin/main");
+    let first = repository.run("validate");
+    assert_eq!((first.failed, first.comments.as_str()), (None, ""));
 
     // Blocked: the job fails, and the comment says why all the same.
     repository.edit(&FIRST.replace("\"orders\"", "\"orders\", \"nowhere\""));

@@ -110,7 +110,7 @@ impl Admin {
     /// waits: what has been done is done, whether or not it shows before the deadline.
     async fn wait_until_shown(&self, mut topics: Vec<(String, usize)>) {
         let started = Instant::now();
-        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
+        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
         while !topics.is_empty() && started.elapsed() < self.deadline {
             let names: Vec<String> = topics.iter().map(|(name, _)| name.clone()).collect();
             if let Ok(metadata) = self.client.metadata(Topics::Named(&names)).await {

@@ -354,7 +354,7 @@ impl Effects for Mortal<'_> {
 }
 
 /// Plans, and carries it out until so many writes are done. Whether it came to its end.
-fn apply_until(topology: &Topology, model: &Model, writes: usize) -> bool {
+pub(super) fn apply_until(topology: &Topology, model: &Model, writes: usize) -> bool {
     let plan = plan(topology, model);
     for entry in &plan.entries {
         if entry.operation == Operation::ControlTopics {

@@ -4,6 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Few enough for every build; PROPTEST_CASES asks for more.
+fn cases(few: u32) -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(few),
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Topic {
     name: &'static str,
@@ -76,6 +84,7 @@ fn links() -> impl Strategy<Value = String> {
         &[
             "",
             "[links.copy.mirrors.audit]\nstate = \"paused\"\nconfig = { \"retention.ms\" = \"7\" }\n",
+            "[links.copy.mirrors.orders]\nstate = \"absent\"\n",
         ][..],
     );
     (selectors, rename, factor, state, mirror).prop_map(
@@ -94,6 +103,7 @@ fn owned() -> impl Strategy<Value = String> {
             "",
             "[clusters.east.topics.orders]\npartitions = 3\nconfig = { \"retention.ms\" = \"9\" }\n",
             "[clusters.west.topics.local]\nreplication_factor = 2\n[clusters.east.topics.\"pay.x\"]\n",
+            "[clusters.west.topics.\"x-tmp\"]\nstate = \"absent\"\n[clusters.east.topics.local]\nstate = \"absent\"\n",
         ][..],
     )
     .prop_map(str::to_owned)
@@ -116,7 +126,7 @@ fn model(east: &[Topic], west: &[Topic]) -> Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(120))]
+    #![proptest_config(cases(120))]
 
     #[test]
     fn a_second_plan_finds_nothing_to_do_and_an_apply_of_it_writes_nothing(
@@ -146,6 +156,35 @@ proptest! {
             entry.blocked.is_empty() && entry.seen.is_none()
         };
         prop_assert!(!drift.entries.iter().any(mended), "{:?}", drift.entries);
+    }
+
+    /// An apply dies at any moment, its link is edited, and the next one can't finish it.
+    #[test]
+    fn a_killed_apply_is_finished_by_the_next_one(
+        east in topics(),
+        west in topics(),
+        before in links(),
+        links in links(),
+        owned in owned(),
+        killed_after in 0..14usize,
+    ) {
+        let (former, topology) = (with_clusters(&before), with_clusters(&format!("{owned}{links}")));
+        let (model, whole) = (model(&east, &west), model(&east, &west));
+        for model in [&model, &whole] {
+            prop_assert!(apply(&former, model).is_complete());
+        }
+        prop_assert!(apply(&topology, &whole).is_complete());
+        checks::apply_until(&topology, &model, killed_after);
+        prop_assert!(apply(&topology, &model).is_complete());
+        let (mended, expected) = (plan(&topology, &model), plan(&topology, &whole));
+        prop_assert!(!mended.has_changes(), "{:?}", changes(&mended));
+        prop_assert_eq!(summary(&mended), summary(&expected));
+        let topics = |model: &Model| {
+            let clusters = model.observed().clusters.into_iter();
+            let names = clusters.map(|(name, seen)| (name, seen.topics.into_keys().collect::<Vec<_>>()));
+            names.collect::<Vec<_>>()
+        };
+        prop_assert_eq!(topics(&model), topics(&whole));
     }
 
     #[test]
@@ -307,7 +346,7 @@ fn first_difference(one: &str, other: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(cases(60))]
 
     /// Somebody sorts the file, and a reviewer gets a page of changes; or the next run shows another one.
     #[test]
