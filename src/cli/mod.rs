@@ -138,6 +138,14 @@ const ENVIRONMENT: &[(&str, &str)] = &[
         "XDG_STATE_HOME",
         "where applies keep their journals, in kmirror/journal; ~/.local/state without it",
     ),
+    (
+        "KMIRROR_REST_USERNAME",
+        "who asks a REST API (import cluster-link), instead of --username",
+    ),
+    (
+        "KMIRROR_REST_PASSWORD",
+        "the password for it, instead of --password-file",
+    ),
     ("NO_COLOR", "if set to anything, output has no colour"),
 ];
 

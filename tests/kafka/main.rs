@@ -12,6 +12,7 @@ mod control;
 mod copy;
 mod examples;
 mod faults;
+mod import;
 mod kill;
 mod kit;
 mod live;
@@ -33,6 +34,7 @@ fn main() {
         tutorial::tests(),
         copy::tests(),
         live::tests(),
+        import::tests(),
         kill::tests(),
         faults::tests(),
         sandbox_tools::tests(),

@@ -90,6 +90,13 @@ impl Kmirror {
         process
     }
 
+    /// `kmirror ARGS...`, for what takes no topology file.
+    pub fn without_file(&self, args: &[&str]) -> Result<Output> {
+        let mut process = self.program();
+        process.args(args);
+        process::run(&mut process, None, Duration::from_secs(300))
+    }
+
     fn program(&self) -> Command {
         // KMIRROR_BIN: to test a program that was built elsewhere.
         let built =

@@ -1,8 +1,8 @@
 //! Whether one topic holds copies of another's records, by samples.
 //!
 //! In up to three partitions that hold something, at their start, middle and end, a batch of the
-//! destination is read and looked for in the source's partition of the same number: first at the same offset, then
-//! at the time of its first record. A batch that was copied as bytes is known by the checksum of its payload; one that
+//! destination is read and looked for in the source's partition of the same number: at the same offset, from the
+//! time of its first record on, and from the same offset on. A batch that was copied as bytes is known by the checksum of its payload; one that
 //! was produced anew, by key, value and time of its first record. Every sample that the source may still hold
 //! has to be there.
 
@@ -23,8 +23,13 @@ use crate::mirror::batch::header::{Batches, ContentKey};
 const PARTITIONS: usize = 3;
 /// Bytes of one look: the first batch comes whole in any case.
 const LOOK: i32 = 64 << 10;
-/// Bytes that are searched for a record.
+/// Bytes that are searched for a record from its time on.
 const SEARCH: i32 = 1 << 20;
+/// Bytes that are searched from the same offset on, where time does not help: a copy's offsets lag behind
+/// those of its source by what was not copied.
+const SEARCH_ON: i32 = 8 << 20;
+/// Bytes of one answer.
+const LARGEST_READ: i32 = 1 << 20;
 /// Times that a request is sent.
 const TRIES: u32 = 4;
 
@@ -62,6 +67,17 @@ struct Content {
     timestamp: i64,
     key: Option<Bytes>,
     value: Option<Bytes>,
+}
+
+impl Sample {
+    /// Whether a batch is the same, or has the same record.
+    fn is_in(&self, header: &BatchHeader, batch: &Bytes) -> bool {
+        if header.content_key(batch) == self.key {
+            return true;
+        }
+        let is_there = |wanted: &Content| contents(header, batch).contains(wanted);
+        self.first.as_ref().is_some_and(is_there)
+    }
 }
 
 enum Found {
@@ -170,6 +186,10 @@ impl Side<'_> {
         if at >= 0 && self.holds(partition, at, SEARCH, sample).await? {
             return Ok(Found::Yes);
         }
+        let on = sample.offset.max(bounds.start);
+        if self.holds(partition, on, SEARCH_ON, sample).await? {
+            return Ok(Found::Yes);
+        }
         // What the source has deleted is nothing against the copy.
         let oldest = self.sample(partition, bounds.start).await?;
         let is_older = oldest.is_none_or(|oldest| sample.timestamp < oldest.timestamp);
@@ -180,22 +200,30 @@ impl Side<'_> {
         })
     }
 
+    /// Whether the sample is in so many bytes from an offset on.
     async fn holds(
         self,
         partition: i32,
         offset: i64,
-        bytes: i32,
+        mut bytes: i32,
         sample: &Sample,
     ) -> Result<bool, Error> {
-        let records = self.read(partition, offset, bytes).await?;
-        let batches = Batches::new(records).map_while(Result::ok);
-        for (header, batch) in batches.filter(|(header, _)| is_data(header)) {
-            if header.content_key(&batch) == sample.key {
-                return Ok(true);
+        let end = self
+            .bounds_of(partition)
+            .map_or(offset, |bounds| bounds.end);
+        let mut at = offset;
+        while bytes > 0 && at < end {
+            let records = self.read(partition, at, bytes.min(LARGEST_READ)).await?;
+            let before = at;
+            for (header, batch) in Batches::new(records).map_while(Result::ok) {
+                if is_data(&header) && sample.is_in(&header, &batch) {
+                    return Ok(true);
+                }
+                at = at.max(header.next_offset());
+                bytes = bytes.saturating_sub(i32::try_from(header.len).unwrap_or(i32::MAX));
             }
-            let is_there = |wanted: &Content| contents(&header, &batch).contains(wanted);
-            if sample.first.as_ref().is_some_and(is_there) {
-                return Ok(true);
+            if at == before {
+                break;
             }
         }
         Ok(false)
