@@ -422,6 +422,7 @@ impl<'a> Screens<'a> {
             text = text.replace(what, name);
         }
         for (varies, stays) in [
+            (r"(?m)(The journal of this apply:).*$", "$1 JOURNAL"),
             (r"\d+\.\d s\b", "… s"),
             // Which one it is depends on the broker's Java.
             (r"alert \d+: [a-z ]+", "alert"),
