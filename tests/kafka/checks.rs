@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use kmirror::control;
 use kmirror::kafka::admin::NewTopic;
 use kmirror::kafka::{Client, ClientConfig, Topics};
@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Test> {
             "checks::check_9_11_killed_and_two_at_once",
             killed_and_two_at_once,
         ),
+        test("checks::check_7_a_saved_plan_and_what_moved", what_moved),
     ]
 }
 
@@ -47,10 +48,12 @@ fn start(lab: &Lab) -> Result<(Cluster, Cluster)> {
 }
 
 fn file(east: &Cluster, west: &Cluster, more: &str) -> String {
+    file_of(&east.bootstrap(), &west.bootstrap(), more)
+}
+
+fn file_of(east: &str, west: &str, more: &str) -> String {
     format!(
-        "kmirror = 1\n[clusters.east]\nbootstrap_servers = \"{}\"\n[clusters.west]\nbootstrap_servers = \"{}\"\n{more}",
-        east.bootstrap(),
-        west.bootstrap()
+        "kmirror = 1\n[clusters.east]\nbootstrap_servers = \"{east}\"\n[clusters.west]\nbootstrap_servers = \"{west}\"\n{more}"
     )
 }
 
@@ -147,6 +150,94 @@ fn values(lab: &Lab) -> Result<()> {
 }
 
 const MANY: usize = 350;
+
+/// 7, and then a source that is down: a plan that was saved is refused where the clusters moved, and its link can be paused.
+fn what_moved(lab: &Lab) -> Result<()> {
+    let (mut east, west) = start(lab)?;
+    for topic in ["orders", "payments", "stock"] {
+        east.tools().create_topic(topic, 2, &[])?;
+    }
+    west.tools()
+        .create_topic("audit", 1, &["retention.ms=1000"])?;
+    let (from, to) = (east.bootstrap(), west.bootstrap());
+    let text = |link: &str| {
+        let more = format!(
+            "[clusters.west.topics.audit]\nconfig = {{ \"retention.ms\" = 604800000 }}\n\
+             [links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"orders\", \"payments\", \"stock\"]\n{link}"
+        );
+        file_of(&from, &to, &more)
+    };
+    let kmirror = Kmirror::new(lab, &text(""))?;
+    let saved = lab.dir().join("plan.json");
+    let saved = saved.to_str().expect("a plain path");
+    kmirror.ok("plan", &["--out", saved])?;
+    let plan = Kmirror::with_file(lab, saved.into());
+
+    // One is another topic by now, one has other values; what is not in the plan does not matter.
+    let admin = Admin::of(&east)?;
+    let former = admin.id("orders")?;
+    east.tools().topics(&["--delete", "--topic", "orders"])?;
+    east.tools().create_topic("orders", 2, &[])?;
+    let begun = Instant::now();
+    while admin.id("orders").is_ok_and(|id| id == former) || admin.id("orders").is_err() {
+        ensure!(begun.elapsed() < Duration::from_secs(20), "it is not there");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    west.tools().configs(&[
+        "--alter",
+        "--entity-type",
+        "topics",
+        "--entity-name",
+        "audit",
+        "--add-config",
+        "retention.ms=5000",
+    ])?;
+    west.tools().create_topic("unrelated", 1, &[])?;
+    let before = west.tools().topics(&["--list"])?;
+    let refused = plan.command("apply", &["--yes"])?;
+    lab.note(refused.text());
+    expect(
+        &refused,
+        1,
+        &[
+            "nothing was done: 2 of 6 actions",
+            "cluster.west/topic.audit: config.retention.ms: planned 1000 (1s) -> 604800000 (7d); now 5000 (5s) -> 604800000 (7d)",
+            "mirror.copy/orders: the source topic's id was ",
+            "as planned: control.west, link.copy, mirror.copy/payments, mirror.copy/stock",
+        ],
+    )?;
+    ensure!(
+        west.tools().topics(&["--list"])? == before,
+        "something was done"
+    );
+    let some = plan.command("apply", &["--yes", "--skip-stale"])?;
+    expect(&some, 3, &["Applied: 4 done.", "2 of 6 actions"])?;
+    let rest = kmirror.command("plan", &PLAN)?;
+    expect(
+        &rest,
+        2,
+        &[
+            "5000 (5s) -> 604800000 (7d)",
+            "Plan: 1 to create, 1 to update",
+        ],
+    )?;
+    kmirror.ok("apply", &["--yes"])?;
+    quiet(&kmirror)?;
+
+    let (active, paused) = (text(""), text("state = \"paused\"\n"));
+    east.kill(0)?;
+    let planned = Kmirror::new(lab, &active)?.command("plan", &[])?;
+    expect(&planned, 3, &["The source `east` can't be read"])?;
+    let paused = Kmirror::new(lab, &paused)?;
+    let applied = paused.command("apply", &["--yes"])?;
+    lab.note(applied.text());
+    expect(
+        &applied,
+        0,
+        &["link.copy will be paused", "Applied: 1 done."],
+    )?;
+    expect(&paused.command("plan", &[])?, 3, &["1 blocked"])
+}
 
 fn killed_and_two_at_once(lab: &Lab) -> Result<()> {
     let (east, west) = start(lab)?;
@@ -257,6 +348,16 @@ impl Admin {
         std::thread::sleep(Duration::from_millis(500));
         self.create(std::iter::once(barrier.to_owned()))?;
         self.mirrors()
+    }
+
+    fn id(&self, topic: &str) -> Result<uuid::Uuid> {
+        let admin = self.client.admin();
+        let topics = [topic.to_owned()];
+        let metadata = self
+            .runtime
+            .block_on(admin.metadata(Topics::Named(&topics)))?;
+        let topic = metadata.topic(topic).filter(|topic| topic.error.is_ok());
+        topic.map(|topic| topic.id).context("no such topic")
     }
 
     fn locked(&self) -> Result<bool> {
