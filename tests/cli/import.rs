@@ -389,6 +389,14 @@ fn flows_of_mirrormaker_become_links_with_their_own_rules() {
     scenario.file("mm2.properties", MM2);
     let ran = imported(&scenario, &["mirrormaker2", "mm2.properties"]);
     assert_shown("import_mm2_properties", &ran);
+    // With the value where the comment says, nothing is missing.
+    let module = "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"m\" password=\"p\";";
+    let output = scenario
+        .command(&["validate", "imported.toml"])
+        .env("WEST_SASL_JAAS_CONFIG", module)
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
 #[test]

@@ -244,6 +244,10 @@ fn answer(request: &[String], base: &str, log: &Mutex<Vec<String>>) -> String {
     let body = match path.strip_prefix(root) {
         _ if !is_known => None,
         Some("") => Some(r#"{"kind":"KafkaClusterList","data":[{"cluster_id":"dest-id"}]}"#.to_owned()),
+        Some("/strange-id/links") => Some(
+            r#"{"metadata":{"next":"http://localhost:9/kafka/v3/clusters/strange-id/links?page=2"},"data":[]}"#
+                .to_owned(),
+        ),
         Some("/dest-id/links") => Some(
             r#"{"kind":"KafkaLinkDataList","metadata":{"self":"","next":null},"data":[{"kind":"KafkaLinkData","source_cluster_id":"src-id","destination_cluster_id":null,"remote_cluster_id":null,"link_name":"demo-link","link_id":"x","cluster_link_id":"y","topic_names":["demo-link-topic"],"link_state":"ACTIVE"}]}"#.to_owned(),
         ),
@@ -378,4 +382,28 @@ fn a_certificate_that_nobody_vouches_for_gets_no_password() {
         &[&arguments[..], &["--ca-location", "ca.pem"]].concat(),
     );
     assert!(ran.stdout.contains("[links.demo-link]"), "{ran}");
+}
+
+#[test]
+fn a_list_that_goes_on_at_another_server_is_not_followed() {
+    let api = Api::start(None);
+    let scenario = Scenario::new();
+    scenario.file("rest.pw", "hunter2");
+    let ran = scenario.run(&[
+        "import",
+        "cluster-link",
+        "--url",
+        &api.address,
+        "--cluster-id",
+        "strange-id",
+        "--username",
+        "me",
+        "--password-file",
+        "rest.pw",
+    ]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran}");
+    assert!(
+        ran.stderr.contains("the next page is on another server"),
+        "{ran}"
+    );
 }

@@ -51,7 +51,12 @@ pub async fn fetch(
                 .filter_map(|row| Some(row.text("link_name")?.to_owned())),
         );
     }
-    for name in names.iter().take(MOST_LINKS) {
+    if names.len() > MOST_LINKS {
+        let problem = format!("there are more than {MOST_LINKS} links");
+        return Err(ImportError::new(Place::Remote(links), problem)
+            .hint("save the answers for those that matter, and name the files"));
+    }
+    for name in &names {
         if !is_plain_name(name) {
             return Err(ImportError::new(
                 Place::Remote(links.clone()),

@@ -173,6 +173,7 @@ async fn own(seen: &mut Seen, source: &Client, destination: &Client, wanted: &Wa
         )
         .collect();
     let nothing = BTreeSet::new();
+    let mut refused = Vec::new();
     for (cluster, client, filled) in [
         (&mut seen.source, source, &nothing),
         (&mut seen.destination, destination, &filled),
@@ -196,7 +197,7 @@ async fn own(seen: &mut Seen, source: &Client, destination: &Client, wanted: &Wa
                 continue;
             };
             let entries = entries.unwrap_or_else(|error| {
-                tracing::warn!(topic = name, %error, "its configs are not known");
+                refused.push((name.clone(), error.to_string()));
                 Vec::new()
             });
             let set = entries
@@ -211,4 +212,5 @@ async fn own(seen: &mut Seen, source: &Client, destination: &Client, wanted: &Wa
             cluster.owned.insert(name, made);
         }
     }
+    seen.without_configs = refused;
 }

@@ -43,6 +43,8 @@ pub struct Seen {
     pub compared: Vec<(Pair, Verdict)>,
     /// Pairs that were left out because there are too many.
     pub left_out: usize,
+    /// Topics to own whose configs were refused, with the broker's own words.
+    pub without_configs: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -398,6 +400,15 @@ fn doubts(seen: &Seen, copies: &[Pair]) -> Vec<Finding> {
             ));
         }
     }
+    for (topic, cause) in &seen.without_configs {
+        let why =
+            format!("the configs of `{topic}`, which the file is to own, are not known: {cause}");
+        let finding = Finding::lost("--own", Place::CommandLine, why);
+        findings
+            .push(finding.instead(
+                "write those that matter, or import again with the right DescribeConfigs",
+            ));
+    }
     if seen.left_out > 0 {
         let why = format!(
             "{} pairs of topics with similar names were not compared; {} copies were found among the others",
@@ -526,9 +537,10 @@ mod tests {
             .map(|pair| (pair.clone(), verdict(&pair)))
             .collect();
         seen.left_out = 7;
+        seen.without_configs = vec![("a".to_owned(), "no".to_owned())];
         let draft = draft(clusters(), &seen);
         assert!(draft.links.is_empty());
-        assert_eq!(draft.findings().count(), 4);
+        assert_eq!(draft.findings().count(), 5);
     }
 
     #[test]
