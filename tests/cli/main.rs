@@ -16,6 +16,7 @@ mod import;
 mod import_clusters;
 mod import_link;
 mod journal;
+mod links;
 mod manual;
 mod outputs;
 mod plan;

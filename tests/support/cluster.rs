@@ -319,6 +319,8 @@ impl Cluster {
                 default("broker.id", (n + 1).to_string());
                 default("zookeeper.connect", self.inner[0].address());
                 default("zookeeper.session.timeout.ms", "2000".to_owned());
+                // Without it a broker waits for ZooKeeper no longer than a session, which is short on a busy machine.
+                default("zookeeper.connection.timeout.ms", "30000".to_owned());
                 default("listeners", format!("PLAINTEXT://{client}"));
             }
         }
