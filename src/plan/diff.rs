@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::model::{Change, Origin, Place, Side};
+use super::reason::NotSynced;
 use super::sync::{DesiredConfig, never_synced};
 use crate::observe::model::{ConfigSource, ConfigValue, Configs, InheritedValue};
 
@@ -15,8 +16,21 @@ use crate::observe::model::{ConfigSource, ConfigValue, Configs, InheritedValue};
 pub enum Others {
     /// Owned topics: the file speaks only of the keys that it names.
     Leave,
-    /// Mirrors: their configs follow the source and the file exactly.
+    /// Mirrors: their configs follow the source and the file exactly, but for what belongs to one cluster's operation.
     Reset,
+    /// Owned topics whose file says so: nothing but a reassignment's throttles stays.
+    ResetAll,
+}
+
+impl Others {
+    /// Whether a key that is set on the topic and that nobody asked for goes.
+    fn reset(self, key: &str) -> bool {
+        match self {
+            Self::Leave => false,
+            Self::Reset => never_synced(key).is_none(),
+            Self::ResetAll => never_synced(key) != Some(NotSynced::Throttle),
+        }
+    }
 }
 
 /// Differences as shown, and as sent to the broker (`None` resets).
@@ -48,10 +62,10 @@ pub fn config_diff(
         diff.alterations
             .push((key.clone(), Some(want.value.clone())));
     }
-    if others == Others::Reset {
+    if others != Others::Leave {
         for (key, has) in live {
             let foreign = is_own(has) && !has.read_only && !wanted.contains_key(key);
-            if !foreign || never_synced(key).is_some() {
+            if !foreign || !others.reset(key) {
                 continue;
             }
             diff.changes.push(Change {
@@ -61,7 +75,7 @@ pub fn config_diff(
                     .inherited
                     .as_ref()
                     .map(|inherited| Side::new(inherited.value.clone(), origin(inherited.source))),
-                asked_by: None,
+                asked_by: place(key),
             });
             diff.alterations.push((key.clone(), None));
         }

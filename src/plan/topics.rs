@@ -1,7 +1,8 @@
 //! Topics that the file owns and that are no mirrors.
 //!
 //! They are created, their partitions grow, the configs that the file names are set. Keys that the
-//! file does not name stay as they are, and the plan says so. Nothing here shrinks, moves or deletes.
+//! file does not name stay as they are, and the plan says so, or are reset where the file wants that. Nothing here shrinks,
+//! moves or deletes.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,7 @@ pub(super) fn not_in_file(world: &World<'_>) -> Vec<Note> {
         let mut topics: Vec<OtherConfigs> = cluster
             .topics
             .values()
-            .filter(|owned| owned.absent.is_none())
+            .filter(|owned| owned.absent.is_none() && owned.resets_others.is_none())
             .filter_map(|owned| other_configs(owned, live.get(&owned.name)?))
             .collect();
         topics.sort();
@@ -197,15 +198,21 @@ fn update(world: &mut World<'_>, entry: &mut Entry, owned: &OwnedTopic, live: &O
                     (key.clone(), config)
                 })
                 .collect();
-            let diff = diff::config_diff(known, &wanted, Others::Leave, |key| {
-                world.place(owned.config.get(key)?.span)
+            let others = match owned.resets_others {
+                Some(_) => Others::ResetAll,
+                None => Others::Leave,
+            };
+            let diff = diff::config_diff(known, &wanted, others, |key| {
+                let named = owned.config.get(key).map(|value| value.span);
+                world.place(named.or(owned.resets_others)?)
             });
             entry.changes.extend(diff.changes);
             diff::alter(known, &diff.alterations);
             changes.configs = diff.alterations;
         }
         // A file that names no configs need not read them.
-        Described::NotAsked | Described::Refused(_) if owned.config.is_empty() => {}
+        Described::NotAsked | Described::Refused(_)
+            if owned.config.is_empty() && owned.resets_others.is_none() => {}
         Described::NotAsked => unreachable!("configs of owned topics are always asked for"),
         Described::Refused(words) => entry.block(Blocker::NotReadable {
             cluster: entry.cluster.clone(),

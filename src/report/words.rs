@@ -605,7 +605,7 @@ pub fn note(note: &Note, now_ms: i64) -> String {
                 list.push(format!("{more} more topics"));
             }
             format!(
-                "configs that are set on topics which the file owns, and that it does not name, stay as they are on `{cluster}`: {}",
+                "configs that are set on topics which the file owns, and that it does not name, stay as they are on `{cluster}` (other_configs = \"reset\" resets them): {}",
                 list.join(", ")
             )
         }

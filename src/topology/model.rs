@@ -102,6 +102,8 @@ pub struct OwnedTopic {
     pub replication_factor: Option<Spanned<i16>>,
     /// Topic configs that the file sets explicitly, as Kafka spells keys and values.
     pub config: IndexMap<String, Spanned<String>>,
+    /// Where the file says that configs which it does not name are reset (`other_configs = "reset"`).
+    pub resets_others: Option<Span>,
     /// Where the file says that there is to be no such topic any more.
     pub absent: Option<Span>,
     pub span: Span,

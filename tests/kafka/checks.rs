@@ -146,7 +146,18 @@ fn values(lab: &Lab) -> Result<()> {
     ensure!((value.as_str(), own) == ("777777", false), "{value} {own}");
     let (value, own) = admin.config("orders", "segment.ms")?;
     ensure!((value.as_str(), own) == ("7000", true), "{value} {own}");
-    Ok(())
+
+    // Whoever wants it has what the file does not name reset on owned topics too.
+    let reset = with("other_configs = \"reset\"\n", "")?;
+    let planned = reset.command("plan", &PLAN)?;
+    expect(
+        &planned,
+        2,
+        &["604800000 (7d) -> 777777", "Plan: 1 to update"],
+    )?;
+    reset.ok("apply", &["--yes"])?;
+    admin.wait_for_config("audit", "retention.ms", "777777")?;
+    quiet(&reset)
 }
 
 const MANY: usize = 350;

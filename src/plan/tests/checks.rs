@@ -167,14 +167,31 @@ fn check_4_a_key_of_an_owned_topic_that_leaves_the_file_is_never_passed_over() {
     let note = words::note(&planned.notes[0], 0);
     assert_eq!(
         note,
-        "configs that are set on topics which the file owns, and that it does not name, stay as they are on `west`: audit (retention.ms = 1000)"
+        "configs that are set on topics which the file owns, and that it does not name, stay as they are on `west` (other_configs = \"reset\" resets them): audit (retention.ms = 1000)"
     );
     assert!(screen(&planned).contains("audit (retention.ms = 1000)"));
+    // With the word for it, the key is reset in sight.
+    let resets = with("other_configs = \"reset\"\n");
+    let planned = plan(&resets, &model);
+    assert_eq!(summary(&planned), ["update cluster.west/topic.audit"]);
+    assert_eq!(
+        changes(&planned),
+        ["config.retention.ms: 1000 -> 604800000"]
+    );
+    assert!(
+        screen(&planned).contains("set on the topic -> Kafka's default (mirror.toml:8)"),
+        "{}",
+        screen(&planned)
+    );
+    assert!(apply(&resets, &model).is_complete());
+    assert!(!plan(&resets, &model).has_changes());
+    assert_eq!(plan(&resets, &model).notes, []);
     // What a tool sets for a while is nobody's wish.
     let model = Model::new(&["east", "west"]);
     let throttle = [("leader.replication.throttled.replicas", "*")];
     model.add_topic("west", "audit", 1, 1, &throttle);
     assert_eq!(plan(&with(""), &model).notes, []);
+    assert!(!plan(&resets, &model).has_changes());
 }
 
 #[test]

@@ -140,9 +140,18 @@ fn owned_topic(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<OwnedTo
         partitions,
         replication_factor: replication_factor(table, reader),
         config: config::read(table, reader),
+        resets_others: resets_others(table, reader),
         absent,
         span: table.span,
     })
+}
+
+/// Where the file says that configs which it does not name are reset.
+fn resets_others(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Span> {
+    let words = [("keep", false), ("reset", true)];
+    let node = table.get("other_configs")?;
+    let rule = reader.word("other_configs", node, &words)?;
+    rule.value.then_some(rule.span)
 }
 
 /// Where the file says that the topic is to be gone. Topics have no other life cycle.

@@ -165,6 +165,7 @@ const OWNED_TOPIC: &[Key] = rows! {
     "replication_factor" REPLICATION_FACTOR, Words("the broker's") => "Number of replicas of each partition.";
     "state" Takes::Words(&[plain("active"), plain("absent")]), Value("\"active\"") => "Whether there is to be such a topic: `absent` deletes it, if `--allow-delete` says so too.";
     "config" Config, Words("none") => "Topic configs as Kafka spells them, such as `\"retention.ms\" = 604800000`.";
+    "other_configs" Takes::Words(&[plain("keep"), plain("reset")]), Value("\"keep\"") => "What becomes of configs that are set on the topic and that this file does not name, also of those that were taken out of it: they stay and are mentioned, or are reset to what the topic inherits.";
 };
 
 const LINK: &[Key] = rows! {
