@@ -74,21 +74,31 @@ pub(super) fn plan(plan: &mut Plan, world: &World<'_>) {
         |note| !matches!(note, Note::LinkNotInFile { link, .. } if names.contains(&link.as_str())),
     );
     for link in world.topology.links.values().filter(dead) {
-        if let Some(applied) = applied(link, observed) {
-            let (entries, note) = plan_link(world, link, applied);
-            plan.entries.extend(entries);
-            plan.notes.extend(note);
-        }
+        let (entries, note) = plan_link(world, link);
+        plan.entries.extend(entries);
+        plan.notes.extend(note);
     }
 }
 
-fn plan_link(world: &World<'_>, link: &Link, applied: &LinkRecord) -> (Vec<Entry>, Option<Note>) {
+fn plan_link(world: &World<'_>, link: &Link) -> (Vec<Entry>, Option<Note>) {
+    let mut entry = links::entry(world, link);
+    if world.blocked.contains_key(&link.destination) {
+        entry.block(Blocker::ClusterBlocked {
+            cluster: link.destination.clone(),
+        });
+        return (vec![entry], None);
+    }
+    let Some(applied) = links::find_applied(world, link, &mut entry) else {
+        return (Vec::new(), None);
+    };
+    if !entry.blocked.is_empty() {
+        return (vec![entry], None);
+    }
     let cause = world.observed.unreachable[&link.source].clone();
     let blocker = Blocker::SourceUnreachable {
         cluster: link.source.clone(),
         cause: cause.clone(),
     };
-    let mut entry = links::entry(world, link);
     let wanted = links::wanted_record(world, link, Some(applied));
     entry.changes = links::changes(world, link, Some(applied), &wanted);
     if entry.changes.iter().any(|change| !pauses(change)) {

@@ -94,7 +94,12 @@ pub(super) fn entry(world: &World<'_>, link: &Link) -> Entry {
     entry
 }
 
-fn find_applied<'a>(world: &World<'a>, link: &Link, entry: &mut Entry) -> Option<&'a LinkRecord> {
+/// The link as it was applied, by its name or its former one; what forbids the file to change it blocks the entry.
+pub(super) fn find_applied<'a>(
+    world: &World<'a>,
+    link: &Link,
+    entry: &mut Entry,
+) -> Option<&'a LinkRecord> {
     let control = world.cluster(&link.destination).control.as_ref()?;
     let named = |name: &str| control.links.iter().find(|record| record.name == name);
     let by_name = named(&link.name);

@@ -59,15 +59,17 @@ pub const SCHEMA: &str = include_str!("../../schemas/plan.schema.json");
 /// Every cluster of the file has to be in `observed`, with the topics of [`interest`] described, or, where
 /// [nothing but pausing](can_do_without) depends on it, in [`Observed::unreachable`].
 pub fn plan(topology: &Topology, observed: &Observed) -> Plan {
-    let mut plan = plan_reachable(&reachable(topology, observed), observed);
-    let world = World::new(topology, observed);
+    let (mut plan, blocked) = plan_reachable(&reachable(topology, observed), observed);
+    let mut world = World::new(topology, observed);
+    world.blocked = blocked;
     dead::plan(&mut plan, &world);
     basis::bind(&mut plan, &world);
     plan.settle();
     plan
 }
 
-fn plan_reachable(topology: &Topology, observed: &Observed) -> Plan {
+/// The plan for clusters that were read, and those of them on which nothing is planned.
+fn plan_reachable(topology: &Topology, observed: &Observed) -> (Plan, BTreeMap<String, Blocker>) {
     let mut world = World::new(topology, observed);
     let mut plan = Plan {
         version: PLAN_VERSION,
@@ -94,7 +96,7 @@ fn plan_reachable(topology: &Topology, observed: &Observed) -> Plan {
     let routes = routes::resolve(&world);
     plan.notes.extend(routes.notes.iter().cloned());
     plan_links(&mut world, &routes.routes, &mut plan);
-    plan
+    (plan, world.blocked)
 }
 
 /// Topics of one cluster that the plan has to know more about than their names.

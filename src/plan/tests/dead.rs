@@ -132,3 +132,28 @@ fn only_a_source_of_applied_links_can_be_done_without() {
     let observed = without(never.observed(), &["east".to_owned()]);
     assert!(!can_do_without(&file(""), &observed, "east"));
 }
+
+#[test]
+fn what_forbids_a_change_forbids_it_also_while_the_source_is_down() {
+    let text = format!(
+        "{CLUSTERS}[links.copy]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"orders\"]\nstate = \"paused\"\n"
+    );
+    let (model, plan) = dead(&["east"]);
+    let pinned = text.replace(
+        "[clusters.west]\n",
+        "[clusters.west]\ncluster_id = \"another\"\n",
+    );
+    assert_eq!(
+        summary(&plan(&topology(&pinned), &model)),
+        ["blocked cluster.west", "blocked link.copy"]
+    );
+    model.change(|observed| {
+        let west = observed.clusters.get_mut("west").expect("known");
+        for link in &mut west.control.as_mut().expect("applied").links {
+            link.owner = crate::control::records::Owner::Rest;
+        }
+    });
+    let planned = plan(&topology(&text), &model);
+    assert!(!planned.has_changes(), "{:?}", summary(&planned));
+    assert!(planned.is_blocked());
+}
