@@ -355,6 +355,8 @@ impl Effects for Model {
                     Write::DropMirror(id) => {
                         mirrors.remove(&id);
                     }
+                    // Only workers write these.
+                    Write::Slots(_) => {}
                 }
             }
             control.links = links.into_values().collect();

@@ -54,6 +54,7 @@ pub enum LinksKey {
     Lock,
     Link { id: Uuid },
     Mirror { id: IncarnationId },
+    Slots,
 }
 
 /// Who is changing the control records, since when and with which command.
@@ -155,6 +156,38 @@ pub struct MirrorRecord {
     /// Partitions to which the link's `start` applies; those added later begin at the earliest offset.
     pub initial_partitions: i32,
     pub generation: u64,
+}
+
+/// Partitions of mirrors that run in another slot than the one that their key is hashed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotsRecord {
+    pub version: u16,
+    /// Raised by every change. Workers say which one they obey.
+    pub generation: i64,
+    /// When it was written, in milliseconds since the epoch.
+    pub since_ms: i64,
+    pub placed: Vec<PlacedPartition>,
+}
+
+impl Default for SlotsRecord {
+    fn default() -> Self {
+        Self {
+            version: RECORD_VERSION,
+            generation: 0,
+            since_ms: 0,
+            placed: Vec::new(),
+        }
+    }
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedPartition {
+    pub id: IncarnationId,
+    pub partition: i32,
+    pub slot: i32,
+    /// It leaves this slot, and runs nowhere until the owner of that has said that it stopped.
+    pub from: Option<i32>,
 }
 
 /// Key of a record in [`OFFSETS_TOPIC`].

@@ -13,7 +13,7 @@ use super::error::ControlError;
 use super::log::{Entry, Follower, Polled};
 use super::records::{
     IncarnationId, LINKS_TOPIC, LinkRecord, LinksKey, LockRecord, MirrorRecord, OFFSETS_PARTITIONS,
-    OFFSETS_TOPIC, RECORD_VERSION, WORK_SLOTS, WORK_TOPIC,
+    OFFSETS_TOPIC, RECORD_VERSION, SlotsRecord, WORK_SLOTS, WORK_TOPIC,
 };
 use crate::kafka::admin::NewTopic;
 use crate::kafka::{Backoff, Client, Error, ErrorClass, ErrorCode, Operation, Topics};
@@ -26,6 +26,7 @@ pub struct ControlState {
     pub links: IndexMap<Uuid, LinkRecord>,
     pub mirrors: IndexMap<IncarnationId, MirrorRecord>,
     pub lock: Option<LockRecord>,
+    pub slots: SlotsRecord,
 }
 
 /// Reads all of `_kmirror.links`. `None`: there is no such topic, so nothing was ever applied.
@@ -234,6 +235,9 @@ fn fold(
                 Some(record) => drop(state.mirrors.insert(id, record)),
                 None => drop(state.mirrors.shift_remove(&id)),
             },
+            LinksKey::Slots => {
+                state.slots = value_of::<SlotsRecord>(LINKS_TOPIC, &entry)?.unwrap_or_default();
+            }
         }
         changed = true;
     }
@@ -258,7 +262,7 @@ pub(super) fn key_of<K: DeserializeOwned>(
         .map_err(|error| malformed(format!("its key is no JSON: {error}")))?;
     let kind = json.get("kind").and_then(Value::as_str);
     let kind = kind.ok_or_else(|| malformed("its key names no kind".to_owned()))?;
-    let known = ["lock", "link", "mirror", "progress", "map"];
+    let known = ["lock", "link", "mirror", "slots", "progress", "map"];
     if !known.contains(&kind) {
         return Ok(None);
     }

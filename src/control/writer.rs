@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::error::ControlError;
 use super::log::{KeyValue, now_ms};
-use super::records::{IncarnationId, LinkRecord, LinksKey, LockRecord, MirrorRecord};
+use super::records::{IncarnationId, LinkRecord, LinksKey, LockRecord, MirrorRecord, SlotsRecord};
 use super::store::{ControlState, LinksLog, ensure_topics, json};
 use super::transaction::{Producer, Refusal};
 use crate::kafka::{Backoff, Client};
@@ -47,6 +47,7 @@ pub enum Write {
     Mirror(MirrorRecord),
     DropLink(Uuid),
     DropMirror(IncarnationId),
+    Slots(SlotsRecord),
 }
 
 /// Why the lock was not got.
@@ -380,6 +381,7 @@ impl Write {
             ),
             Self::DropLink(id) => (json(&LinksKey::Link { id: *id }), None),
             Self::DropMirror(id) => (json(&LinksKey::Mirror { id: *id }), None),
+            Self::Slots(record) => (json(&LinksKey::Slots), Some(json(record))),
         }
     }
 
@@ -389,6 +391,7 @@ impl Write {
             Self::Mirror(record) => drop(state.mirrors.insert(record.id, record)),
             Self::DropLink(id) => drop(state.links.shift_remove(&id)),
             Self::DropMirror(id) => drop(state.mirrors.shift_remove(&id)),
+            Self::Slots(record) => state.slots = record,
         }
     }
 }

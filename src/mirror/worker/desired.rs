@@ -1,9 +1,9 @@
 //! Which partitions have to run: a pure function of what was applied and what the clusters have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::control::records::{
-    DesiredState, LinkRecord, MirrorRecord, StartSpec, TimestampsSpec, WORK_SLOTS,
+    DesiredState, LinkRecord, MirrorRecord, SlotsRecord, StartSpec, TimestampsSpec, WORK_SLOTS,
 };
 use crate::control::store::ControlState;
 use crate::mirror::io::PartitionKey;
@@ -71,7 +71,37 @@ fn wanted_partition(link: &LinkRecord, mirror: &MirrorRecord, partition: i32) ->
     }
 }
 
-/// The slot that a partition belongs to: the same for every worker and for ever.
+/// In which slot each partition runs.
+#[derive(Clone, Debug, Default)]
+pub struct SlotMap {
+    /// `None`: in none, while it changes its slot.
+    placed: HashMap<PartitionKey, Option<i32>>,
+}
+
+impl SlotMap {
+    pub fn new(record: &SlotsRecord) -> Self {
+        let placed = record.placed.iter().map(|placed| {
+            let key = PartitionKey {
+                id: placed.id,
+                partition: placed.partition,
+            };
+            (key, placed.from.is_none().then_some(placed.slot))
+        });
+        Self {
+            placed: placed.collect(),
+        }
+    }
+
+    /// The slot, or `None` while no worker may run the partition.
+    pub fn slot(&self, key: &PartitionKey) -> Option<i32> {
+        match self.placed.get(key) {
+            Some(placed) => *placed,
+            None => Some(slot_of(key)),
+        }
+    }
+}
+
+/// The slot that a partition belongs to unless it was moved: the same for every worker and for ever.
 pub fn slot_of(key: &PartitionKey) -> i32 {
     let text = format!("{}/{}", key.id, key.partition);
     let slots = u32::try_from(WORK_SLOTS).expect("there are some slots");

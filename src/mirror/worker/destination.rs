@@ -4,6 +4,8 @@
 //! gave this worker. Each change leads to one reconciliation: what should run and does not is started,
 //! what should not is stopped, and the rest is told its state.
 
+mod look;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +17,19 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use super::desired::{self, Wanted};
-use super::figures::{Figures, Name};
+use super::desired::{self, SlotMap, Wanted};
+use super::figures::{Figures, Name, PartitionFigures};
 use super::follow::{self, Orders};
 use super::lease::Lease;
 use super::membership::{Change, JoinError, MemberConfig, Membership};
 use super::seen::Seen;
+use super::slots::{self, Announcement, Gates, Rates};
 use super::{ConnectedCluster, Options};
 use crate::control::ControlError;
 use crate::control::progress;
-use crate::control::records::{DesiredState, IncarnationId, MirrorRecord};
+use crate::control::records::{DesiredState, IncarnationId};
 use crate::control::store::{self, ControlState};
 use crate::kafka;
-use crate::kafka::admin::OffsetSpec;
-use crate::kafka::fetch::Isolation;
 use crate::mirror::io::keeper::{self, Keeper};
 use crate::mirror::io::task::{self, Running, Surroundings};
 use crate::mirror::io::writer::Writer;
@@ -40,6 +41,8 @@ use crate::mirror::partition::{Event, Settings, Stored};
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a stopping worker waits for answers and for progress to be stored.
 const STOPPING: Duration = Duration::from_secs(15);
+/// The same where slots go to another worker: less than the rebalance waits, so that nothing leaves after it.
+const HANDING_OVER: Duration = Duration::from_secs(6);
 /// How often a worker for which nothing was applied yet looks again.
 const LOOK_FOR_LINKS: Duration = Duration::from_secs(2);
 /// How soon the same trouble is told again.
@@ -81,6 +84,10 @@ struct Partition {
     running: Running,
     wanted: Wanted,
     name: Name,
+    /// The slot for which it runs here.
+    slot: i32,
+    route: Arc<Route>,
+    figures: Arc<PartitionFigures>,
     stopping: bool,
 }
 
@@ -97,6 +104,11 @@ pub struct DestinationWorker {
     /// Why progress cannot be stored.
     unstored: watch::Receiver<Option<keeper::Trouble>>,
     state: ControlState,
+    /// As the state has it.
+    slot_map: SlotMap,
+    announcement: Arc<Announcement>,
+    gates: Arc<Gates>,
+    rates: Rates,
     seen: Seen,
     slots: BTreeSet<i32>,
     /// Whether the group ever gave an answer.
@@ -128,6 +140,10 @@ impl DestinationWorker {
             keeper,
             unstored,
             state: ControlState::default(),
+            slot_map: SlotMap::default(),
+            announcement: Announcement::new(),
+            gates: Arc::default(),
+            rates: Rates::default(),
             seen: Seen::new(&cluster.cluster_id),
             cluster,
             clusters,
@@ -144,7 +160,12 @@ impl DestinationWorker {
         }
     }
 
-    /// Runs until told to stop, or until everything is copied where that is asked for.
+    /// What says whether this worker may write. Its membership renews it.
+    pub fn lease(&self) -> Arc<Lease> {
+        Arc::clone(&self.lease)
+    }
+
+    /// Joins the group of workers and runs until told to stop, or until everything is copied where that is asked for.
     ///
     /// # Errors
     /// See [`RunError`].
@@ -158,36 +179,57 @@ impl DestinationWorker {
                 Ended::NothingApplied(name)
             });
         }
-        let mut watching = store::Watch::start(self.cluster.client.clone());
-        let (sender, mut changes) = mpsc::unbounded_channel();
+        let (sender, changes) = mpsc::unbounded_channel();
         let config = MemberConfig {
             bootstrap_servers: self.cluster.bootstrap_servers.clone(),
             client_id: self.cluster.client.config().client_id.clone(),
             session_timeout: self.options.session_timeout,
             security: Arc::clone(&self.cluster.client.config().security),
         };
-        let membership = Membership::join(&config, Arc::clone(&self.lease), sender)
-            .await
-            .map_err(|source| match source {
-                // It names the cluster itself.
-                JoinError::Security(error) => RunError::Security(error),
-                JoinError::Librdkafka(source) => RunError::Group {
-                    cluster: self.cluster.name.clone(),
-                    source,
-                },
-            })?;
-        let following = self.follow();
+        let membership = Membership::join(
+            &config,
+            Arc::clone(&self.lease),
+            Arc::clone(&self.announcement),
+            Arc::clone(&self.gates),
+            sender,
+        )
+        .await
+        .map_err(|source| match source {
+            // It names the cluster itself.
+            JoinError::Security(error) => RunError::Security(error),
+            JoinError::Librdkafka(source) => RunError::Group {
+                cluster: self.cluster.name.clone(),
+                source,
+            },
+        })?;
+        let ended = self.serve(changes, stop).await;
+        membership.leave().await;
+        ended
+    }
+
+    /// Runs the partitions of the slots that `changes` tell of, however those were come by.
+    ///
+    /// # Errors
+    /// See [`RunError`].
+    pub async fn serve(
+        mut self,
+        mut changes: mpsc::UnboundedReceiver<Change>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<Ended, RunError> {
+        let mut watching = store::Watch::start(self.cluster.client.clone());
+        let [following, balancing] = self.lead();
         let mut refused = None;
         let mut refresh = interval(self.options.refresh);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut check = interval(CHECK_INTERVAL);
+        let mut compare = interval(self.options.compare);
         let mut tidy = interval(Duration::from_millis(200));
         while !*stop.borrow() {
             tokio::select! {
                 _ = stop.changed() => {}
                 state = watching.changed() => match state {
                     Ok(state) => {
-                        self.state = state;
+                        self.learn(state);
                         self.seen.look(&self.state, &self.clusters).await;
                         self.reconcile().await;
                     }
@@ -209,7 +251,9 @@ impl DestinationWorker {
                     self.reconcile().await;
                 }
                 _ = check.tick() => self.check_ends(),
+                _ = compare.tick() => self.say_what_is_carried(),
                 _ = tidy.tick() => {
+                    self.say_what_is_obeyed();
                     if self.remove_ended() {
                         self.reconcile().await;
                     }
@@ -227,8 +271,9 @@ impl DestinationWorker {
             }
         }
         following.abort();
+        balancing.abort();
         let all: Vec<PartitionKey> = self.partitions.keys().copied().collect();
-        self.stop_partitions(&all).await;
+        self.stop_partitions(&all, STOPPING).await;
         if self.options.until_caught_up
             && refused.is_none()
             && let Some(trouble) = &*self.unstored.borrow()
@@ -237,7 +282,6 @@ impl DestinationWorker {
         }
         // Nobody is left to stop anything for a revocation, so none is waited for.
         drop(changes);
-        membership.leave().await;
         match refused {
             Some(cause) => Err(RunError::Refused {
                 cluster: self.cluster.name,
@@ -259,7 +303,7 @@ impl DestinationWorker {
                         source,
                     })?;
             if let Some(state) = found {
-                self.state = state;
+                self.learn(state);
                 return Ok(true);
             }
             if self.options.until_caught_up {
@@ -279,11 +323,61 @@ impl DestinationWorker {
         }
     }
 
-    fn follow(&self) -> AbortHandle {
-        let orders = self.orders.subscribe();
+    /// What one of the workers does for all: follows the links, and keeps the work even.
+    fn lead(&self) -> [AbortHandle; 2] {
         let (destination, clusters) = (self.cluster.clone(), self.clusters.clone());
-        let (holder, every) = (self.options.holder.clone(), self.options.refresh);
-        tokio::spawn(follow::run(destination, clusters, orders, holder, every)).abort_handle()
+        let holder = self.options.holder.clone();
+        let (refresh, compare) = (self.options.refresh, self.options.compare);
+        let orders = self.orders.subscribe();
+        let following = follow::run(
+            destination.clone(),
+            clusters,
+            orders.clone(),
+            holder.clone(),
+            refresh,
+        );
+        let balancing = slots::run(destination, orders, holder, compare);
+        [
+            tokio::spawn(following).abort_handle(),
+            tokio::spawn(balancing).abort_handle(),
+        ]
+    }
+
+    /// Takes in what is desired. Word that is older than what was read at the last assignment leaves the slots alone: by
+    /// then somebody may rely on them.
+    fn learn(&mut self, mut state: ControlState) {
+        if state.slots.generation < self.state.slots.generation {
+            state.slots = self.state.slots.clone();
+        }
+        self.slot_map = SlotMap::new(&state.slots);
+        self.state = state;
+    }
+
+    /// Whether a partition runs in a slot that is this worker's.
+    fn is_mine(&self, key: &PartitionKey) -> bool {
+        let slot = self.slot_map.slot(key);
+        slot.is_some_and(|slot| self.slots.contains(&slot))
+    }
+
+    /// Says which moves of partitions have been carried out here.
+    fn say_what_is_obeyed(&self) {
+        if self
+            .partitions
+            .values()
+            .all(|partition| !partition.stopping)
+        {
+            self.announcement.obeys(self.state.slots.generation);
+        }
+    }
+
+    /// Says which partitions carry much.
+    fn say_what_is_carried(&mut self) {
+        let now = self
+            .partitions
+            .iter()
+            .map(|(key, partition)| (*key, partition.slot, partition.figures.bytes()));
+        let heavy = self.rates.look(now);
+        self.announcement.carries(heavy);
     }
 
     async fn on_change(&mut self, change: Change) {
@@ -294,6 +388,21 @@ impl DestinationWorker {
                     count = slots.len(),
                     "slots assigned"
                 );
+                // The former owner may have said that it obeys a newer record than this worker has heard of.
+                let reading = store::read(&self.cluster.client);
+                match tokio::time::timeout(HANDING_OVER, reading).await {
+                    Ok(Ok(Some(state))) => self.learn(state),
+                    Ok(Ok(None)) => {}
+                    Err(_) => {
+                        tracing::debug!(
+                            cluster = self.cluster.name,
+                            "the control records take long to read"
+                        );
+                    }
+                    Ok(Err(error)) => {
+                        tracing::debug!(cluster = self.cluster.name, %error, "the control records cannot be read just now");
+                    }
+                }
                 self.assigned = true;
                 self.denied = None;
                 self.slots.extend(slots);
@@ -305,11 +414,11 @@ impl DestinationWorker {
                 }
                 let leaving: Vec<PartitionKey> = self
                     .partitions
-                    .keys()
-                    .filter(|key| slots.contains(&desired::slot_of(key)))
-                    .copied()
+                    .iter()
+                    .filter(|(_, partition)| slots.contains(&partition.slot))
+                    .map(|(key, _)| *key)
                     .collect();
-                self.stop_partitions(&leaving).await;
+                self.stop_partitions(&leaving, HANDING_OVER).await;
                 drop(done);
             }
             Change::Refused(cause) | Change::Trouble(cause) => self.tell_trouble(cause),
@@ -321,20 +430,6 @@ impl DestinationWorker {
                 self.tell_trouble(cause);
             }
         }
-    }
-
-    /// The client repeats itself while a cluster is away; people are told once, and again after a while.
-    fn tell_trouble(&mut self, cause: String) {
-        let told = self.trouble.as_ref();
-        if told.is_some_and(|(same, at)| *same == cause && at.elapsed() < TROUBLE_AGAIN) {
-            return;
-        }
-        tracing::warn!(
-            cluster = self.cluster.name,
-            cause,
-            "the worker group cannot be reached just now"
-        );
-        self.trouble = Some((cause, Instant::now()));
     }
 
     fn wanted(&self) -> BTreeMap<PartitionKey, Wanted> {
@@ -351,13 +446,13 @@ impl DestinationWorker {
         self.name_news();
         let mut wanted = self.wanted();
         wanted.retain(|key, wanted| {
-            self.slots.contains(&desired::slot_of(key))
-                && self.clusters.contains_key(&wanted.source_cluster_id)
+            self.is_mine(key) && self.clusters.contains_key(&wanted.source_cluster_id)
         });
         for (key, partition) in &mut self.partitions {
+            let stays = self.slot_map.slot(key) == Some(partition.slot);
             let goes_on = wanted
                 .get(key)
-                .is_some_and(|wanted| partition.wanted.is_same_work(wanted));
+                .is_some_and(|wanted| stays && partition.wanted.is_same_work(wanted));
             if !goes_on && !partition.stopping {
                 partition.stopping = true;
                 partition.tell(Event::Stop);
@@ -376,43 +471,6 @@ impl DestinationWorker {
         }
         if !missing.is_empty() {
             self.start_partitions(missing).await;
-        }
-    }
-
-    /// One line for each link and mirror that is new to this worker.
-    fn name_news(&mut self) {
-        for link in self.state.links.values() {
-            if self.known_links.insert(link.id) {
-                let from = self
-                    .clusters
-                    .get(&link.source_cluster_id)
-                    .map(|cluster| cluster.name.clone());
-                match from {
-                    Some(from) => tracing::info!(
-                        link = link.name,
-                        from,
-                        to = self.cluster.name,
-                        "link started"
-                    ),
-                    None => tracing::warn!(
-                        link = link.name,
-                        source_cluster_id = link.source_cluster_id,
-                        "the file names no cluster with this link's source cluster id: its mirrors are left to other workers"
-                    ),
-                }
-            }
-        }
-        for mirror in self.state.mirrors.values() {
-            if self.known_mirrors.insert(mirror.id)
-                && let Some(link) = self.state.links.get(&mirror.id.link)
-            {
-                tracing::info!(
-                    link = link.name,
-                    topic = mirror.source_topic,
-                    mirror = mirror.destination_topic,
-                    "topic matched"
-                );
-            }
         }
     }
 
@@ -446,7 +504,10 @@ impl DestinationWorker {
     }
 
     fn start_partition(&mut self, key: PartitionKey, wanted: Wanted, stored: Stored) {
-        let Some(source) = self.clusters.get(&wanted.source_cluster_id) else {
+        let (Some(source), Some(slot)) = (
+            self.clusters.get(&wanted.source_cluster_id),
+            self.slot_map.slot(&key),
+        ) else {
             return;
         };
         let name = Name {
@@ -459,6 +520,9 @@ impl DestinationWorker {
             topic_id: key.id.destination_topic,
             partition: key.partition,
         };
+        let route = Route::new(destination, Arc::clone(&self.lease));
+        self.gates.add(slot, &route);
+        let figures = self.figures.of(name.clone());
         let around = Surroundings {
             key,
             link: wanted.link.clone(),
@@ -467,7 +531,7 @@ impl DestinationWorker {
                 topic_id: key.id.source_topic,
                 partition: key.partition,
             },
-            route: Route::new(destination, Arc::clone(&self.lease)),
+            route: Arc::clone(&route),
             source_client: source.client.clone(),
             destination_client: self.cluster.client.clone(),
             reader: Arc::clone(&source.reader),
@@ -483,7 +547,7 @@ impl DestinationWorker {
                 window_batches: WINDOW_BATCHES,
                 queue_bytes: QUEUE_BYTES,
             },
-            figures: self.figures.of(name.clone()),
+            figures: Arc::clone(&figures),
         };
         tracing::info!(
             link = name.link,
@@ -496,6 +560,9 @@ impl DestinationWorker {
             running,
             wanted,
             name,
+            slot,
+            route,
+            figures,
             stopping: false,
         };
         if partition.wanted.state == DesiredState::Paused {
@@ -505,14 +572,14 @@ impl DestinationWorker {
     }
 
     /// Stops partitions and waits until what they sent is answered and stored.
-    async fn stop_partitions(&mut self, keys: &[PartitionKey]) {
+    async fn stop_partitions(&mut self, keys: &[PartitionKey], patience: Duration) {
         for key in keys {
             if let Some(partition) = self.partitions.get_mut(key) {
                 partition.stopping = true;
                 partition.tell(Event::Stop);
             }
         }
-        let deadline = Instant::now() + STOPPING;
+        let deadline = Instant::now() + patience;
         for key in keys {
             let Some(partition) = self.partitions.get_mut(key) else {
                 continue;
@@ -526,6 +593,8 @@ impl DestinationWorker {
                     partition = key.partition,
                     "was cut off before its answers arrived; the next start reads them from the destination"
                 );
+                // At once; the task ends a moment later.
+                partition.route.make_void(u64::MAX);
                 partition.running.handle.abort();
             }
             if let Some(partition) = self.partitions.remove(key) {
@@ -554,80 +623,6 @@ impl DestinationWorker {
             }
         }
         !ended.is_empty()
-    }
-
-    /// Looks at the ends of all mirror partitions in one call, aside: with a topic or broker gone that lasts, and
-    /// slots that are revoked meanwhile must not wait for it.
-    fn check_ends(&self) {
-        let (asked, events): (Vec<_>, Vec<_>) = self
-            .partitions
-            .values()
-            .map(|partition| {
-                let Name {
-                    topic,
-                    partition: index,
-                    ..
-                } = partition.name.clone();
-                let events = partition.running.events.clone();
-                ((topic, index, OffsetSpec::Latest), events)
-            })
-            .unzip();
-        if asked.is_empty() {
-            return;
-        }
-        let admin = self.cluster.client.admin();
-        tokio::spawn(async move {
-            let found = admin.list_offsets(asked, Isolation::ReadUncommitted).await;
-            for (events, (_, outcome)) in events.into_iter().zip(found) {
-                if let Ok(listed) = outcome {
-                    // A task that ended needs no answer.
-                    let _ended = events.send(Event::EndSeen { end: listed.offset });
-                }
-            }
-        });
-    }
-
-    /// Whether every partition that the group gave this worker is caught up, paused or failed.
-    fn is_done(&self) -> bool {
-        let wanted = self.wanted();
-        let every_mirror_is_seen =
-            self.state.mirrors.values().all(|mirror| {
-                wanted.keys().any(|key| key.id == mirror.id) || self.cannot_run(mirror)
-            });
-        self.assigned
-            && every_mirror_is_seen
-            && wanted
-                .iter()
-                .filter(|(key, _)| self.slots.contains(&desired::slot_of(key)))
-                .filter(|(_, wanted)| self.clusters.contains_key(&wanted.source_cluster_id))
-                .all(|(key, wanted)| self.is_settled(key, wanted))
-    }
-
-    /// Whether nothing here can be copied: no link, a source that the file does not name, or a missing topic.
-    fn cannot_run(&self, mirror: &MirrorRecord) -> bool {
-        let Some(link) = self.state.links.get(&mirror.id.link) else {
-            return true;
-        };
-        if let Some((end, topic)) = self.seen.absent_end(link, mirror) {
-            let name = Name {
-                link: link.name.clone(),
-                topic: mirror.destination_topic.clone(),
-                partition: 0,
-            };
-            self.figures
-                .of(name)
-                .set_failed(format!("the {end} topic {topic} does not exist"));
-            return true;
-        }
-        !self.clusters.contains_key(&link.source_cluster_id)
-    }
-
-    fn is_settled(&self, key: &PartitionKey, wanted: &Wanted) -> bool {
-        wanted.state == DesiredState::Paused
-            || self
-                .partitions
-                .get(key)
-                .is_some_and(|partition| self.figures.of(partition.name.clone()).is_settled())
     }
 }
 

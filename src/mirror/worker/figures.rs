@@ -32,6 +32,11 @@ impl PartitionFigures {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Bytes copied so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     pub fn set_position(&self, offset: i64) {
         self.position.store(offset, Ordering::Relaxed);
     }

@@ -185,7 +185,7 @@ async fn counts(cluster: &ConnectedCluster) -> Option<BTreeMap<String, i32>> {
     }
 }
 
-async fn give_back(writer: ControlWriter) {
+pub(super) async fn give_back(writer: ControlWriter) {
     if let Err(error) = writer.release().await {
         // The lock ages out by itself.
         tracing::warn!(%error, "the lock could not be given back");

@@ -25,11 +25,12 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::lease::{Lease, Moment};
+use super::slots::{Announcement, Gates};
 use crate::control::records::{WORK_TOPIC, WORKER_GROUP};
 use crate::kafka::security::Librdkafka;
 use crate::kafka::{self, Security};
 
-/// How long a rebalance waits for partitions of a revoked slot to stop.
+/// How long a rebalance waits for partitions of a revoked slot to stop; before, whoever stops them has cut them off.
 const STOPPING: Duration = Duration::from_secs(8);
 /// How long a worker that ends waits for its group to know.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -99,14 +100,18 @@ impl Membership {
     pub async fn join(
         config: &MemberConfig,
         lease: Arc<Lease>,
+        announcement: Arc<Announcement>,
+        gates: Arc<Gates>,
         changes: mpsc::UnboundedSender<Change>,
     ) -> Result<Self, JoinError> {
         let security = config.librdkafka().await?;
-        let consumer = consumer(config, security, changes.clone())?;
+        let consumer = consumer(config, security, Arc::clone(&gates), changes.clone())?;
         let leaving = Arc::new(AtomicBool::new(false));
         let member = Member {
             config: config.clone(),
             lease,
+            announcement,
+            gates,
             changes,
             leaving: Arc::clone(&leaving),
             runtime: Handle::current(),
@@ -141,6 +146,7 @@ impl Drop for Membership {
 fn consumer(
     config: &MemberConfig,
     security: Librdkafka,
+    gates: Arc<Gates>,
     changes: mpsc::UnboundedSender<Change>,
 ) -> Result<BaseConsumer<Context>, KafkaError> {
     let session_ms = config.session_timeout.as_millis();
@@ -165,6 +171,7 @@ fn consumer(
     security.apply(&mut client);
     let consumer: BaseConsumer<Context> = client.create_with_context(Context {
         changes,
+        gates,
         security,
         stuck: AtomicBool::new(false),
         told: Mutex::default(),
@@ -177,6 +184,8 @@ fn consumer(
 struct Member {
     config: MemberConfig,
     lease: Arc<Lease>,
+    announcement: Arc<Announcement>,
+    gates: Arc<Gates>,
     changes: mpsc::UnboundedSender<Change>,
     leaving: Arc<AtomicBool>,
     runtime: Handle,
@@ -190,6 +199,7 @@ impl Member {
             let renewal = Renewal::start(
                 Arc::clone(&consumer),
                 Arc::clone(&self.lease),
+                Arc::clone(&self.announcement),
                 self.config.session_timeout / 12,
             );
             self.serve(&consumer);
@@ -242,7 +252,11 @@ impl Member {
                 .runtime
                 .block_on(self.config.librdkafka())
                 .map_err(JoinError::from)
-                .and_then(|security| Ok(consumer(&self.config, security, self.changes.clone())?));
+                .and_then(|security| {
+                    let gates = Arc::clone(&self.gates);
+                    let changes = self.changes.clone();
+                    Ok(consumer(&self.config, security, gates, changes)?)
+                });
             match made {
                 Ok(consumer) => return Some(consumer),
                 Err(error) => {
@@ -266,7 +280,12 @@ struct Renewal {
 }
 
 impl Renewal {
-    fn start(consumer: Arc<BaseConsumer<Context>>, lease: Arc<Lease>, every: Duration) -> Self {
+    fn start(
+        consumer: Arc<BaseConsumer<Context>>,
+        lease: Arc<Lease>,
+        announcement: Arc<Announcement>,
+        every: Duration,
+    ) -> Self {
         let lease = Arc::new(Mutex::new(Some(lease)));
         let renewal = Self {
             lease: Arc::clone(&lease),
@@ -276,7 +295,7 @@ impl Renewal {
             while unpoisoned(&lease).is_some() {
                 // Without slots nothing is asked, so that the first slot is confirmed at once.
                 if last.is_none_or(|at| at.elapsed() >= every) && !consumer.assignment_lost() {
-                    last = renew(&consumer, &lease).then(Instant::now);
+                    last = renew(&consumer, &lease, &announcement).then(Instant::now);
                 }
                 std::thread::sleep(POLL);
             }
@@ -298,8 +317,13 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .expect("nothing panics while it holds this lock")
 }
 
-/// A commit of nothing new, answered only to a member of the current generation. Whether it was tried.
-fn renew(consumer: &BaseConsumer<Context>, lease: &Mutex<Option<Arc<Lease>>>) -> bool {
+/// A commit that carries what there is to say of the slots, answered only to a member of the current generation. Whether
+/// it was tried.
+fn renew(
+    consumer: &BaseConsumer<Context>,
+    lease: &Mutex<Option<Arc<Lease>>>,
+    announcement: &Announcement,
+) -> bool {
     let Ok(assigned) = consumer.assignment() else {
         return false;
     };
@@ -308,12 +332,12 @@ fn renew(consumer: &BaseConsumer<Context>, lease: &Mutex<Option<Arc<Lease>>>) ->
     }
     let mut offsets = TopicPartitionList::with_capacity(assigned.count());
     for slot in assigned.elements() {
-        if offsets
-            .add_partition_offset(slot.topic(), slot.partition(), Offset::Offset(0))
-            .is_err()
-        {
+        let (obeyed, report) = announcement.of_slot(slot.partition());
+        let mut said = offsets.add_partition(slot.topic(), slot.partition());
+        if said.set_offset(Offset::Offset(obeyed)).is_err() {
             return false;
         }
+        said.set_metadata(report);
     }
     let asked = Moment::now();
     match consumer.commit(&offsets, CommitMode::Sync) {
@@ -325,6 +349,9 @@ fn renew(consumer: &BaseConsumer<Context>, lease: &Mutex<Option<Arc<Lease>>>) ->
         }
         Err(error) => {
             tracing::debug!(%error, "membership was not confirmed");
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
+                announcement.fall_silent();
+            }
             if error.rdkafka_error_code().is_some_and(is_about_rights) {
                 consumer.context().trouble(&error);
             }
@@ -336,6 +363,7 @@ fn renew(consumer: &BaseConsumer<Context>, lease: &Mutex<Option<Arc<Lease>>>) ->
 #[derive(Debug)]
 struct Context {
     changes: mpsc::UnboundedSender<Change>,
+    gates: Arc<Gates>,
     security: Librdkafka,
     /// Whether brokers cannot be got through to.
     stuck: AtomicBool,
@@ -440,10 +468,15 @@ impl ConsumerContext for Context {
         };
         let (done, stopped) = std_mpsc::sync_channel(1);
         let slots = partitions(slots);
-        if !slots.is_empty() && self.changes.send(Change::Revoked { slots, done }).is_ok() {
-            // Dropped unused when the partitions have stopped; late ones are held back by lease and sequence.
+        let revoked = Change::Revoked {
+            slots: slots.clone(),
+            done,
+        };
+        if !slots.is_empty() && self.changes.send(revoked).is_ok() {
+            // Dropped unused when the partitions have stopped; late ones find their way out closed.
             let _late = stopped.recv_timeout(STOPPING);
         }
+        self.gates.close(&slots);
     }
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {

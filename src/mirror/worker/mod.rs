@@ -2,8 +2,9 @@
 //!
 //! [`destination`] keeps the partitions of one destination running, [`desired`] says which those are, [`membership`] and
 //! [`lease`] say which of them are this worker's and whether it may write, [`follow`] makes mirrors of topics that match
-//! later, [`figures`] counts.
+//! later, [`figures`] counts, [`balance`] decides which partitions should change their slots, and [`slots`] sees to it.
 
+pub mod balance;
 pub mod desired;
 pub mod destination;
 pub mod figures;
@@ -11,6 +12,7 @@ pub mod follow;
 pub mod lease;
 pub mod membership;
 mod seen;
+pub mod slots;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ pub struct Options {
     pub session_timeout: Duration,
     /// How often topics and partitions are looked for.
     pub refresh: Duration,
+    /// How often the work of workers is compared.
+    pub compare: Duration,
     /// Copy what is there, then stop.
     pub until_caught_up: bool,
     /// Who is named to others that wait for the lock.
@@ -43,6 +47,7 @@ impl Default for Options {
         Self {
             session_timeout: Duration::from_secs(10),
             refresh: Duration::from_secs(3),
+            compare: Duration::from_secs(10),
             until_caught_up: false,
             holder: "kmirror run".to_owned(),
         }

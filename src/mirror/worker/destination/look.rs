@@ -1,0 +1,136 @@
+//! What a destination's worker tells people and looks up about its partitions, besides running them.
+
+use tokio::time::Instant;
+
+use super::{DestinationWorker, Name, PartitionKey, TROUBLE_AGAIN, Wanted};
+use crate::control::records::{DesiredState, MirrorRecord};
+use crate::kafka::admin::OffsetSpec;
+use crate::kafka::fetch::Isolation;
+use crate::mirror::partition::Event;
+
+impl DestinationWorker {
+    /// The client repeats itself while a cluster is away; people are told once, and again after a while.
+    pub(super) fn tell_trouble(&mut self, cause: String) {
+        let told = self.trouble.as_ref();
+        if told.is_some_and(|(same, at)| *same == cause && at.elapsed() < TROUBLE_AGAIN) {
+            return;
+        }
+        tracing::warn!(
+            cluster = self.cluster.name,
+            cause,
+            "the worker group cannot be reached just now"
+        );
+        self.trouble = Some((cause, Instant::now()));
+    }
+
+    /// One line for each link and mirror that is new to this worker.
+    pub(super) fn name_news(&mut self) {
+        for link in self.state.links.values() {
+            if self.known_links.insert(link.id) {
+                let from = self
+                    .clusters
+                    .get(&link.source_cluster_id)
+                    .map(|cluster| cluster.name.clone());
+                match from {
+                    Some(from) => tracing::info!(
+                        link = link.name,
+                        from,
+                        to = self.cluster.name,
+                        "link started"
+                    ),
+                    None => tracing::warn!(
+                        link = link.name,
+                        source_cluster_id = link.source_cluster_id,
+                        "the file names no cluster with this link's source cluster id: its mirrors are left to other workers"
+                    ),
+                }
+            }
+        }
+        for mirror in self.state.mirrors.values() {
+            if self.known_mirrors.insert(mirror.id)
+                && let Some(link) = self.state.links.get(&mirror.id.link)
+            {
+                tracing::info!(
+                    link = link.name,
+                    topic = mirror.source_topic,
+                    mirror = mirror.destination_topic,
+                    "topic matched"
+                );
+            }
+        }
+    }
+
+    /// Looks at the ends of all mirror partitions in one call, aside: with a topic or broker gone that lasts, and
+    /// slots that are revoked meanwhile must not wait for it.
+    pub(super) fn check_ends(&self) {
+        let (asked, events): (Vec<_>, Vec<_>) = self
+            .partitions
+            .values()
+            .map(|partition| {
+                let Name {
+                    topic,
+                    partition: index,
+                    ..
+                } = partition.name.clone();
+                let events = partition.running.events.clone();
+                ((topic, index, OffsetSpec::Latest), events)
+            })
+            .unzip();
+        if asked.is_empty() {
+            return;
+        }
+        let admin = self.cluster.client.admin();
+        tokio::spawn(async move {
+            let found = admin.list_offsets(asked, Isolation::ReadUncommitted).await;
+            for (events, (_, outcome)) in events.into_iter().zip(found) {
+                if let Ok(listed) = outcome {
+                    // A task that ended needs no answer.
+                    let _ended = events.send(Event::EndSeen { end: listed.offset });
+                }
+            }
+        });
+    }
+
+    /// Whether every partition that the group gave this worker is caught up, paused or failed.
+    pub(super) fn is_done(&self) -> bool {
+        let wanted = self.wanted();
+        let every_mirror_is_seen =
+            self.state.mirrors.values().all(|mirror| {
+                wanted.keys().any(|key| key.id == mirror.id) || self.cannot_run(mirror)
+            });
+        self.assigned
+            && every_mirror_is_seen
+            && wanted
+                .iter()
+                .filter(|(key, _)| self.is_mine(key))
+                .filter(|(_, wanted)| self.clusters.contains_key(&wanted.source_cluster_id))
+                .all(|(key, wanted)| self.is_settled(key, wanted))
+    }
+
+    /// Whether nothing here can be copied: no link, a source that the file does not name, or a missing topic.
+    fn cannot_run(&self, mirror: &MirrorRecord) -> bool {
+        let Some(link) = self.state.links.get(&mirror.id.link) else {
+            return true;
+        };
+        if let Some((end, topic)) = self.seen.absent_end(link, mirror) {
+            let name = Name {
+                link: link.name.clone(),
+                topic: mirror.destination_topic.clone(),
+                partition: 0,
+            };
+            self.figures
+                .of(name)
+                .set_failed(format!("the {end} topic {topic} does not exist"));
+            return true;
+        }
+        !self.clusters.contains_key(&link.source_cluster_id)
+    }
+
+    fn is_settled(&self, key: &PartitionKey, wanted: &Wanted) -> bool {
+        wanted.state == DesiredState::Paused
+            || self
+                .partitions
+                .get(key)
+                .is_some_and(|partition| self.figures.of(partition.name.clone()).is_settled())
+    }
+}
