@@ -6,6 +6,7 @@ pub mod apply;
 pub mod cli;
 pub mod client;
 pub mod control;
+pub mod doctor;
 pub mod files;
 pub mod import;
 pub mod kafka;

@@ -11,6 +11,7 @@ pub mod apply;
 pub mod completions;
 pub mod demo;
 pub mod diff;
+pub mod doctor;
 pub mod drift;
 mod error;
 pub mod explain;
@@ -57,6 +58,7 @@ pub enum Command {
     Show(show::Args),
     Journal(journal::Args),
     Run(run::Args),
+    Doctor(doctor::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
     Fmt(fmt::Args),
@@ -79,6 +81,7 @@ impl Command {
             | Self::Diff(_)
             | Self::Show(_)
             | Self::Journal(_)
+            | Self::Doctor(_)
             | Self::Sandbox(_)
             | Self::Demo(_)
             | Self::Fmt(_)
@@ -106,6 +109,7 @@ impl Command {
             Self::Show(args) => show::run(&args, ui),
             Self::Journal(args) => journal::run(&args, ui),
             Self::Run(args) => run::run(args, ui).await,
+            Self::Doctor(args) => doctor::run(args, ui).await,
             Self::Sandbox(args) => sandbox::run(&args, ui).await,
             Self::Demo(args) => demo::run(&args, ui).await,
             Self::Fmt(args) => fmt::run(&args, ui),

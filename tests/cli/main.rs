@@ -6,6 +6,7 @@ mod apply;
 mod ci;
 mod deletions;
 mod diff;
+mod doctor;
 mod drift;
 mod explain;
 mod fmt;
@@ -47,5 +48,6 @@ fn assert_shown(name: &str, ran: &support::Ran) {
         "$1 TIME",
     );
     settings.add_filter(r"by \S+@\S+ \(\d+\), begun", "by USER@HOST (PID), begun");
+    settings.add_filter("_kmirror.doctor-[0-9a-f]{8}", "_kmirror.doctor-ID");
     settings.bind(|| insta::assert_snapshot!(name, ran.to_string()));
 }

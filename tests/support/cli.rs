@@ -46,7 +46,10 @@ impl Scenario {
 
     /// The program in this folder, undisturbed by the environment of whoever runs the tests.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kmirror"));
+        // KMIRROR_BIN: to test a program that was built elsewhere.
+        let built =
+            std::env::var_os("KMIRROR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_kmirror").into());
+        let mut command = Command::new(built);
         command
             .args(arguments)
             .current_dir(self.folder.path())

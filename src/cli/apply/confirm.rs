@@ -66,7 +66,7 @@ pub(super) async fn confirm(ui: &Ui, plan: &Plan) -> Result<(), CliError> {
 }
 
 /// What somebody typed, without the spaces around it.
-async fn ask(
+pub(in crate::cli) async fn ask(
     ui: &Ui,
     question: String,
     nobody: impl Fn(&str) -> CliError,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::confirm::ask;
 use self::confirm::confirm;
 use self::watch::Watch;
 use super::plan::{Choices, make, now_ms, style};
