@@ -32,7 +32,7 @@ pub fn new_topic(name: &str, partitions: i32) -> NewTopic {
     }
 }
 
-fn batch(producer: (i64, i16), sequence: i32, values: &[&str]) -> Bytes {
+pub fn batch(producer: (i64, i16), sequence: i32, values: &[&str]) -> Bytes {
     let records: Vec<Record> = values
         .iter()
         .enumerate()

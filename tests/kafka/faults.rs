@@ -38,11 +38,18 @@ pub fn tests() -> Vec<Test> {
             frozen_worker,
         ),
         test(
-            "faults::leaders_killed_on_three_nodes",
-            Tier::Long,
+            "faults::leaders_killed_and_moved",
+            Tier::Readme,
             4,
-            180,
-            leaders_killed,
+            60,
+            destination_leaders,
+        ),
+        test(
+            "faults::leaders_lost_and_moved_on_both_sides",
+            Tier::Long,
+            6,
+            240,
+            leaders_on_both_sides,
         ),
         test(
             "faults::workers_come_and_go",
@@ -55,80 +62,96 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// A source that is written to, a destination, and what is known about them.
-struct Stage {
-    source: Cluster,
-    destination: Cluster,
+pub struct Stage {
+    pub source: Cluster,
+    pub destination: Cluster,
+    pub kmirror: Kmirror,
     writer: Mixed,
     plan: Plan,
-    kmirror: Kmirror,
 }
 
 impl Stage {
-    fn set(lab: &Lab, destination: Spec, plan: Plan, factor: u16) -> Result<Self> {
-        let source = Spec::new("source", Version::V4_3)
-            .heap(Heap::Medium)
-            .start(lab)?;
+    /// A source of one node.
+    pub fn set(lab: &Lab, destination: Spec, plan: Plan, factor: u16) -> Result<Self> {
+        let source = Spec::new("source", Version::V4_3);
+        Self::between(lab, (source, 1), (destination, factor), plan)
+    }
+
+    /// Two clusters, each with the number of replicas that topics have there. Workers reach those with proxies
+    /// through them.
+    pub fn between(
+        lab: &Lab,
+        (source, source_factor): (Spec, u16),
+        (destination, factor): (Spec, u16),
+        plan: Plan,
+    ) -> Result<Self> {
+        let source = source.heap(Heap::Medium).start(lab)?;
         let destination = destination.heap(Heap::Medium).start(lab)?;
-        let mut writer = Mixed::create(&source, plan)?;
+        let mut writer = Mixed::create_replicated(&source, plan, source_factor)?;
         writer.write_up_to(plan.records / 2)?;
-        let text = topology(&source, &destination, "ref.*");
-        let text = text.replace(
+        let mut text = topology(&source, &destination, "ref.*").replace(
             "replication_factor = 1",
             &format!("replication_factor = {factor}"),
         );
+        for cluster in [&source, &destination] {
+            if !cluster.proxies().is_empty() {
+                text = text.replace(&cluster.bootstrap(), &cluster.proxied());
+            }
+        }
         let kmirror = Kmirror::new(lab, &text)?;
         kmirror.ok("apply", &["--yes"])?;
         Ok(Self {
             source,
             destination,
+            kmirror,
             writer,
             plan,
-            kmirror,
         })
     }
 
-    fn worker(&self) -> Result<Process> {
+    pub fn worker(&self) -> Result<Process> {
         self.kmirror.start(&["--session-timeout", "1s"])
     }
 
     /// Writes the next of `parts` shares of the second half.
-    fn write_part(&mut self, part: usize, parts: usize) -> Result<()> {
+    pub fn write_part(&mut self, part: usize, parts: usize) -> Result<()> {
         let half = self.plan.records / 2;
         self.writer.write_up_to(half + half * part / parts)
     }
 
-    /// Waits until more has arrived at the destination than `before`.
-    fn await_progress(&self, before: u64) -> Result<u64> {
-        let start = Instant::now();
-        loop {
-            let now = self.arrived();
-            if now > before {
-                return Ok(now);
-            }
-            ensure!(
-                start.elapsed() < Duration::from_secs(60),
-                "no record arrived for a minute"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Offsets used so far in the copy, as far as its brokers answer.
-    fn arrived(&self) -> u64 {
-        let copy = Place::new(
-            self.destination.bootstrap(),
-            format!("copy.{}", dataset::MIXED),
-        );
-        client::watermarks(&copy).map_or(0, |marks| {
-            marks
-                .iter()
-                .map(|(_, end)| u64::try_from(*end).unwrap_or(0))
-                .sum()
+    /// The same while something goes wrong with source or destination.
+    pub fn while_writing<T>(
+        &mut self,
+        (part, parts): (usize, usize),
+        wrong: impl FnOnce(&mut Cluster, &mut Cluster) -> Result<T>,
+    ) -> Result<T> {
+        let half = self.plan.records / 2;
+        let Self {
+            source,
+            destination,
+            writer,
+            ..
+        } = self;
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| writer.write_up_to(half + half * part / parts));
+            let done = wrong(source, destination);
+            writing.join().expect("the writer does not panic")?;
+            done
         })
     }
 
+    /// Waits until more has arrived at the destination than `before`.
+    pub fn await_progress(&self, before: u64) -> Result<u64> {
+        await_more(&self.destination, before)
+    }
+
+    /// Offsets used so far in the copy, as far as its brokers answer.
+    pub fn arrived(&self) -> u64 {
+        arrived(&self.destination)
+    }
+
     /// Stops the workers in order, lets one more finish, and compares.
-    fn finish(mut self, lab: &Lab, workers: Vec<Process>) -> Result<()> {
+    pub fn finish(mut self, lab: &Lab, workers: Vec<Process>) -> Result<()> {
         self.writer.write_up_to(self.plan.records)?;
         self.writer.finish()?;
         for mut worker in workers {
@@ -150,7 +173,38 @@ impl Stage {
     }
 }
 
-fn plan(records: usize, ages: Ages) -> Plan {
+/// Where the copy of `ref.mixed` lies.
+pub fn copy_in(destination: &Cluster) -> Place {
+    Place::new(destination.bootstrap(), format!("copy.{}", dataset::MIXED))
+}
+
+/// Offsets used so far in the copy, as far as its brokers answer.
+pub fn arrived(destination: &Cluster) -> u64 {
+    client::watermarks(&copy_in(destination)).map_or(0, |marks| {
+        let ends = marks
+            .iter()
+            .map(|(_, end)| u64::try_from(*end).unwrap_or(0));
+        ends.sum()
+    })
+}
+
+/// Waits until more has arrived at the destination than `before`.
+pub fn await_more(destination: &Cluster, before: u64) -> Result<u64> {
+    let start = Instant::now();
+    loop {
+        let now = arrived(destination);
+        if now > before {
+            return Ok(now);
+        }
+        ensure!(
+            start.elapsed() < Duration::from_secs(60),
+            "no record arrived for a minute"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub fn plan(records: usize, ages: Ages) -> Plan {
     Plan {
         records,
         seed: 11,
@@ -203,41 +257,146 @@ fn frozen_worker(lab: &Lab) -> Result<()> {
     stage.finish(lab, workers)
 }
 
-fn leaders_killed(lab: &Lab) -> Result<()> {
-    let destination = Spec::new("destination", Version::V4_3)
+/// Three nodes of which one may be lost, and which notice soon.
+pub fn three(name: &str) -> Spec {
+    Spec::new(name, Version::V4_3)
         .nodes(3)
         .config("default.replication.factor", "3")
         .config("min.insync.replicas", "2")
         .config("broker.session.timeout.ms", "2000")
         .config("broker.heartbeat.interval.ms", "300")
         .config("replica.lag.time.max.ms", "2000")
-        .config("replica.fetch.wait.max.ms", "200");
-    let mut stage = Stage::set(lab, destination, plan(200_000, Ages::OldAndNew), 3)?;
+        .config("replica.fetch.wait.max.ms", "200")
+}
+
+/// What happens to the leader of a topic's first partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blow {
+    /// SIGKILL, and started again while the others lead.
+    Killed,
+    /// An orderly stop and a start.
+    Restarted,
+    /// Replicas are reassigned, and another one is elected as preferred leader.
+    Moved,
+    /// SIGSTOP for longer than its session with the controller, then SIGCONT.
+    Frozen,
+}
+
+impl Blow {
+    fn strike(self, lab: &Lab, cluster: &mut Cluster, topic: &str) -> Result<()> {
+        let place = Place::new(cluster.bootstrap(), topic);
+        let (leader, ..) = client::partition_state(&place, 0)?;
+        let node = usize::try_from(leader - 1).context("a partition has a leader")?;
+        match self {
+            Self::Killed => {
+                cluster.kill(node)?;
+                led_by_another(&place, leader)?;
+                cluster.start(node)?;
+            }
+            Self::Restarted => {
+                cluster.stop(node)?;
+                led_by_another(&place, leader)?;
+                cluster.start(node)?;
+            }
+            Self::Moved => {
+                let others: Vec<usize> = (1..=3).filter(|id| *id != node + 1).collect();
+                let tools = cluster.tools();
+                tools.lead_from(topic, dataset::PARTITIONS, &others, lab.dir())?;
+                led_by_another(&place, leader)?;
+                let all = [others[1], node + 1, others[0]];
+                tools.lead_from(topic, dataset::PARTITIONS, &all, lab.dir())?;
+            }
+            Self::Frozen => {
+                cluster.signal(node, "STOP")?;
+                let moved = led_by_another(&place, leader);
+                // The one that was frozen wakes up among bytes that were sent to it meanwhile.
+                std::thread::sleep(Duration::from_millis(500));
+                cluster.signal(node, "CONT")?;
+                moved?;
+            }
+        }
+        in_sync(&place)?;
+        lab.note(format!("{topic}: node {leader}, its leader, was {self:?}"));
+        Ok(())
+    }
+}
+
+fn led_by_another(place: &Place, than: i32) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let found = client::partition_state(place, 0);
+        match found {
+            Ok((leader, ..)) if leader > 0 && leader != than => return Ok(()),
+            found => ensure!(
+                start.elapsed() < Duration::from_secs(60),
+                "nobody else leads {}: {found:?}",
+                place.topic
+            ),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Waits until all replicas are in sync, so that the next one may be lost.
+fn in_sync(place: &Place) -> Result<()> {
+    let start = Instant::now();
+    for partition in 0..dataset::PARTITIONS {
+        loop {
+            let found = client::partition_state(place, partition);
+            match found {
+                Ok((_, replicas, in_sync)) if in_sync == replicas => break,
+                found => ensure!(
+                    start.elapsed() < Duration::from_secs(60),
+                    "replicas of {} do not catch up: {found:?}",
+                    place.topic
+                ),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    Ok(())
+}
+
+/// The destination's leader is killed and moved while records are copied.
+fn destination_leaders(lab: &Lab) -> Result<()> {
+    let mut stage = Stage::set(lab, three("destination"), plan(60_000, Ages::OldAndNew), 3)?;
     let worker = stage.worker()?;
     stage.await_progress(0)?;
-    for round in 0..6 {
-        stage.write_part(round + 1, 6)?;
-        let node = round % 3;
-        stage.destination.kill(node)?;
-        std::thread::sleep(Duration::from_secs(3));
-        stage.destination.start(node)?;
-        // All replicas back in sync before the next one dies, or a quorum may be lost.
-        let tools = stage.destination.tools();
-        let start = Instant::now();
-        while !tools
-            .topics(&["--describe", "--under-replicated-partitions"])?
-            .trim()
-            .is_empty()
-        {
-            ensure!(
-                start.elapsed() < Duration::from_secs(60),
-                "replicas do not catch up"
-            );
+    let copy = copy_in(&stage.destination).topic;
+    let blows = [Blow::Killed, Blow::Moved];
+    for (round, blow) in blows.into_iter().enumerate() {
+        let share = (round + 1, blows.len());
+        stage.while_writing(share, |_, destination| blow.strike(lab, destination, &copy))?;
+    }
+    stage.finish(lab, vec![worker])
+}
+
+/// Every blow to both clusters, records old enough for the destination to forget who wrote them.
+fn leaders_on_both_sides(lab: &Lab) -> Result<()> {
+    let destination = three("destination")
+        .config("producer.id.expiration.ms", "1000")
+        .config("producer.id.expiration.check.interval.ms", "200");
+    let mut stage = Stage::between(
+        lab,
+        (three("source"), 3),
+        (destination, 3),
+        plan(200_000, Ages::OldAndNew),
+    )?;
+    let worker = stage.worker()?;
+    let mut before = stage.await_progress(0)?;
+    let copy = copy_in(&stage.destination).topic;
+    let blows = [Blow::Killed, Blow::Restarted, Blow::Moved, Blow::Frozen];
+    for (round, blow) in blows.into_iter().cycle().take(8).enumerate() {
+        let share = (round + 1, 8);
+        if round < 4 {
+            stage.while_writing(share, |_, destination| blow.strike(lab, destination, &copy))?;
+        } else {
+            // Whoever writes to the source is no part of the test.
+            stage.write_part(share.0, share.1)?;
+            blow.strike(lab, &mut stage.source, dataset::MIXED)?;
         }
-        lab.note(format!(
-            "round {round}: node {} was killed and is back",
-            node + 1
-        ));
+        before = before.max(stage.arrived());
+        lab.note(format!("round {round}: {before} records have arrived"));
     }
     stage.finish(lab, vec![worker])
 }

@@ -10,20 +10,27 @@ mod bench;
 mod checks;
 mod control;
 mod copy;
+mod doctor;
 mod examples;
 mod faults;
 mod import;
 mod kill;
 mod kit;
 mod live;
+mod network;
 mod plan;
+mod racer;
+mod rules;
 mod sandbox_tools;
 mod scale;
 mod secured;
+mod sharing;
+mod storage;
 mod tutorial;
 mod wire;
 
 fn main() {
+    racer::run_if_asked();
     let tests = [
         kit::tests(),
         plan::tests(),
@@ -37,6 +44,11 @@ fn main() {
         import::tests(),
         kill::tests(),
         faults::tests(),
+        network::tests(),
+        rules::tests(),
+        sharing::tests(),
+        doctor::tests(),
+        storage::tests(),
         sandbox_tools::tests(),
         secured::tests(),
         examples::tests(),

@@ -371,6 +371,19 @@ pub fn partition_count(place: &Place) -> Result<i32> {
     Ok(i32::try_from(topic.partitions().len())?)
 }
 
+/// What a cluster says of one partition: the id of its leader, how many replicas it has, and how many are in sync.
+pub fn partition_state(place: &Place, partition: i32) -> Result<(i32, usize, usize)> {
+    let consumer: BaseConsumer = config(&place.bootstrap).create()?;
+    let metadata = consumer.fetch_metadata(Some(&place.topic), Duration::from_secs(20))?;
+    let topic = metadata
+        .topics()
+        .first()
+        .context("the answer names no topic")?;
+    let found = topic.partitions().iter().find(|it| it.id() == partition);
+    let found = found.with_context(|| format!("{} has no partition {partition}", place.topic))?;
+    Ok((found.leader(), found.replicas().len(), found.isr().len()))
+}
+
 /// First and next offset of every partition, as read_committed consumers are told them.
 pub fn watermarks(place: &Place) -> Result<Vec<(i64, i64)>> {
     let consumer: BaseConsumer = config(&place.bootstrap)

@@ -16,7 +16,8 @@ use super::client;
 use super::jars::{Distribution, Heap, Version};
 use super::lab::Lab;
 use super::ports::Port;
-use super::process::Process;
+use super::process::{self, Process};
+use super::proxy::Proxy;
 use super::tools::Tools;
 
 /// What keeps a cluster's metadata.
@@ -40,7 +41,13 @@ pub struct Spec {
     listeners: Vec<(String, String)>,
     /// Java system properties of the brokers.
     properties: Vec<(String, String)>,
+    proxied: bool,
+    /// A node, and how many MiB its disk has.
+    small_disk: Option<(usize, u32)>,
 }
+
+/// The listener that is announced under the addresses of proxies.
+const PROXIED: &str = "PROXIED";
 
 impl Spec {
     pub fn new(name: &str, version: Version) -> Self {
@@ -70,6 +77,8 @@ impl Spec {
                 .collect(),
             listeners: Vec::new(),
             properties: Vec::new(),
+            proxied: false,
+            small_disk: None,
         }
     }
 
@@ -105,6 +114,18 @@ impl Spec {
         self
     }
 
+    /// Every node is also reached through a [`Proxy`]; see [`Cluster::proxied`]. KRaft only.
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
+        self.listener(PROXIED, "PLAINTEXT")
+    }
+
+    /// One node keeps its data on a disk of so many MiB, made of memory. Wants the right to mount.
+    pub fn small_disk(mut self, node: usize, mib: u32) -> Self {
+        self.small_disk = Some((node, mib));
+        self
+    }
+
     /// A Java system property of the brokers.
     pub fn system_property(mut self, key: &str, value: &str) -> Self {
         self.properties.push((key.to_owned(), value.to_owned()));
@@ -126,9 +147,19 @@ impl Spec {
             .collect::<Result<Vec<_>>>()?;
         let extra = (0..self.nodes)
             .map(|_| self.listeners.iter().map(|_| Port::free()).collect())
-            .collect::<Result<Vec<_>>>()?;
+            .collect::<Result<Vec<Vec<Port>>>>()?;
+        let proxied = self.listeners.iter().position(|(name, _)| name == PROXIED);
+        let proxies = match proxied {
+            Some(index) if self.proxied => extra
+                .iter()
+                .map(|ports| Proxy::start(ports[index].address()))
+                .collect::<Result<Vec<_>>>()?,
+            _ => Vec::new(),
+        };
         let mut cluster = Cluster {
             cluster_id: random_uuid(),
+            proxies,
+            disk: None,
             nodes: (0..self.nodes).map(|_| None).collect(),
             zookeeper: None,
             spec: self,
@@ -171,6 +202,8 @@ pub struct Cluster {
     extra: Vec<Vec<Port>>,
     nodes: Vec<Option<Process>>,
     zookeeper: Option<Process>,
+    proxies: Vec<Proxy>,
+    disk: Option<Disk>,
 }
 
 impl Cluster {
@@ -195,6 +228,41 @@ impl Cluster {
             .map(|ports| ports[index].address())
             .collect::<Vec<_>>()
             .join(",")
+    }
+
+    /// Where the cluster is reached through its proxies.
+    pub fn proxied(&self) -> String {
+        self.proxies
+            .iter()
+            .map(Proxy::address)
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+
+    /// The proxies of [`Spec::proxied`], by node.
+    pub fn proxies(&self) -> &[Proxy] {
+        &self.proxies
+    }
+
+    /// The disk of [`Spec::small_disk`].
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("the spec asks for a small disk")
+    }
+
+    /// Sends a signal to one node by name (`STOP`, `CONT`).
+    pub fn signal(&mut self, node: usize, signal: &str) -> Result<()> {
+        match self.nodes[node].as_mut() {
+            Some(process) => process.signal(signal),
+            None => bail!("node {} does not run", node + 1),
+        }
+    }
+
+    /// Whether a node ended by itself.
+    pub fn has_ended(&mut self, node: usize) -> Result<bool> {
+        match self.nodes[node].as_mut() {
+            Some(process) => Ok(process.exited()?.is_some()),
+            None => Ok(true),
+        }
     }
 
     /// Changes a setting; nodes learn of it when they are started again.
@@ -244,11 +312,16 @@ impl Cluster {
         self.await_ready(Duration::from_secs(90))
     }
 
-    fn write_files(&self) -> Result<()> {
+    fn write_files(&mut self) -> Result<()> {
         for n in 0..self.nodes.len() {
             let home = self.dir.join(format!("node{}", n + 1));
             let data = home.join("data");
             fs::create_dir_all(&data)?;
+            if let Some((node, mib)) = self.spec.small_disk
+                && node == n
+            {
+                self.disk = Some(Disk::mount(&data, mib)?);
+            }
             fs::write(home.join("server.properties"), self.properties(n, &data))?;
             if self.spec.mode == Mode::Kraft {
                 fs::copy(
@@ -309,6 +382,10 @@ impl Cluster {
                 for ((name, protocol), port) in self.spec.listeners.iter().zip(&self.extra[n]) {
                     listeners.push_str(&format!(",{name}://{}", port.address()));
                     protocols.push_str(&format!(",{name}:{protocol}"));
+                }
+                if let Some(proxy) = self.proxies.get(n) {
+                    let announced = format!("PLAINTEXT://{client},{PROXIED}://{}", proxy.address());
+                    default("advertised.listeners", announced);
                 }
                 default("listeners", listeners);
                 default("listener.security.protocol.map", protocols);
@@ -400,7 +477,74 @@ impl Drop for Cluster {
         // Brokers first: a broker without its ZooKeeper or quorum would only write errors into its log.
         self.nodes.clear();
         self.zookeeper = None;
+        self.disk = None;
     }
+}
+
+/// A file system of its own, in memory; dropped, it is unmounted.
+#[derive(Debug)]
+pub struct Disk {
+    place: PathBuf,
+}
+
+impl Disk {
+    fn mount(place: &Path, mib: u32) -> Result<Self> {
+        process::unmount_at_exit(place);
+        mount(
+            &["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"],
+            place,
+        )?;
+        Ok(Self {
+            place: place.to_owned(),
+        })
+    }
+
+    /// Whether this machine lets tests mount.
+    pub fn is_possible(lab: &Lab) -> Result<bool> {
+        let place = lab.subdir("mount")?;
+        Ok(Self::mount(&place, 1).is_ok())
+    }
+
+    /// Takes all the room that is left.
+    pub fn fill(&self) -> Result<()> {
+        use std::io::Write;
+        let mut file = fs::File::create(self.place.join("filler"))?;
+        let mut size = 1 << 20;
+        while size > 0 {
+            // The error is what is wanted.
+            if file.write_all(&vec![0; size]).is_err() {
+                size /= 2;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the room back that [`Disk::fill`] took.
+    pub fn free(&self) -> Result<()> {
+        Ok(fs::remove_file(self.place.join("filler"))?)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount")
+            .arg("--lazy")
+            .arg(&self.place)
+            .status();
+        if !unmounted.is_ok_and(|status| status.success()) && self.place.join("filler").exists() {
+            eprintln!("could not unmount {}", self.place.display());
+        }
+    }
+}
+
+fn mount(arguments: &[&str], place: &Path) -> Result<()> {
+    let mut command = std::process::Command::new("mount");
+    command.args(arguments).arg(place);
+    let output = process::run(&mut command, None, Duration::from_secs(10))?;
+    if !output.status.success() {
+        bail!("cannot mount {}: {}", place.display(), output.text());
+    }
+    Ok(())
 }
 
 fn wait_for_port(number: u16) -> Result<Port> {

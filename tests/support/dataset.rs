@@ -27,7 +27,8 @@ pub const APPEND_TIME: &str = "ref.append-time";
 pub const HIGH_START: &str = "ref.high-start";
 
 const PATIENCE: Duration = Duration::from_secs(120);
-const PARTITIONS: i32 = 4;
+/// Of `ref.mixed`.
+pub const PARTITIONS: i32 = 4;
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 /// First offset of `ref.high-start`.
 pub const HIGH_OFFSET: i64 = (1 << 31) + 12_345;
@@ -105,9 +106,14 @@ pub struct Mixed {
 impl Mixed {
     /// Creates the topic.
     pub fn create(cluster: &Cluster, plan: Plan) -> Result<Self> {
+        Self::create_replicated(cluster, plan, 1)
+    }
+
+    /// Creates the topic with so many replicas.
+    pub fn create_replicated(cluster: &Cluster, plan: Plan, replicas: u16) -> Result<Self> {
         cluster
             .tools()
-            .create_topic(MIXED, PARTITIONS as u32, &[])?;
+            .create_replicated(MIXED, PARTITIONS as u32, replicas, &[])?;
         Self::new(&cluster.bootstrap(), plan)
     }
 

@@ -272,21 +272,28 @@ pub fn remove_at_exit(dir: &Path) {
     reaper().say(&format!("d {}", dir.display()));
 }
 
+/// Has whatever is mounted at `dir` unmounted when this process is gone, however it ends.
+pub fn unmount_at_exit(dir: &Path) {
+    reaper().say(&format!("m {}", dir.display()));
+}
+
 fn reaper() -> &'static Reaper {
     static REAPER: OnceLock<Reaper> = OnceLock::new();
     REAPER.get_or_init(|| {
         let script = r#"
             trap '' INT TERM HUP
-            pids=" "; dirs=""
+            pids=" "; dirs=""; mounts=""
             while read -r what arg; do
                 case $what in
                     +) pids="$pids$arg " ;;
                     -) pids=$(printf '%s' "$pids" | sed "s/ $arg / /") ;;
                     d) dirs="$dirs $arg" ;;
+                    m) mounts="$mounts $arg" ;;
                 esac
             done
             for pid in $pids; do kill -9 "$pid" 2>/dev/null; done
             sleep 0.3
+            for dir in $mounts; do umount --lazy "$dir" 2>/dev/null; done
             for dir in $dirs; do rm -rf "$dir"; done
         "#;
         let pipe = Command::new("sh")

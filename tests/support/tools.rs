@@ -78,7 +78,19 @@ impl Tools {
     }
 
     pub fn create_topic(&self, topic: &str, partitions: u32, config: &[&str]) -> Result<()> {
+        self.create_replicated(topic, partitions, 1, config)
+    }
+
+    /// A topic with so many replicas.
+    pub fn create_replicated(
+        &self,
+        topic: &str,
+        partitions: u32,
+        replicas: u16,
+        config: &[&str],
+    ) -> Result<()> {
         let partitions = partitions.to_string();
+        let replicas = replicas.to_string();
         let mut args = vec![
             "--create",
             "--topic",
@@ -86,7 +98,7 @@ impl Tools {
             "--partitions",
             &partitions,
             "--replication-factor",
-            "1",
+            &replicas,
         ];
         for pair in config {
             args.extend(["--config", pair]);
@@ -173,6 +185,53 @@ impl Tools {
                 None,
             )?
             .stdout)
+    }
+
+    /// `kafka-reassign-partitions --execute`: gives every partition of a topic these replicas, the first of them
+    /// preferred as leader, and makes it the leader once the rest follows.
+    pub fn lead_from(
+        &self,
+        topic: &str,
+        partitions: i32,
+        replicas: &[usize],
+        scratch: &std::path::Path,
+    ) -> Result<()> {
+        let file = scratch.join("reassignment.json");
+        let parts: Vec<String> = (0..partitions)
+            .map(|partition| {
+                format!(r#"{{"topic":"{topic}","partition":{partition},"replicas":{replicas:?}}}"#)
+            })
+            .collect();
+        let text = format!(r#"{{"version":1,"partitions":[{}]}}"#, parts.join(","));
+        std::fs::write(&file, text)?;
+        let name = file.to_string_lossy();
+        let class = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
+        let args = ["--reassignment-json-file", &name];
+        self.run(class, &[&args[..], &["--execute"]].concat(), None)?;
+        let start = std::time::Instant::now();
+        loop {
+            let state = self.run_raw(
+                class,
+                &[&args[..], &["--verify", "--preserve-throttles"]].concat(),
+                None,
+            )?;
+            if state.status.success() && !state.stdout.contains("in progress") {
+                break;
+            }
+            if start.elapsed() > PATIENCE {
+                bail!("the reassignment does not end:\n{}", state.text());
+            }
+        }
+        // Where the first replica leads already, there is nothing to elect, which the tool calls an error.
+        let elected = self.run_raw(
+            "org.apache.kafka.tools.LeaderElectionCommand",
+            &["--election-type", "preferred", "--all-topic-partitions"],
+            None,
+        )?;
+        if !elected.status.success() && !elected.text().contains("ElectionNotNeeded") {
+            bail!("no election:\n{}", elected.text());
+        }
+        Ok(())
     }
 
     /// `kafka-dump-log` on one segment file.

@@ -45,6 +45,12 @@ impl Kmirror {
         self
     }
 
+    /// Started workers append their output to a file of their own.
+    pub fn log_to(mut self, log: PathBuf) -> Self {
+        self.log = log;
+        self
+    }
+
     /// Gives the program an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));

@@ -8,9 +8,9 @@ use crate::kafka::ErrorCode;
 use crate::mirror::batch::rewrite::{Stamp, rewritten};
 use crate::mirror::batch::{BatchHeader, samples};
 
-const PRODUCER_ID: i64 = 4711;
+pub(super) const PRODUCER_ID: i64 = 4711;
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         producer_id: PRODUCER_ID,
         producer_epoch: 0,
@@ -21,7 +21,7 @@ fn settings() -> Settings {
     }
 }
 
-fn anchor(source_offset: i64, destination_offset: i64, count: i64) -> Anchor {
+pub(super) fn anchor(source_offset: i64, destination_offset: i64, count: i64) -> Anchor {
     Anchor {
         source_offset,
         source_leader_epoch: -1,
@@ -32,7 +32,7 @@ fn anchor(source_offset: i64, destination_offset: i64, count: i64) -> Anchor {
 }
 
 /// A mirror that goes on from an anchor.
-fn from(anchor: Anchor) -> PartitionMirror {
+pub(super) fn from(anchor: Anchor) -> PartitionMirror {
     let stored = Stored {
         anchors: vec![anchor],
         map: MapTail::default(),
@@ -40,12 +40,12 @@ fn from(anchor: Anchor) -> PartitionMirror {
     PartitionMirror::start(settings(), stored).0
 }
 
-fn dense(base: i64, count: i64) -> Bytes {
+pub(super) fn dense(base: i64, count: i64) -> Bytes {
     samples::batch(&samples::dense(base, count), Compression::None)
 }
 
 /// `batch` as the destination's last one, after `count` records.
-fn written(batch: &Bytes, count: i64, producer_id: i64) -> TailBatch {
+pub(super) fn written(batch: &Bytes, count: i64, producer_id: i64) -> TailBatch {
     let header = BatchHeader::parse(batch).expect("a batch");
     let stamp = Stamp {
         producer_id,
@@ -57,7 +57,7 @@ fn written(batch: &Bytes, count: i64, producer_id: i64) -> TailBatch {
     TailBatch::read(BatchHeader::parse(&copy).expect("a batch"), &copy)
 }
 
-fn tail(end: i64, last: Option<TailBatch>, next: Option<i32>) -> Event {
+pub(super) fn tail(end: i64, last: Option<TailBatch>, next: Option<i32>) -> Event {
     Event::Tail(Tail {
         end,
         last,
@@ -65,7 +65,11 @@ fn tail(end: i64, last: Option<TailBatch>, next: Option<i32>) -> Event {
     })
 }
 
-fn fetched(mirror: &PartitionMirror, batches: &[Bytes], last_stable_offset: i64) -> Event {
+pub(super) fn fetched(
+    mirror: &PartitionMirror,
+    batches: &[Bytes],
+    last_stable_offset: i64,
+) -> Event {
     Event::Fetched(Fetched {
         attempt: mirror.attempt,
         records: batches.concat().into(),
@@ -74,18 +78,18 @@ fn fetched(mirror: &PartitionMirror, batches: &[Bytes], last_stable_offset: i64)
     })
 }
 
-fn answer(mirror: &PartitionMirror, answer: Answer) -> Event {
+pub(super) fn answer(mirror: &PartitionMirror, answer: Answer) -> Event {
     Event::Answer {
         attempt: mirror.attempt,
         answer,
     }
 }
 
-fn acknowledged(mirror: &PartitionMirror, base_offset: i64) -> Event {
+pub(super) fn acknowledged(mirror: &PartitionMirror, base_offset: i64) -> Event {
     answer(mirror, Answer::Acknowledged { base_offset })
 }
 
-fn refused(mirror: &PartitionMirror, code: i16) -> Event {
+pub(super) fn refused(mirror: &PartitionMirror, code: i16) -> Event {
     let code = ErrorCode(code);
     answer(
         mirror,
@@ -96,30 +100,30 @@ fn refused(mirror: &PartitionMirror, code: i16) -> Event {
     )
 }
 
-fn lost(mirror: &PartitionMirror) -> Event {
+pub(super) fn lost(mirror: &PartitionMirror) -> Event {
     let cause = "disconnected".to_owned();
     answer(mirror, Answer::Lost { cause })
 }
 
-fn failure(actions: &[Action]) -> Option<&Failure> {
+pub(super) fn failure(actions: &[Action]) -> Option<&Failure> {
     actions.iter().find_map(|action| match action {
         Action::Notify(Notice::Failed(failure)) => Some(failure),
         _ => None,
     })
 }
 
-fn sends(actions: &[Action]) -> usize {
+pub(super) fn sends(actions: &[Action]) -> usize {
     let is_send = |action: &&Action| matches!(action, Action::Send { .. });
     actions.iter().filter(is_send).count()
 }
 
-fn reads_tail(actions: &[Action]) -> bool {
+pub(super) fn reads_tail(actions: &[Action]) -> bool {
     actions
         .iter()
         .any(|action| matches!(action, Action::ReadTail))
 }
 
-fn fetches(actions: &[Action]) -> bool {
+pub(super) fn fetches(actions: &[Action]) -> bool {
     actions
         .iter()
         .any(|action| matches!(action, Action::Fetch { .. }))

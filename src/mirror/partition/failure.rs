@@ -84,10 +84,10 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether it is tried again by itself, because granting a right mends it.
+    /// Whether it is tried again by itself, because granting a right or changing a topic's setting mends it.
     pub fn is_retried(&self) -> bool {
         match self {
-            Self::Refused { code, .. } => is_authorization(*code),
+            Self::Refused { code, .. } => is_authorization(*code) || is_setting(*code),
             Self::Call { retried, .. } => *retried,
             _ => false,
         }
@@ -117,6 +117,12 @@ pub(super) fn of_refusal(code: ErrorCode) -> Option<Verdict> {
 
 fn is_authorization(code: ErrorCode) -> bool {
     matches!(code.0, 29 | 30 | 31 | 53)
+}
+
+/// MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_TIMESTAMP, INVALID_RECORD: what a setting of the destination topic
+/// forbids.
+fn is_setting(code: ErrorCode) -> bool {
+    matches!(code.0, 10 | 18 | 32 | 87)
 }
 
 fn remedy(code: ErrorCode) -> &'static str {

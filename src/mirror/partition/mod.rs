@@ -21,6 +21,8 @@ mod position;
 #[cfg(test)]
 mod edges;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
