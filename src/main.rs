@@ -31,10 +31,17 @@ fn main() -> std::process::ExitCode {
 fn run(cli: Cli, ui: &Ui) -> Result<ExitCode, kmirror::cli::CliError> {
     logging::init(cli.verbose, cli.command.default_level(), ui)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(cli.command.run(ui));
     // A read of stdin that nobody answers any more must not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+/// One for every two cores. Records are passed on in small steps, each of which wakes the next; with more threads than
+/// the work needs, waking them costs more than the steps do. One carries gigabits a second.
+fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }

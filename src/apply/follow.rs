@@ -212,6 +212,7 @@ fn link_of(record: &LinkRecord, source: &str, destination: &str) -> Link {
             TimestampsSpec::Original => Timestamps::Original,
         },
         replication_factor: record.replication_factor.map(nowhere),
+        bytes_per_second: record.bytes_per_second.map(nowhere),
         state: match record.state {
             DesiredState::Active => LinkState::Active,
             DesiredState::Paused => LinkState::Paused,

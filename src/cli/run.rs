@@ -31,6 +31,23 @@ pub struct Args {
     /// How long a silent worker keeps its partitions; the brokers' group.min.session.timeout.ms is the least
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     session_timeout: Duration,
+
+    /// Records that may be held in memory, of all partitions together; one larger batch may exceed it
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = memory)]
+    memory: usize,
+}
+
+/// Less would not hold a default batch of every lane to a broker.
+const LEAST_MEMORY: u64 = 16 << 20;
+
+fn memory(text: &str) -> Result<usize, String> {
+    let size: bytesize::ByteSize = text
+        .parse()
+        .map_err(|_| "no size; write one like 256MiB".to_owned())?;
+    if size.0 < LEAST_MEMORY {
+        return Err("too little; 16MiB is the least".to_owned());
+    }
+    usize::try_from(size.0).map_err(|_| "more than this machine can address".to_owned())
 }
 
 /// How often figures are logged where there is no terminal.
@@ -57,6 +74,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
         session_timeout: args.session_timeout,
         until_caught_up: args.until_caught_up,
         holder: super::apply::holder(),
+        memory: args.memory,
         ..Options::default()
     };
     let began = Instant::now();
@@ -84,7 +102,7 @@ async fn work(
     mut stopped: watch::Receiver<bool>,
 ) -> Result<worker::Outcome, CliError> {
     let clusters = tokio::select! {
-        connected = worker::connect(topology) => connected?,
+        connected = worker::connect(topology, options.memory) => connected?,
         _ = stopped.wait_for(|stop| *stop) => return Ok(worker::Outcome::default()),
     };
     Ok(worker::run(topology, clusters, options, figures, stopped).await?)

@@ -8,7 +8,6 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::error::ControlError;
 use super::log::{Follower, KeyValue, batch, runs};
@@ -125,8 +124,7 @@ async fn write_partition(
         })?;
         let batch = ProduceBatch {
             head: Bytes::new(),
-            topic: OFFSETS_TOPIC.to_owned(),
-            topic_id: Uuid::nil(),
+            topic: OFFSETS_TOPIC,
             partition,
             batch,
         };
@@ -201,6 +199,8 @@ async fn read_partition(
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn id(link: u128) -> IncarnationId {

@@ -126,6 +126,9 @@ pub struct LinkRecord {
     pub start: StartSpec,
     pub timestamps: TimestampsSpec,
     pub replication_factor: Option<i16>,
+    /// Bytes a second that all workers together may read; none: as fast as brokers allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
     pub state: DesiredState,
     /// Settings of single mirrors by source topic name.
     pub mirrors: IndexMap<String, MirrorSettings>,

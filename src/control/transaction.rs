@@ -12,7 +12,6 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use std::time::Duration;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::log::{KeyValue, batch, runs};
 use super::records::{CONTROL_TRANSACTIONAL_ID, LINKS_TOPIC};
@@ -139,8 +138,7 @@ impl Producer {
                 .map_err(|problem| self.cannot_encode(problem))?;
             let batch = ProduceBatch {
                 head: Bytes::new(),
-                topic: LINKS_TOPIC.to_owned(),
-                topic_id: Uuid::nil(),
+                topic: LINKS_TOPIC,
                 partition: 0,
                 batch,
             };

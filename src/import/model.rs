@@ -65,6 +65,8 @@ pub struct LinkDraft {
     pub auto_create: Option<bool>,
     pub start: Option<StartDraft>,
     pub replication_factor: Option<i16>,
+    /// `limit`
+    pub bytes_per_second: Option<u64>,
     /// `timestamps = "original"`
     pub original_timestamps: bool,
     pub paused: bool,

@@ -123,6 +123,9 @@ fn write_link(out: &mut String, link: &LinkDraft) {
     if let Some(factor) = link.replication_factor {
         table.put("replication_factor", &factor.to_string());
     }
+    if let Some(bytes) = link.bytes_per_second {
+        table.put("limit", &format!("{{ bytes_per_second = {bytes} }}"));
+    }
     if link.paused {
         table.put("state", "\"paused\"");
     }

@@ -14,6 +14,7 @@ use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::protocol::Request;
 use uuid::Uuid;
 
+use super::buffers::Reservation;
 use super::client::topic_name;
 use super::code::ErrorCode;
 use super::connection::Connection;
@@ -102,6 +103,16 @@ pub fn fetch(
     options: &FetchOptions,
     partitions: &[FetchPartition],
 ) -> impl Future<Output = Result<Vec<FetchedPartition>, Error>> + Send + 'static + use<> {
+    fetch_into(connection, options, partitions, None)
+}
+
+/// As [`fetch`], into memory that was reserved: what is fetched counts as held until its last slice is dropped.
+pub fn fetch_into(
+    connection: &Connection,
+    options: &FetchOptions,
+    partitions: &[FetchPartition],
+    memory: Option<Reservation>,
+) -> impl Future<Output = Result<Vec<FetchedPartition>, Error>> + Send + 'static + use<> {
     let mut topics: IndexMap<(&str, Uuid), Vec<PartitionRequest>> = IndexMap::new();
     for partition in partitions {
         topics
@@ -147,7 +158,7 @@ pub fn fetch(
             .with_session_epoch(-1)
             .with_topics(topics.collect());
         let body = connection.encode(&request, version)?;
-        let answer = connection.queue(FetchRequest::KEY, version, vec![body])?;
+        let answer = connection.queue_into(FetchRequest::KEY, version, vec![body], memory)?;
         Ok((answer, version))
     });
     let connection = connection.clone();

@@ -2,11 +2,13 @@
 //!
 //! A [`Connection`] speaks to one broker, a [`Client`] to a cluster. Both send the messages of
 //! `kafka_protocol`; [`admin`] gives the calls that change or describe a cluster, with one result per
-//! item and retries inside a deadline. [`fetch`] and [`produce`] move whole record batches as bytes.
+//! item and retries inside a deadline. [`fetch`] and [`produce`] move whole record batches as bytes,
+//! [`buffers`] bounds the memory they lie in.
 //! [`security`] is what stands between a TCP connection and the first request.
 
 pub mod admin;
 pub mod backoff;
+pub mod buffers;
 pub mod client;
 pub mod code;
 pub mod connection;
@@ -19,6 +21,7 @@ pub mod versions;
 
 pub use admin::Admin;
 pub use backoff::Backoff;
+pub use buffers::{Buffers, Reservation};
 pub use client::{Client, ClientConfig, CoordinatorKind, Target, Topics};
 pub use code::{ErrorClass, ErrorCode};
 pub use connection::{Connection, ConnectionOptions};

@@ -12,7 +12,6 @@ use indexmap::IndexMap;
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::Request;
-use uuid::Uuid;
 
 use super::code::ErrorCode;
 use super::connection::Connection;
@@ -20,10 +19,9 @@ use super::error::Error;
 
 /// One v2 batch for one partition.
 #[derive(Clone)]
-pub struct ProduceBatch {
-    pub topic: String,
-    /// Unused by the versions spoken today, which name topics.
-    pub topic_id: Uuid,
+pub struct ProduceBatch<'a> {
+    /// By name, in every version that is spoken.
+    pub topic: &'a str,
     pub partition: i32,
     /// The front of the batch where it lies apart from the rest, as a rewritten header does; else empty.
     pub head: Bytes,
@@ -32,11 +30,10 @@ pub struct ProduceBatch {
 }
 
 /// Without the records themselves, which may be megabytes.
-impl fmt::Debug for ProduceBatch {
+impl fmt::Debug for ProduceBatch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProduceBatch")
             .field("topic", &self.topic)
-            .field("topic_id", &self.topic_id)
             .field("partition", &self.partition)
             .field("bytes", &(self.head.len() + self.batch.len()))
             .finish()
@@ -46,8 +43,6 @@ impl fmt::Debug for ProduceBatch {
 /// The leader's answer for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducedPartition {
-    pub topic: String,
-    pub partition: i32,
     pub error: ErrorCode,
     /// Offset of the batch's first record; -1 with an error.
     pub base_offset: i64,
@@ -66,7 +61,7 @@ pub fn produce(
     connection: &Connection,
     acks: i16,
     timeout_ms: i32,
-    batches: &[ProduceBatch],
+    batches: &[ProduceBatch<'_>],
 ) -> impl Future<Output = Result<Vec<ProducedPartition>, Error>> + Send + 'static + use<> {
     produce_as(connection, None, acks, timeout_ms, batches)
 }
@@ -77,7 +72,7 @@ pub(crate) fn produce_as(
     transactional_id: Option<&str>,
     acks: i16,
     timeout_ms: i32,
-    batches: &[ProduceBatch],
+    batches: &[ProduceBatch<'_>],
 ) -> impl Future<Output = Result<Vec<ProducedPartition>, Error>> + Send + 'static + use<> {
     assert_ne!(
         acks, 0,
@@ -85,7 +80,7 @@ pub(crate) fn produce_as(
     );
     let asked: Vec<(String, i32)> = batches
         .iter()
-        .map(|batch| (batch.topic.clone(), batch.partition))
+        .map(|batch| (batch.topic.to_owned(), batch.partition))
         .collect();
     let queued = connection.version::<ProduceRequest>().and_then(|version| {
         let body = encode(version, transactional_id, acks, timeout_ms, batches);
@@ -97,43 +92,41 @@ pub(crate) fn produce_as(
         let (answer, version) = queued?;
         let frame = answer.frame().await?;
         let response = connection.decode::<ProduceRequest>(frame, version)?;
-        in_order(&connection, response, asked)
+        in_order(&connection, response, &asked)
     }
 }
 
+/// The answers as they were asked for: a broker gives them in an order of its own.
 fn in_order(
     connection: &Connection,
     response: ProduceResponse,
-    asked: Vec<(String, i32)>,
+    asked: &[(String, i32)],
 ) -> Result<Vec<ProducedPartition>, Error> {
-    let mut answers: HashMap<(String, i32), PartitionProduceResponse> = response
+    let answers: HashMap<(&str, i32), &PartitionProduceResponse> = response
         .responses
-        .into_iter()
+        .iter()
         .flat_map(|topic| {
-            let name = topic.name.0.to_string();
-            topic
-                .partition_responses
-                .into_iter()
-                .map(move |partition| ((name.clone(), partition.index), partition))
+            let partitions = topic.partition_responses.iter();
+            partitions.map(|partition| ((topic.name.as_str(), partition.index), partition))
         })
         .collect();
     asked
-        .into_iter()
-        .map(|key| {
-            let answer = answers.remove(&key).ok_or_else(|| Error::Protocol {
-                address: connection.address().to_owned(),
-                during: "Produce".to_owned(),
-                problem: format!("it leaves out partition {} of topic {}", key.1, key.0),
-            })?;
-            let (topic, partition) = key;
+        .iter()
+        .map(|(topic, partition)| {
+            let answer =
+                answers
+                    .get(&(topic.as_str(), *partition))
+                    .ok_or_else(|| Error::Protocol {
+                        address: connection.address().to_owned(),
+                        during: "Produce".to_owned(),
+                        problem: format!("it leaves out partition {partition} of topic {topic}"),
+                    })?;
             Ok(ProducedPartition {
-                topic,
-                partition,
                 error: ErrorCode(answer.error_code),
                 base_offset: answer.base_offset,
                 log_append_time_ms: answer.log_append_time_ms,
                 log_start_offset: answer.log_start_offset,
-                message: words(&answer),
+                message: words(answer),
             })
         })
         .collect()
@@ -165,11 +158,11 @@ fn encode(
     transactional_id: Option<&str>,
     acks: i16,
     timeout_ms: i32,
-    batches: &[ProduceBatch],
+    batches: &[ProduceBatch<'_>],
 ) -> Vec<Bytes> {
-    let mut topics: IndexMap<&str, Vec<&ProduceBatch>> = IndexMap::new();
+    let mut topics: IndexMap<&str, Vec<&ProduceBatch<'_>>> = IndexMap::new();
     for batch in batches {
-        topics.entry(&batch.topic).or_default().push(batch);
+        topics.entry(batch.topic).or_default().push(batch);
     }
     let mut body = Body {
         flexible: version >= 9,
@@ -272,11 +265,11 @@ mod tests {
         version: i16,
         transactional_id: Option<&str>,
         acks: i16,
-        batches: &[ProduceBatch],
+        batches: &[ProduceBatch<'_>],
     ) -> BytesMut {
         let mut topics: IndexMap<&str, Vec<PartitionProduceData>> = IndexMap::new();
         for batch in batches {
-            topics.entry(&batch.topic).or_default().push(
+            topics.entry(batch.topic).or_default().push(
                 PartitionProduceData::default()
                     .with_index(batch.partition)
                     .with_records(Some(Bytes::from([&batch.head[..], &batch.batch].concat()))),
@@ -308,13 +301,15 @@ mod tests {
             acks in prop_oneof![Just(1_i16), Just(-1)],
             sizes in proptest::collection::vec((0_u8..4, 0_usize..40_000), 0..12),
         ) {
+            let names: Vec<String> = (0..4)
+                .map(|topic| format!("topic-{topic}").repeat(topic * 7 + 1))
+                .collect();
             let batches: Vec<_> = sizes
                 .iter()
                 .enumerate()
                 .map(|(index, &(topic, size))| ProduceBatch {
                     head: Bytes::from(vec![0xfe; size % 62]),
-                    topic: format!("topic-{topic}").repeat(usize::from(topic) * 7 + 1),
-                    topic_id: Uuid::nil(),
+                    topic: &names[usize::from(topic)],
                     partition: index as i32,
                     batch: Bytes::from(vec![index as u8; size]),
                 })
@@ -336,8 +331,7 @@ mod tests {
             1000,
             &[ProduceBatch {
                 head: Bytes::new(),
-                topic: "t".into(),
-                topic_id: Uuid::nil(),
+                topic: "t",
                 partition: 0,
                 batch: batch.clone(),
             }],

@@ -180,6 +180,7 @@ pub(super) fn wanted_record(
             Timestamps::Original => TimestampsSpec::Original,
         },
         replication_factor: link.replication_factor.as_ref().map(|it| it.value),
+        bytes_per_second: link.bytes_per_second.as_ref().map(|it| it.value),
         state: match link.state {
             LinkState::Active => DesiredState::Active,
             // A link that is to be deleted copies nothing meanwhile.
@@ -236,6 +237,12 @@ fn attributes(record: &LinkRecord) -> Vec<(String, Option<Value>)> {
         (
             "replication_factor".to_owned(),
             record.replication_factor.map(Value::from),
+        ),
+        (
+            "limit.bytes_per_second".to_owned(),
+            record
+                .bytes_per_second
+                .map(|bytes| Value::Int(i64::try_from(bytes).unwrap_or(i64::MAX))),
         ),
         ("state".to_owned(), Some(state(record.state))),
     ];
@@ -333,6 +340,7 @@ fn place_of(world: &World<'_>, link: &Link, attribute: &str) -> Option<super::mo
         "topics" => link.topics.first().map(|it| it.span),
         "exclude" => link.exclude.first().map(|it| it.span),
         "replication_factor" => link.replication_factor.as_ref().map(|it| it.span),
+        "limit.bytes_per_second" => link.bytes_per_second.as_ref().map(|it| it.span),
         _ => link
             .mirrors
             .iter()

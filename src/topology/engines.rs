@@ -147,6 +147,7 @@ fn built_in(setting: Setting) -> Support {
         | Setting::RenameRules
         | Setting::RenameOne
         | Setting::StartTime
+        | Setting::Limit
         | Setting::MirrorAbsent
         | Setting::LinkAbsent => return Support::Yes,
         Setting::Groups => (
@@ -156,10 +157,6 @@ fn built_in(setting: Setting) -> Support {
         Setting::Acls => (
             "ACLs are not synced",
             "write acls = { sync = false } or leave it out, and create the ACLs at the destination yourself",
-        ),
-        Setting::Limit => (
-            "the link copies as fast as brokers allow",
-            "leave `limit` out; a quota of the brokers for the client id `kmirror` limits it (producer_byte_rate, consumer_byte_rate)",
         ),
         Setting::Config => (
             "the built-in engine has no configs of its own",

@@ -131,6 +131,8 @@ pub struct Link {
     pub timestamps: Timestamps,
     /// `None`: the source topic's own.
     pub replication_factor: Option<Spanned<i16>>,
+    /// How fast the link may be read, by all workers together (`limit`).
+    pub bytes_per_second: Option<Spanned<u64>>,
     pub state: LinkState,
     /// Settings of single mirrors, by source topic name. A name listed here is mirrored.
     pub mirrors: IndexMap<String, Mirror>,

@@ -67,6 +67,7 @@ pub fn link(name: &str) -> LinkRecord {
         start: StartSpec::Earliest,
         timestamps: TimestampsSpec::AsConsumed,
         replication_factor: None,
+        bytes_per_second: None,
         state: DesiredState::Active,
         mirrors: IndexMap::new(),
         generation: 1,

@@ -250,8 +250,7 @@ pub async fn moves_batches(bootstrap: &str) -> Result<()> {
     let send = |partition: i32, batch: Bytes| {
         let batch = ProduceBatch {
             head: Bytes::new(),
-            topic: name.clone(),
-            topic_id: created.id,
+            topic: &name,
             partition,
             batch,
         };
@@ -279,8 +278,7 @@ pub async fn moves_batches(bootstrap: &str) -> Result<()> {
     );
     let both = [0, 1].map(|partition| ProduceBatch {
         head: Bytes::new(),
-        topic: name.clone(),
-        topic_id: created.id,
+        topic: &name,
         partition,
         batch: batch(identity, if partition == 0 { 100 } else { 0 }, &["c"]),
     });

@@ -1,351 +1,478 @@
-//! kmirror against MirrorMaker 2: the same source topic, the same two brokers, one after the other.
+//! What the mirror does against what others do, against what the brokers can do, and against its targets.
 //!
 //! A copier's clock and CPU account run from the first record seen at the destination to the last one, so that start-up
-//! (of a JVM and of Connect in particular) counts for nobody. `scripts/bench` runs these; docs/performance.md has figures.
+//! (of a JVM and of Connect in particular) counts for nobody. All of one row is measured on the same brokers, in one
+//! run. `scripts/bench` runs these; docs/performance.md has figures.
 
+mod copiers;
+mod far;
+mod latency;
+mod load;
+mod replay;
+
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
-use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
-use rdkafka::error::KafkaError;
+use anyhow::{Context, Result, ensure};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::types::RDKafkaErrorCode;
 
 use crate::copy::topology;
 use crate::support::client::{self, Place, Watch};
 use crate::support::cluster::{Cluster, Spec};
 use crate::support::jars::{Heap, Version};
 use crate::support::lab::Lab;
-use crate::support::process::{self, Process};
+use crate::support::ports::Port;
+use crate::support::process;
 use crate::support::runner::{Test, Tier};
 use crate::support::worker::Kmirror;
+use copiers::{Outcome, TUNINGS};
+use load::{Load, TOPIC, fill, settle};
+use replay::replay;
 
 pub fn tests() -> Vec<Test> {
-    let test = |name, body| Test {
+    let test = |name, seconds, body| Test {
         name,
         tier: Tier::Bench,
         brokers: 3,
-        seconds: 240,
+        seconds,
         body,
     };
     vec![
-        test("bench::records_of_1_kilobyte", kilobyte),
-        test("bench::records_of_1_kilobyte_lz4", kilobyte_lz4),
-        test("bench::records_of_100_bytes_lz4", hundred_bytes),
+        test("bench::records_of_1_kilobyte", 400, |lab| {
+            compare(lab, kilobyte("none"), 4.0, Some(0.5))
+        }),
+        test("bench::records_of_1_kilobyte_lz4", 400, |lab| {
+            compare(lab, kilobyte("lz4"), 4.0, Some(0.5))
+        }),
+        test("bench::records_of_1_kilobyte_zstd", 400, |lab| {
+            compare(lab, kilobyte("zstd"), 4.0, Some(0.5))
+        }),
+        test("bench::records_of_100_bytes_lz4", 400, |lab| {
+            compare(lab, HUNDRED_BYTES, 7.0, Some(0.8))
+        }),
+        test("bench::one_record_batches_in_1_partition", 400, |lab| {
+            compare(lab, one_record(1), 2.0, None)
+        }),
+        test("bench::one_record_batches_in_4_partitions", 400, |lab| {
+            compare(lab, one_record(4), 2.0, None)
+        }),
+        test("bench::a_distant_source", 240, |lab| {
+            distant(lab, End::Source)
+        }),
+        test("bench::a_distant_destination", 240, |lab| {
+            distant(lab, End::Destination)
+        }),
+        test("bench::transactions", 240, transactions),
+        test("bench::replicated_destination", 240, replicated),
+        test("bench::latency", 120, latency_alone),
+        test(
+            "bench::latency_beside_a_catch_up",
+            120,
+            latency_beside_a_catch_up,
+        ),
+        test("bench::ten_thousand_idle_partitions", 600, idle),
+        test("bench::limit", 120, limit),
     ]
 }
 
-/// A workload.
-#[derive(Debug, Clone, Copy)]
-struct Load {
-    title: &'static str,
-    record_bytes: usize,
-    records: u64,
-    batch_bytes: u32,
-    codec: &'static str,
-}
-
-const TOPIC: &str = "bench";
-const PARTITIONS: i32 = 4;
-
-fn kilobyte(lab: &Lab) -> Result<()> {
-    measure(
-        lab,
-        Load {
-            title: "1 KB records, 256 KB batches, uncompressed",
-            record_bytes: 1_000,
-            records: 1_500_000,
-            batch_bytes: 262_144,
-            codec: "none",
+fn kilobyte(codec: &'static str) -> Load {
+    Load {
+        title: match codec {
+            "none" => "1 KB records, 256 KB batches, uncompressed",
+            "lz4" => "1 KB records, 256 KB batches, lz4 (incompressible)",
+            _ => "1 KB records, 256 KB batches, zstd (incompressible)",
         },
-    )
+        partitions: 4,
+        record_bytes: 1_000,
+        records: 1_500_000,
+        batch_bytes: 262_144,
+        batch_records: 100_000,
+        codec,
+    }
 }
 
-fn kilobyte_lz4(lab: &Lab) -> Result<()> {
-    measure(
-        lab,
-        Load {
-            title: "1 KB records, 256 KB batches, lz4 (incompressible)",
-            record_bytes: 1_000,
-            records: 1_500_000,
-            batch_bytes: 262_144,
-            codec: "lz4",
+const HUNDRED_BYTES: Load = Load {
+    title: "100 B records, 16 KB batches, lz4 (incompressible)",
+    partitions: 4,
+    record_bytes: 100,
+    records: 6_000_000,
+    batch_bytes: 16_384,
+    batch_records: 100_000,
+    codec: "lz4",
+};
+
+fn one_record(partitions: i32) -> Load {
+    Load {
+        title: if partitions == 1 {
+            "100 B records, one a batch, 1 partition"
+        } else {
+            "100 B records, one a batch, 4 partitions"
         },
-    )
+        partitions,
+        record_bytes: 100,
+        records: 600_000,
+        batch_bytes: 16_384,
+        batch_records: 1,
+        codec: "none",
+    }
 }
 
-fn hundred_bytes(lab: &Lab) -> Result<()> {
-    measure(
-        lab,
-        Load {
-            title: "100 B records, 16 KB batches, lz4 (incompressible)",
-            record_bytes: 100,
-            records: 6_000_000,
-            batch_bytes: 16_384,
-            codec: "lz4",
-        },
-    )
+fn spec(name: &str) -> Spec {
+    Spec::new(name, Version::V4_3)
+        .heap(Heap::Fast)
+        .config("num.io.threads", "4")
+        // What a former run wrote must not fill the disk.
+        .config("log.segment.delete.delay.ms", "1000")
 }
 
-fn measure(lab: &Lab, load: Load) -> Result<()> {
-    let spec = |name| {
-        Spec::new(name, Version::V4_3)
-            .heap(Heap::Fast)
-            .config("num.io.threads", "4")
+/// One figure beside its target.
+fn tell(what: &str, figure: f64, unit: &str, target: f64, at_least: bool) {
+    let met = if at_least {
+        figure >= target
+    } else {
+        figure <= target
     };
-    let (source, destination) = (spec("source").start(lab)?, spec("destination").start(lab)?);
-    fill(lab, &source, load)?;
-
-    // What MirrorMaker 2 leaves behind in dirty pages must not be kmirror's burden.
-    let theirs = mirror_maker(lab, &source, &destination, load)?;
-    settle()?;
-    lab.note(format!(
-        "MirrorMaker 2: {:.0} MB/s, {:.2} CPU s/GB, {theirs:?}",
-        theirs.megabytes_per_second(),
-        theirs.cpu_per_gigabyte()
-    ));
-    let ours = kmirror(lab, &source, &destination, load)?;
-
     println!(
-        "\n{}, {PARTITIONS} partitions, {} records",
-        load.title, load.records
+        "{what:>44} {figure:>10.2} {unit:<8} target {} {target:<8} {}",
+        if at_least { ">=" } else { "<=" },
+        if met { "met" } else { "MISSED" }
+    );
+}
+
+fn row(name: &str, outcome: &Outcome) {
+    println!(
+        "{name:>16} {:>10.0} {:>12.0} {:>12.2} {:>12.0}",
+        outcome.megabytes_per_second(),
+        outcome.records_per_second(),
+        outcome.cpu_per_gigabyte(),
+        outcome.peak_memory_mib
+    );
+}
+
+fn heading(load: Load) {
+    let average = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!(
+        "\n{}, {} partitions, {} records (load average {})",
+        load.title,
+        load.partitions,
+        load.records,
+        average.split(' ').next().unwrap_or("unknown")
     );
     println!(
         "{:>16} {:>10} {:>12} {:>12} {:>12}",
         "", "MB/s", "records/s", "CPU s/GB", "peak MiB"
     );
-    for (name, result) in [("MirrorMaker 2", &theirs), ("kmirror", &ours)] {
-        println!(
-            "{name:>16} {:>10.0} {:>12.0} {:>12.2} {:>12.0}",
-            result.megabytes_per_second(),
-            result.records_per_second(),
-            result.cpu_per_gigabyte(),
-            result.peak_memory_mib
-        );
-    }
-    println!(
-        "{:>16} {:>9.1}x {:>11.1}x {:>11.3}x {:>11.2}x",
-        "kmirror is",
-        ours.megabytes_per_second() / theirs.megabytes_per_second(),
-        ours.records_per_second() / theirs.records_per_second(),
-        ours.cpu_per_gigabyte() / theirs.cpu_per_gigabyte(),
-        ours.peak_memory_mib / theirs.peak_memory_mib
-    );
-    Ok(())
 }
 
-/// What one copier did.
-#[derive(Debug)]
-struct Outcome {
-    records: u64,
-    /// Bytes on disk, as records lie in the source's log.
-    bytes: f64,
-    time: Duration,
-    cpu_seconds: f64,
-    peak_memory_mib: f64,
-}
-
-impl Outcome {
-    fn megabytes_per_second(&self) -> f64 {
-        self.bytes / 1e6 / self.time.as_secs_f64()
-    }
-
-    fn records_per_second(&self) -> f64 {
-        self.records as f64 / self.time.as_secs_f64()
-    }
-
-    fn cpu_per_gigabyte(&self) -> f64 {
-        self.cpu_seconds / (self.bytes / 1e9)
-    }
-}
-
-fn mirror_maker(lab: &Lab, source: &Cluster, destination: &Cluster, load: Load) -> Result<Outcome> {
-    let file = lab.dir().join("mm2.properties");
-    std::fs::write(&file, mirror_maker_properties(source, destination, load))?;
-    let mut command = destination.distribution().java_with_heap(2_048);
-    command
-        // So that its log shows which settings reached which of its clients.
-        .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=info")
-        .arg("org.apache.kafka.connect.mirror.MirrorMaker")
-        .arg(&file);
-    let mut process = Process::spawn("MirrorMaker 2", &mut command, &lab.dir().join("mm2.log"))?;
-    let outcome = follow(
-        lab,
-        &mut process,
-        source,
-        &Place::new(destination.bootstrap(), format!("a.{TOPIC}")),
-        load,
-    )?;
-    process.stop(Duration::from_secs(20))?;
-    Ok(outcome)
-}
-
-/// Dedicated mode, tuned: large fetches and batches, two tasks, nothing but the data.
-fn mirror_maker_properties(source: &Cluster, destination: &Cluster, load: Load) -> String {
-    format!(
-        "clusters=a,b\n\
-         a.bootstrap.servers={}\n\
-         b.bootstrap.servers={}\n\
-         a->b.enabled=true\n\
-         a->b.topics={TOPIC}\n\
-         b->a.enabled=false\n\
-         plugin.discovery=service_load\n\
-         tasks.max=2\n\
-         replication.factor=1\n\
-         offset-syncs.topic.replication.factor=1\n\
-         checkpoints.topic.replication.factor=1\n\
-         heartbeats.topic.replication.factor=1\n\
-         config.storage.replication.factor=1\n\
-         offset.storage.replication.factor=1\n\
-         status.storage.replication.factor=1\n\
-         emit.checkpoints.enabled=false\n\
-         emit.heartbeats.enabled=false\n\
-         sync.topic.acls.enabled=false\n\
-         a.consumer.fetch.max.bytes=16777216\n\
-         a.consumer.max.partition.fetch.bytes=4194304\n\
-         a.consumer.max.poll.records=5000\n\
-         b.producer.compression.type={}\n\
-         b.producer.batch.size=262144\n\
-         b.producer.linger.ms=20\n\
-         b.producer.buffer.memory=134217728\n",
-        source.bootstrap(),
-        destination.bootstrap(),
-        load.codec
-    )
-}
-
-fn kmirror(lab: &Lab, source: &Cluster, destination: &Cluster, load: Load) -> Result<Outcome> {
-    let kmirror = Kmirror::new(lab, &topology(source, destination, TOPIC))?;
-    kmirror.ok("apply", &["--yes"])?;
-    let mut process = kmirror.start(&["--until-caught-up"])?;
-    let copy = Place::new(destination.bootstrap(), format!("copy.{TOPIC}"));
-    let outcome = follow(lab, &mut process, source, &copy, load)?;
-    let status = process.wait(Duration::from_secs(60))?;
-    ensure!(
-        status.success(),
-        "kmirror run: {status}\n{}",
-        process.log_text()
-    );
-    Ok(outcome)
-}
-
-/// Watches a copier from its first record to its last.
-fn follow(
-    lab: &Lab,
-    process: &mut Process,
-    source: &Cluster,
-    copy: &Place,
-    load: Load,
-) -> Result<Outcome> {
-    let pid = process.pid();
-    let watch = Watch::new(copy, PARTITIONS)?;
-    let begun = Instant::now();
-    let mut first = None;
-    let mut peak: f64 = 0.0;
-    loop {
-        let (now, cpu, there) = (Instant::now(), process::cpu_seconds(pid)?, watch.records());
-        // A copier that has done its work and ended has no memory any more.
-        peak = peak.max(process::peak_memory_mib(pid).unwrap_or(0.0));
-        if there > 0 && first.is_none() {
-            first = Some((now, cpu, there));
-        }
-        if there >= load.records
-            && let Some((start, cpu_before, there_before)) = first
+fn compare(lab: &Lab, load: Load, times: f64, cpu: Option<f64>) -> Result<()> {
+    let (source, destination) = (spec("source").start(lab)?, spec("destination").start(lab)?);
+    fill(lab, &source, load)?;
+    // Brokers run their hot paths several times as fast once they are compiled.
+    replay(&source, &destination, load, "warm-up", 64, true)?;
+    destination
+        .tools()
+        .topics(&["--delete", "--topic", "warm-up"])?;
+    settle()?;
+    heading(load);
+    let ours = copiers::kmirror(lab, &source, &destination, load)?;
+    row("kmirror", &ours);
+    let copy = format!("copy.{TOPIC}");
+    destination
+        .tools()
+        .topics(&["--delete", "--topic", &copy])?;
+    settle()?;
+    let brokers = replay(&source, &destination, load, "limit", 64, true)? / 1e6;
+    println!("{:>16} {brokers:>10.0}", "brokers' limit");
+    destination
+        .tools()
+        .topics(&["--delete", "--topic", "limit"])?;
+    settle()?;
+    let mut theirs: Option<Outcome> = None;
+    for tuning in TUNINGS {
+        let outcome = copiers::mirror_maker(lab, &source, &destination, load, tuning)?;
+        lab.note(format!("MirrorMaker 2 with {tuning:?}: {outcome:?}"));
+        if theirs
+            .as_ref()
+            .is_none_or(|best| outcome.megabytes_per_second() > best.megabytes_per_second())
         {
-            let records = load.records - there_before;
-            let share = records as f64 / load.records as f64;
-            lab.note(format!(
-                "{}: {there_before} records were there at the first look",
-                copy.topic
-            ));
-            return Ok(Outcome {
-                records,
-                bytes: log_bytes(source)? * share,
-                time: now - start,
-                cpu_seconds: cpu - cpu_before,
-                peak_memory_mib: peak,
-            });
+            theirs = Some(outcome);
         }
-        if there < load.records && process.exited()?.is_some() && watch.records() < load.records {
-            bail!(
-                "the copier ended after {there} of {} records:\n{}",
-                load.records,
-                process.log_text()
-            );
-        }
-        if begun.elapsed() > Duration::from_secs(300) {
-            bail!(
-                "{there} of {} records after five minutes:\n{}",
-                load.records,
-                process.log_text()
-            );
-        }
-        std::thread::sleep(Duration::from_millis(10));
+        settle()?;
     }
-}
+    let theirs = theirs.context("MirrorMaker 2 was run")?;
+    row("MirrorMaker 2", &theirs);
+    let simple = copiers::librdkafka(lab, &source, &destination, load)?;
+    row("librdkafka loop", &simple);
 
-/// Bytes of the source topic's segments.
-fn log_bytes(cluster: &Cluster) -> Result<f64> {
-    let mut bytes = 0;
-    for partition in 0..PARTITIONS {
-        for entry in std::fs::read_dir(cluster.data_dir(0).join(format!("{TOPIC}-{partition}")))? {
-            let entry = entry?;
-            if entry.path().extension().is_some_and(|e| e == "log") {
-                bytes += entry.metadata()?.len();
-            }
-        }
+    let ratio = ours.megabytes_per_second() / theirs.megabytes_per_second();
+    tell("MirrorMaker 2's rate", ratio, "times", times, true);
+    if let Some(cpu) = cpu {
+        tell("CPU", ours.cpu_per_gigabyte(), "s/GB", cpu, false);
     }
-    Ok(bytes as f64)
-}
-
-/// Waits for the kernel to write back what is dirty.
-fn settle() -> Result<()> {
-    process::run(
-        &mut std::process::Command::new("sync"),
-        None,
-        Duration::from_secs(120),
-    )?;
-    std::thread::sleep(Duration::from_secs(2));
+    tell(
+        "the brokers' own limit",
+        ours.megabytes_per_second() / brokers,
+        "times",
+        0.9,
+        true,
+    );
+    tell("peak memory", ours.peak_memory_mib, "MiB", 200.0, false);
     Ok(())
 }
 
-fn fill(lab: &Lab, source: &Cluster, load: Load) -> Result<()> {
-    let start = Instant::now();
-    source.tools().create_topic(TOPIC, PARTITIONS as u32, &[])?;
+enum End {
+    Source,
+    Destination,
+}
+
+const ROUND_TRIP: Duration = Duration::from_millis(100);
+
+/// A cluster whose clients reach it over a line with a round trip of 100 ms.
+fn far_away(lab: &Lab, name: &str) -> Result<(Cluster, String)> {
+    let proxy = Port::free()?;
+    let listener = {
+        let address = proxy.address();
+        drop(proxy);
+        TcpListener::bind(address)?
+    };
+    let address = listener.local_addr()?.to_string();
+    let near = Port::free()?;
+    let (number, near_address) = (near.number(), near.address());
+    drop(near);
+    let cluster = spec(name)
+        .port(number)
+        .listener("FAR", "PLAINTEXT")
+        .config(
+            "advertised.listeners",
+            &format!("PLAINTEXT://{near_address},FAR://{address}"),
+        )
+        .start(lab)?;
+    far::delay(listener, cluster.address("FAR"), ROUND_TRIP / 2);
+    Ok((cluster, address))
+}
+
+fn distant(lab: &Lab, end: End) -> Result<()> {
+    let load = Load {
+        records: 1_500_000,
+        ..kilobyte("none")
+    };
+    let ((source, from), (destination, to)) = match end {
+        End::Source => (far_away(lab, "source")?, near(lab, "destination")?),
+        End::Destination => (near(lab, "source")?, far_away(lab, "destination")?),
+    };
+    fill(lab, &source, load)?;
+    replay(&source, &destination, load, "warm-up", 64, true)?;
+    destination
+        .tools()
+        .topics(&["--delete", "--topic", "warm-up"])?;
+    settle()?;
+    heading(load);
+    let text = topology(&source, &destination, TOPIC)
+        .replacen(&source.bootstrap(), &from, 1)
+        .replacen(&destination.bootstrap(), &to, 1);
+    let ours = copiers::kmirror_with(lab, &source, &destination, load, &text)?;
+    row("kmirror", &ours);
+    let what = match end {
+        End::Source => "a source 100 ms away",
+        End::Destination => "a destination 100 ms away",
+    };
+    tell(what, ours.megabytes_per_second(), "MB/s", 250.0, true);
+    Ok(())
+}
+
+fn near(lab: &Lab, name: &str) -> Result<(Cluster, String)> {
+    let cluster = spec(name).start(lab)?;
+    let bootstrap = cluster.bootstrap();
+    Ok((cluster, bootstrap))
+}
+
+/// A source where 100 transactions a second are committed in each of four partitions.
+fn transactions(lab: &Lab) -> Result<()> {
+    const COMMITS: u32 = 100;
+    const SECONDS: u32 = 20;
+    let (source, destination) = (spec("source").start(lab)?, spec("destination").start(lab)?);
+    source.tools().create_topic(TOPIC, 4, &[])?;
+    let kmirror = Kmirror::new(lab, &topology(&source, &destination, TOPIC))?;
+    kmirror.ok("apply", &["--yes"])?;
+    let mut worker = kmirror.start(&[])?;
     let producer: BaseProducer = client::config(&source.bootstrap())
-        .set("compression.codec", load.codec)
-        .set("batch.size", load.batch_bytes.to_string())
-        .set("batch.num.messages", "100000")
-        .set("linger.ms", "50")
-        .set("queue.buffering.max.messages", "400000")
-        .set("queue.buffering.max.kbytes", "400000")
+        .set("transactional.id", "bench")
         .create()?;
-    // Random bytes, so that no codec gains anything; each record starts elsewhere in them.
-    let mut pool = vec![0; 4 << 20];
-    StdRng::seed_from_u64(1).fill_bytes(&mut pool);
-    for n in 0..load.records {
-        let at = (n as usize * 997) % (pool.len() - load.record_bytes);
-        // Whole batches in turn, as a sticky partitioner fills them.
-        let partition = (n / 2_000 % PARTITIONS as u64) as i32;
-        let payload = &pool[at..at + load.record_bytes];
-        while let Err((error, _)) = producer.send(
-            BaseRecord::<[u8], [u8]>::to(TOPIC)
-                .partition(partition)
-                .payload(payload),
-        ) {
-            let KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) = error else {
-                return Err(error.into());
-            };
-            producer.poll(Duration::from_millis(10));
+    producer.init_transactions(Duration::from_secs(30))?;
+    let payload = vec![b'x'; 1_000];
+    let began = Instant::now();
+    let mut records = 0;
+    for commit in 0..COMMITS * SECONDS {
+        let due = began + Duration::from_secs_f64(f64::from(commit) / f64::from(COMMITS));
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        producer.begin_transaction()?;
+        for partition in (0..4).cycle().take(40) {
+            producer
+                .send(
+                    BaseRecord::<[u8], [u8]>::to(TOPIC)
+                        .partition(partition)
+                        .payload(&payload),
+                )
+                .map_err(|(error, _)| error)?;
+            records += 1;
         }
+        producer.commit_transaction(Duration::from_secs(30))?;
     }
-    producer.flush(Duration::from_secs(120))?;
-    lab.note(format!(
-        "{} records, {:.2} GB, in {:.1} s",
-        load.records,
-        log_bytes(source)? / 1e9,
-        start.elapsed().as_secs_f64()
-    ));
-    settle()
+    let (committed, took) = (Instant::now(), began.elapsed());
+    let watch = Watch::new(
+        &Place::new(destination.bootstrap(), format!("copy.{TOPIC}")),
+        4,
+    )?;
+    while watch.records() < records {
+        ensure!(
+            committed.elapsed() < Duration::from_secs(60),
+            "{} of {records}",
+            watch.records()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let behind = committed.elapsed();
+    worker.stop(Duration::from_secs(30))?;
+    println!("\ntransactions of 10 records in each of 4 partitions");
+    let rate = f64::from(COMMITS * SECONDS) / took.as_secs_f64();
+    tell("commits in each partition", rate, "a second", 95.0, true);
+    tell(
+        "behind after the last commit",
+        behind.as_secs_f64(),
+        "s",
+        1.0,
+        false,
+    );
+    Ok(())
+}
+
+/// Three replicas, two of which have to have a record; against writing one batch a partition at a time.
+fn replicated(lab: &Lab) -> Result<()> {
+    let load = Load {
+        title: "100 B records, 15 KB batches, uncompressed, to 3 replicas",
+        batch_bytes: 15_000,
+        records: 2_000_000,
+        codec: "none",
+        ..HUNDRED_BYTES
+    };
+    let source = spec("source").start(lab)?;
+    let destination = spec("destination")
+        .nodes(3)
+        .config("default.replication.factor", "3")
+        .config("min.insync.replicas", "2")
+        .start(lab)?;
+    fill(lab, &source, load)?;
+    replay(&source, &destination, load, "warm-up", 16, false)?;
+    destination
+        .tools()
+        .topics(&["--delete", "--topic", "warm-up"])?;
+    settle()?;
+    heading(load);
+    let text = topology(&source, &destination, TOPIC)
+        .replace("replication_factor = 1", "replication_factor = 3");
+    let ours = copiers::kmirror_with(lab, &source, &destination, load, &text)?;
+    row("kmirror", &ours);
+    settle()?;
+    let lock_step = replay(&source, &destination, load, "lock-step", 1, false)? / 1e6;
+    println!("{:>16} {lock_step:>10.0}", "lock-step");
+    tell(
+        "acks=all in lock-step",
+        ours.megabytes_per_second() / lock_step,
+        "times",
+        3.0,
+        true,
+    );
+    Ok(())
+}
+
+const LIVE: &str = "live";
+
+fn latency_alone(lab: &Lab) -> Result<()> {
+    let (source, destination) = (spec("source").start(lab)?, spec("destination").start(lab)?);
+    source.tools().create_topic(LIVE, 1, &[])?;
+    let kmirror = Kmirror::new(lab, &topology(&source, &destination, LIVE))?;
+    kmirror.ok("apply", &["--yes"])?;
+    let mut worker = kmirror.start(&[])?;
+    let at = Place::new(source.bootstrap(), LIVE);
+    let copy = Place::new(destination.bootstrap(), format!("copy.{LIVE}"));
+    // Brokers first compile what they run.
+    let (warm_up, run) = (Duration::from_secs(15), Duration::from_secs(20));
+    latency::added(&at, &copy, 1_000, warm_up)?;
+    let added = latency::added(&at, &copy, 1_000, run)?;
+    worker.stop(Duration::from_secs(30))?;
+    println!("\nlatency added at 1,000 records a second: {added}");
+    tell("p99", added.p99, "ms", 10.0, false);
+    Ok(())
+}
+
+/// A live topic, while the same worker copies another one from its beginning.
+fn latency_beside_a_catch_up(lab: &Lab) -> Result<()> {
+    let load = kilobyte("none");
+    let (source, destination) = (spec("source").start(lab)?, spec("destination").start(lab)?);
+    source.tools().create_topic(LIVE, 1, &[])?;
+    fill(lab, &source, load)?;
+    // A limit below what the machine can do, so that what is seen is the order of things and not the lack of cores.
+    let both = topology(&source, &destination, LIVE)
+        + &format!(
+            "\n[links.past]\nsource = \"source\"\ndestination = \"destination\"\ntopics = [\"{TOPIC}\"]\n\
+             rename = \"past.${{topic}}\"\nreplication_factor = 1\nlimit = {{ bytes_per_second = \"50MB\" }}\n"
+        );
+    let kmirror = Kmirror::new(lab, &both)?;
+    kmirror.ok("apply", &["--yes"])?;
+    let mut worker = kmirror.start(&[])?;
+    let at = Place::new(source.bootstrap(), LIVE);
+    let copy = Place::new(destination.bootstrap(), format!("copy.{LIVE}"));
+    let added = latency::added(&at, &copy, 1_000, Duration::from_secs(15))?;
+    let past = Watch::new(
+        &Place::new(destination.bootstrap(), format!("past.{TOPIC}")),
+        4,
+    )?;
+    let still_behind = past.records() < load.records;
+    worker.stop(Duration::from_secs(30))?;
+    ensure!(
+        still_behind,
+        "the catch-up was over too soon to mean anything"
+    );
+    println!("\nlatency added at 1,000 records a second beside a catch-up: {added}");
+    tell("p99", added.p99, "ms", 100.0, false);
+    Ok(())
+}
+
+/// Many partitions in which nothing happens.
+fn idle(lab: &Lab) -> Result<()> {
+    const TOPICS: usize = 20;
+    let (source, destination) = (spec("source").start(lab)?, spec("destination").start(lab)?);
+    let names: Vec<String> = (0..TOPICS).map(|n| format!("idle-{n}")).collect();
+    for name in &names {
+        client::create_topics(&source.bootstrap(), &[name], 500)?;
+    }
+    let kmirror = Kmirror::new(lab, &topology(&source, &destination, "idle-*"))?;
+    kmirror.ok("apply", &["--yes"])?;
+    let mut worker = kmirror.start(&[])?;
+    // Partitions start, store where they begin, and find nothing to do.
+    std::thread::sleep(Duration::from_secs(90));
+    let (cpu, began) = (process::cpu_seconds(worker.pid())?, Instant::now());
+    std::thread::sleep(Duration::from_secs(20));
+    let used = (process::cpu_seconds(worker.pid())? - cpu) / began.elapsed().as_secs_f64();
+    let memory = process::peak_memory_mib(worker.pid())?;
+    worker.stop(Duration::from_secs(60))?;
+    println!("\n10,000 idle partitions");
+    tell("of a core", used * 100.0, "%", 5.0, false);
+    tell("peak memory", memory, "MiB", 300.0, false);
+    Ok(())
+}
+
+/// A link with a limit, copied by one worker.
+fn limit(lab: &Lab) -> Result<()> {
+    let load = kilobyte("none");
+    let (source, destination) = (spec("source").start(lab)?, spec("destination").start(lab)?);
+    fill(lab, &source, load)?;
+    heading(load);
+    let text = topology(&source, &destination, TOPIC) + "limit = { bytes_per_second = \"60MB\" }\n";
+    let ours = copiers::kmirror_with(lab, &source, &destination, load, &text)?;
+    row("kmirror", &ours);
+    let rate = ours.megabytes_per_second();
+    println!("{:>44} {rate:>10.2} MB/s", "with a limit of 60 MB/s");
+    ensure!((57.0..63.0).contains(&rate), "{rate} MB/s");
+    Ok(())
 }

@@ -1,9 +1,12 @@
 //! Whatever happens to connections, brokers and the worker, the copy is exact.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
+use kmirror::kafka::Buffers;
+use kmirror::mirror::io::reader::Reader;
 use kmirror::mirror::partition::Event;
 use kmirror::sandbox::faults::Loss;
 
@@ -190,4 +193,29 @@ async fn two_mirrors_of_one_topic_do_not_get_each_others_records() {
         stop(running).await;
     }
     stop(running).await;
+}
+
+/// Without this, a batch larger than the memory, or several mirrors that share too little of it, would stand still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_get_through_memory_that_is_smaller_than_a_batch() {
+    let mut lab = Lab::new(1).await;
+    let buffers = Buffers::new(256 << 10);
+    lab.reader = Reader::new(lab.source_client.clone(), Arc::clone(&buffers));
+    lab.produce_of(0..60, 100_000).await;
+    let running = lab.start();
+    let (topic, beside) = lab.start_beside().await;
+    lab.expect_copy(60).await;
+    lab.expect_copy_in(&topic, 60).await;
+    stop(running).await;
+    stop(beside).await;
+    // All of it comes back, but for what is on its way for a poll that goes on.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while buffers.free() < buffers.limit() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{} are free",
+            buffers.free()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kmirror::control::records::{Anchor, IncarnationId, MapRecord, StartSpec};
 use kmirror::kafka::admin::NewTopic;
-use kmirror::kafka::{Client, ClientConfig, Topics};
+use kmirror::kafka::{Buffers, Client, ClientConfig, Topics};
 use kmirror::mirror::io::keeper::{Keeper, Save};
 use kmirror::mirror::io::reader::Reader;
 use kmirror::mirror::io::task::{self, Running, Surroundings};
@@ -70,7 +70,7 @@ impl Lab {
             .expect("an id");
         let lease = Arc::new(Lease::new(Duration::from_secs(3600)));
         lease.renew(Moment::now());
-        let reader = Reader::new(source_client.clone());
+        let reader = Reader::new(source_client.clone(), Buffers::new(64 << 20));
         Self {
             source,
             destination,
@@ -142,6 +142,7 @@ impl Lab {
             source_client: self.source_client.clone(),
             destination_client: self.destination_client.clone(),
             reader: Arc::clone(&self.reader),
+            throttle: Arc::default(),
             writer: Writer::new(self.destination_client.clone()),
             keeper: keeper(keep),
             start: StartSpec::Earliest,

@@ -55,7 +55,7 @@ impl Stage {
 
     /// Starts the worker of `kmirror run`.
     pub async fn start_worker(&mut self, topology: &Topology) -> Result<Figures, CliError> {
-        let clusters = worker::connect(topology).await?;
+        let clusters = worker::connect(topology, worker::MEMORY).await?;
         let figures = Figures::default();
         let (stop, stopped) = watch::channel(false);
         let (topology, shown) = (topology.clone(), figures.clone());

@@ -271,6 +271,7 @@ fn applied(record: &LinkRecord) -> LinkDraft {
         },
         original_timestamps: record.timestamps == TimestampsSpec::Original,
         replication_factor: record.replication_factor,
+        bytes_per_second: record.bytes_per_second,
         paused: record.state == DesiredState::Paused,
         mirrors: record
             .mirrors

@@ -211,15 +211,10 @@ pub(super) async fn read_loop<R: AsyncRead + Unpin>(reader: R, shared: Arc<Share
 type Ended = (Option<String>, Option<Error>);
 
 async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, shared: &Shared) -> Result<Bytes, Ended> {
-    let lost = |error: std::io::Error| {
-        let options = &shared.options;
-        if let Some(error) = options.security.transport_error(&options.address, &error) {
-            return (Some(error.to_string()), Some(error));
-        }
-        let cause = (error.kind() != std::io::ErrorKind::UnexpectedEof).then(|| io_words(&error));
-        (cause, None)
-    };
-    let size = reader.read_i32().await.map_err(lost)?;
+    let size = reader
+        .read_i32()
+        .await
+        .map_err(|error| lost(error, shared))?;
     if !shared.has_answered() && is_tls(size) {
         let security = &shared.options.security;
         let problem = Problem::TlsPort(security.protocol());
@@ -243,19 +238,51 @@ async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, shared: &Shared) -> Re
             ));
         }
     };
-    let mut frame = BytesMut::with_capacity(size);
-    while frame.len() < size {
-        let left = size - frame.len();
+    let Some(memory) = shared.memory_of_oldest() else {
+        let mut frame = BytesMut::with_capacity(size);
+        fill(reader, &mut frame, size, shared).await?;
+        return Ok(frame.freeze());
+    };
+    shared.lock().waits_for_memory = true;
+    let mut buffer = memory.into_buffer(size).await;
+    {
+        let mut in_flight = shared.lock();
+        in_flight.waits_for_memory = false;
+        in_flight.last_read = Instant::now();
+    }
+    fill(reader, buffer.space(), size, shared).await?;
+    Ok(buffer.freeze())
+}
+
+/// Reads `size` bytes into a buffer that has room for them: large pieces go there from the socket without a copy.
+async fn fill<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    buffer: &mut impl BufMut,
+    size: usize,
+    shared: &Shared,
+) -> Result<(), Ended> {
+    let mut left = size;
+    while left > 0 {
         let count = reader
-            .read_buf(&mut (&mut frame).limit(left))
+            .read_buf(&mut (&mut *buffer).limit(left))
             .await
-            .map_err(lost)?;
+            .map_err(|error| lost(error, shared))?;
         if count == 0 {
             return Err((Some("in the middle of an answer".to_owned()), None));
         }
+        left -= count;
         shared.lock().last_read = Instant::now();
     }
-    Ok(frame.freeze())
+    Ok(())
+}
+
+fn lost(error: std::io::Error, shared: &Shared) -> Ended {
+    let options = &shared.options;
+    if let Some(error) = options.security.transport_error(&options.address, &error) {
+        return (Some(error.to_string()), Some(error));
+    }
+    let cause = (error.kind() != std::io::ErrorKind::UnexpectedEof).then(|| io_words(&error));
+    (cause, None)
 }
 
 /// Whether an answer begins as a TLS record does, an alert or a handshake: the length of a Kafka answer is none.

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use shared::{Outgoing, Pending, Queued, Shared};
 
+use super::buffers::Reservation;
 use super::code::ErrorCode;
 use super::error::{Error, Operation, io_words};
 use super::security::{Security, TLS_HANDSHAKE, Transport};
@@ -249,7 +250,19 @@ impl Connection {
         version: i16,
         body: Vec<Bytes>,
     ) -> Result<Answer, Error> {
-        let (outgoing, answer) = self.outgoing(api_key, version, body)?;
+        self.queue_into(api_key, version, body, None)
+    }
+
+    /// The same, with memory for its answer.
+    pub(super) fn queue_into(
+        &self,
+        api_key: i16,
+        version: i16,
+        body: Vec<Bytes>,
+        memory: Option<Reservation>,
+    ) -> Result<Answer, Error> {
+        let (mut outgoing, answer) = self.outgoing(api_key, version, body)?;
+        outgoing.pending.memory = memory;
         // A queue that is gone drops the request, and its answer fails with the reason.
         let _ = self.handle.queue.send(Queued::Request(outgoing));
         Ok(answer)
@@ -288,6 +301,7 @@ impl Connection {
             correlation_id,
             api_key,
             sent: Instant::now(),
+            memory: None,
             answer,
         };
         let answer = Answer {

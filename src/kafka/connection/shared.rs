@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConnectionOptions, Error, api_name};
+use crate::kafka::buffers::Reservation;
 
 /// What the two tasks and the handle have in common.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(super) struct InFlight {
     /// Whether anything was ever answered.
     pub answered: bool,
     pub open: bool,
+    /// Whether an answer has come and waits for memory: then nobody but ourselves is late.
+    pub waits_for_memory: bool,
 }
 
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(super) struct Pending {
     pub correlation_id: i32,
     pub api_key: i16,
     pub sent: Instant,
+    /// What a large answer is read into.
+    pub memory: Option<Reservation>,
     pub answer: oneshot::Sender<Result<Bytes, Error>>,
 }
 
@@ -66,6 +71,7 @@ impl Shared {
                 last_read: Instant::now(),
                 answered: false,
                 open: true,
+                waits_for_memory: false,
             }),
             closed: CancellationToken::new(),
             cause: OnceLock::new(),
@@ -116,8 +122,16 @@ impl Shared {
     pub fn overdue(&self) -> Option<i16> {
         let in_flight = self.lock();
         let oldest = in_flight.requests.front()?;
+        if in_flight.waits_for_memory {
+            return None;
+        }
         let since = oldest.sent.max(in_flight.last_read);
         (since.elapsed() >= self.options.request_timeout).then_some(oldest.api_key)
+    }
+
+    /// What the answer that comes next is to be read into, where that was said. Answers come in order.
+    pub fn memory_of_oldest(&self) -> Option<Reservation> {
+        self.lock().requests.front_mut()?.memory.take()
     }
 
     pub fn has_answered(&self) -> bool {

@@ -2,12 +2,16 @@
 //!
 //! [`task`] runs one partition; [`reader`] fetches for all partitions of a source, [`writer`] produces for
 //! all partitions of a destination, over a few connections a broker; [`tail`] reads where a
-//! destination partition ends; [`keeper`] stores progress.
+//! destination partition ends; [`keeper`] stores progress. [`share`] decides how much memory a partition gets,
+//! [`throttle`] how fast it is read, [`window`] how much is on its way.
 
 pub mod keeper;
 pub mod reader;
+pub mod share;
 pub mod tail;
 pub mod task;
+pub mod throttle;
+pub mod window;
 pub mod writer;
 
 use std::sync::Arc;
@@ -48,6 +52,8 @@ pub struct PartitionKey {
 /// What the writer has to know of a partition besides the batches.
 #[derive(Debug)]
 pub struct Route {
+    /// No other route of this process has it.
+    pub id: u64,
     pub destination: TopicPartition,
     pub lease: Arc<Lease>,
     /// The broker that leads the destination partition, -1 while unknown.
@@ -58,7 +64,9 @@ pub struct Route {
 
 impl Route {
     pub fn new(destination: TopicPartition, lease: Arc<Lease>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Arc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             destination,
             lease,
             leader: AtomicI32::new(-1),

@@ -2,30 +2,39 @@
 //!
 //! Each broker has a few lanes; a lane is one connection with one fetch on its way, as a broker serves one
 //! request a connection at a time. A partition asks for its next piece when it has room for it, and the
-//! next free lane takes along all that ask. While the last free lane is in use its long poll is short, so
-//! that a busy partition never waits long behind idle ones.
+//! next free lane takes along all that ask, as far as there is memory for what may come (see [`super::share`]). Partitions
+//! that have nothing to read are asked for apart from those that have, so that a busy partition's requests do not name
+//! thousands of others. While the last free lane is in use its long poll is short, so that a busy partition never waits
+//! long behind idle ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use super::share::Share;
+use super::throttle::Throttle;
 use super::{Events, TopicPartition};
 use crate::kafka::admin::OffsetSpec;
-use crate::kafka::fetch::{FetchOptions, FetchPartition, FetchedPartition, Isolation, fetch};
-use crate::kafka::{Backoff, Client, Connection, Error, ErrorClass, ErrorCode, Operation, Topics};
+use crate::kafka::fetch::{FetchOptions, FetchPartition, FetchedPartition, Isolation, fetch_into};
+use crate::kafka::{
+    Backoff, Buffers, Client, Connection, Error, ErrorClass, ErrorCode, Operation, Reservation,
+    Topics,
+};
 use crate::mirror::partition::{Event, Failure, Fetched};
 
-const LANES: usize = 3;
-/// Bytes of one partition in one answer.
-const PARTITION_BYTES: i32 = 1 << 20;
-/// Bytes of one answer.
-const ANSWER_BYTES: i32 = 32 << 20;
+const LANES: usize = 4;
+/// Bytes of one answer; of one for partitions that had nothing the last time; and what an answer has besides records.
+const ANSWER_BYTES: usize = 32 << 20;
+const QUIET_ANSWER_BYTES: usize = 1 << 20;
+const ANSWER_FRAME_BYTES: usize = 64 << 10;
+/// How long a broker waits for records of partitions that had none the last time, of others, and on the last free lane.
+const QUIET_POLL_MS: i32 = 2_000;
 const LONG_POLL_MS: i32 = 500;
 const SHORT_POLL_MS: i32 = 50;
 /// Tries to find a partition that its cluster does not know, before it counts as deleted.
@@ -38,18 +47,26 @@ pub struct Wanted {
     pub attempt: u64,
     pub offset: i64,
     pub events: Events,
+    share: Arc<Share>,
     tries: u32,
     /// How often in a row the cluster did not know the topic.
     unknown: u32,
 }
 
 impl Wanted {
-    pub fn new(source: TopicPartition, attempt: u64, offset: i64, events: Events) -> Self {
+    pub fn new(
+        source: TopicPartition,
+        attempt: u64,
+        offset: i64,
+        events: Events,
+        share: Arc<Share>,
+    ) -> Self {
         Self {
             source,
             attempt,
             offset,
             events,
+            share,
             tries: 0,
             unknown: 0,
         }
@@ -65,17 +82,25 @@ impl Wanted {
 #[derive(Debug)]
 pub struct Reader {
     client: Client,
+    buffers: Arc<Buffers>,
     brokers: Mutex<HashMap<i32, mpsc::UnboundedSender<Wanted>>>,
     leaders: Mutex<HashMap<(String, i32), i32>>,
 }
 
 impl Reader {
-    pub fn new(client: Client) -> Arc<Self> {
+    /// `buffers` is the memory for what is read.
+    pub fn new(client: Client, buffers: Arc<Buffers>) -> Arc<Self> {
         Arc::new(Self {
             client,
+            buffers,
             brokers: Mutex::new(HashMap::new()),
             leaders: Mutex::new(HashMap::new()),
         })
+    }
+
+    /// A partition's part of the memory, for as long as it reads here, at its link's pace.
+    pub fn share(&self, throttle: Arc<Throttle>) -> Arc<Share> {
+        Share::new(Arc::clone(&self.buffers), throttle)
     }
 
     /// Asks for a piece of the source's log; it comes as an event.
@@ -101,9 +126,7 @@ impl Reader {
         let sender = brokers.entry(leader).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
             // Weak: the lanes end when the last partition lets go of the reader.
-            tokio::spawn(
-                BrokerLanes::new(Arc::downgrade(self), self.client.clone(), leader).run(receiver),
-            );
+            tokio::spawn(BrokerLanes::new(self, leader).run(receiver));
             sender
         });
         // The loop lives as long as its sender.
@@ -241,23 +264,43 @@ fn call_failure(operation: &'static str, cause: &dyn std::fmt::Display) -> Failu
 struct BrokerLanes {
     reader: std::sync::Weak<Reader>,
     client: Client,
+    buffers: Arc<Buffers>,
     broker: i32,
     idle: Vec<Option<Connection>>,
     waiting: Vec<Wanted>,
     in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
+/// What one request asks for, with the bytes of each partition, and the memory for the answer.
+struct Asked {
+    wanted: Vec<(Wanted, usize)>,
+    /// Whether none of them had anything the last time.
+    quiet: bool,
+    memory: Reservation,
+}
+
+/// Why partitions that ask are not asked for, although a lane is free.
+#[derive(Clone, Copy)]
+enum Rest {
+    Nothing,
+    WaitsForMemory,
+    /// By the limits of their links, until then; others may wait for memory.
+    HeldUp(Instant),
+}
+
 /// An answer to one fetch, with the lane that is free again.
 struct Done {
-    wanted: Vec<Wanted>,
+    wanted: Vec<(Wanted, usize)>,
+    took: Duration,
     outcome: Result<(Connection, Vec<FetchedPartition>), Error>,
 }
 
 impl BrokerLanes {
-    fn new(reader: std::sync::Weak<Reader>, client: Client, broker: i32) -> Self {
+    fn new(reader: &Arc<Reader>, broker: i32) -> Self {
         Self {
-            reader,
-            client,
+            reader: Arc::downgrade(reader),
+            client: reader.client.clone(),
+            buffers: Arc::clone(&reader.buffers),
             broker,
             idle: vec![None; LANES],
             waiting: Vec::new(),
@@ -266,39 +309,62 @@ impl BrokerLanes {
     }
 
     async fn run(mut self, mut wishes: mpsc::UnboundedReceiver<Wanted>) {
+        let mut freed = self.buffers.freed();
+        let mut rest = Rest::Nothing;
         loop {
+            let (lacks_memory, held_up) = match rest {
+                Rest::Nothing => (false, None),
+                Rest::WaitsForMemory => (true, None),
+                Rest::HeldUp(until) => (true, Some(until)),
+            };
             tokio::select! {
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => self.done(done),
                 wanted = wishes.recv() => {
                     let Some(wanted) = wanted else { break };
                     self.waiting.push(wanted);
                 }
+                Ok(()) = freed.changed(), if lacks_memory => {}
+                () = tokio::time::sleep_until(held_up.unwrap_or_else(Instant::now)), if held_up.is_some() => {}
             }
             // Partitions answered together ask again together: let them, before the next fetch leaves.
             tokio::task::yield_now().await;
             while let Ok(wanted) = wishes.try_recv() {
                 self.waiting.push(wanted);
             }
-            self.fetch();
+            // What is given back from here on is not missed.
+            freed.mark_unchanged();
+            rest = self.fetch();
         }
     }
 
-    fn fetch(&mut self) {
+    /// Sends what can be sent, and says what keeps the rest from the lanes that are free.
+    fn fetch(&mut self) -> Rest {
         self.waiting.retain(|wanted| !wanted.events.is_closed());
-        while !self.waiting.is_empty() {
-            let Some(lane) = self.idle.pop() else { return };
-            let max_wait_ms = if self.idle.is_empty() {
-                SHORT_POLL_MS
-            } else {
-                LONG_POLL_MS
+        while !self.waiting.is_empty() && !self.idle.is_empty() {
+            let last = self.idle.len() == 1;
+            let asked = match choose(&mut self.waiting, &self.buffers, last) {
+                Ok(asked) => asked,
+                Err(rest) => return rest,
             };
-            let wanted = take_distinct(&mut self.waiting);
+            let lane = self.idle.pop().expect("a lane is free");
+            let max_wait_ms = match asked.quiet {
+                _ if last => SHORT_POLL_MS,
+                true => QUIET_POLL_MS,
+                false => LONG_POLL_MS,
+            };
             let (client, broker) = (self.client.clone(), self.broker);
             self.in_flight.push(Box::pin(async move {
-                let outcome = fetch_once(&client, broker, lane, max_wait_ms, &wanted).await;
-                Done { wanted, outcome }
+                let began = Instant::now();
+                let (wanted, memory) = (&asked.wanted, asked.memory);
+                let outcome = fetch_once(&client, broker, lane, max_wait_ms, wanted, memory).await;
+                Done {
+                    wanted: asked.wanted,
+                    took: began.elapsed(),
+                    outcome,
+                }
             }));
         }
+        Rest::Nothing
     }
 
     fn done(&mut self, done: Done) {
@@ -313,11 +379,17 @@ impl BrokerLanes {
                     .into_iter()
                     .map(|found| ((found.topic.clone(), found.partition), found))
                     .collect();
-                for wanted in done.wanted {
+                let now = Instant::now();
+                for (wanted, asked) in done.wanted {
                     let key = (wanted.source.topic.clone(), wanted.source.partition);
                     match partitions.remove(&key) {
                         Some(mut found) => {
-                            found.records = unpinned(found.records, answer);
+                            wanted.share.pace(|pace| {
+                                let more = found.last_stable_offset > wanted.offset;
+                                pace.answered(asked, found.records.len(), more, done.took, now);
+                            });
+                            wanted.share.throttle().spend(found.records.len(), now);
+                            found.records = wanted.share.hold(found.records, answer);
                             deliver(&reader, wanted, found);
                         }
                         // Nonsense of the broker; not to be asked again at once for ever.
@@ -332,9 +404,8 @@ impl BrokerLanes {
             Err(error) => {
                 tracing::debug!(broker = self.broker, %error, "a fetch failed");
                 self.idle.push(None);
-                for wanted in done.wanted {
+                for (mut wanted, _) in done.wanted {
                     reader.forget_leader(&wanted.source);
-                    let mut wanted = wanted;
                     wanted.tries = wanted.tries.max(1);
                     reader.find_leader(wanted);
                 }
@@ -362,13 +433,66 @@ fn take_distinct(waiting: &mut Vec<Wanted>) -> Vec<Wanted> {
     taken
 }
 
-/// Records that do not keep a whole answer in memory: a small part of a large one is copied out of it.
-fn unpinned(records: Bytes, answer: usize) -> Bytes {
-    if records.len() < answer / 8 {
-        Bytes::copy_from_slice(&records)
-    } else {
-        records
+/// What the next request asks for: all that have something to read, or all that had nothing the last time, or on the
+/// last free lane both. Those that hold least come first, as an answer is filled in that order. What has to wait for
+/// memory, for its link's limit, or for another lane, stays in `waiting`.
+fn choose(
+    waiting: &mut Vec<Wanted>,
+    buffers: &Arc<Buffers>,
+    last_lane: bool,
+) -> Result<Asked, Rest> {
+    let now = Instant::now();
+    let mut able: Vec<(Wanted, usize)> = Vec::new();
+    let mut held_up: Option<Duration> = None;
+    for wanted in take_distinct(waiting) {
+        let share = &wanted.share;
+        let asks = share.pace(|pace| pace.asks(now));
+        match share.throttle().admit(asks, now) {
+            Ok(bytes) => match share.allowance(bytes) {
+                Some(bytes) => able.push((wanted, bytes)),
+                None => waiting.push(wanted),
+            },
+            Err(wait) => {
+                held_up = Some(held_up.map_or(wait, |other| other.min(wait)));
+                waiting.push(wanted);
+            }
+        }
     }
+    let rest = held_up.map_or(Rest::WaitsForMemory, |wait| Rest::HeldUp(now + wait));
+    let is_quiet = |wanted: &Wanted| wanted.share.pace(|pace| pace.is_quiet());
+    let quiet = able.iter().all(|(wanted, _)| is_quiet(wanted));
+    if !quiet && !last_lane {
+        let (others, busy) = able.into_iter().partition(|(wanted, _)| is_quiet(wanted));
+        able = busy;
+        waiting.extend(others.into_iter().map(|(wanted, _)| wanted));
+    }
+    able.sort_by_cached_key(|(wanted, _)| wanted.share.held());
+    let most = if quiet {
+        QUIET_ANSWER_BYTES
+    } else {
+        ANSWER_BYTES.min(buffers.limit() / 8)
+    };
+    let bytes: usize = able.iter().map(|(_, bytes)| bytes).sum();
+    let wish = bytes.min(most) + ANSWER_FRAME_BYTES;
+    // Others may take something in between; then it is tried again when they give it back.
+    let memory = match able.first() {
+        Some(_) => buffers.reserve(wish).or_else(|| {
+            let left = buffers.free().min(wish);
+            (left > ANSWER_FRAME_BYTES)
+                .then(|| buffers.reserve(left))
+                .flatten()
+        }),
+        None => None,
+    };
+    let Some(memory) = memory else {
+        waiting.extend(able.into_iter().map(|(wanted, _)| wanted));
+        return Err(rest);
+    };
+    Ok(Asked {
+        wanted: able,
+        quiet,
+        memory,
+    })
 }
 
 async fn fetch_once(
@@ -376,7 +500,8 @@ async fn fetch_once(
     broker: i32,
     lane: Option<Connection>,
     max_wait_ms: i32,
-    wanted: &[Wanted],
+    wanted: &[(Wanted, usize)],
+    memory: Reservation,
 ) -> Result<(Connection, Vec<FetchedPartition>), Error> {
     let connection = match lane {
         Some(connection) if !connection.is_closed() => connection,
@@ -385,22 +510,26 @@ async fn fetch_once(
     let options = FetchOptions {
         max_wait_ms,
         min_bytes: 1,
-        max_bytes: ANSWER_BYTES,
+        max_bytes: protocol_bytes(memory.bytes() - ANSWER_FRAME_BYTES),
         isolation: Isolation::ReadCommitted,
     };
     let partitions: Vec<FetchPartition> = wanted
         .iter()
-        .map(|wanted| FetchPartition {
+        .map(|(wanted, bytes)| FetchPartition {
             topic: wanted.source.topic.clone(),
             topic_id: wanted.source.topic_id,
             partition: wanted.source.partition,
             offset: wanted.offset,
             current_leader_epoch: -1,
-            max_bytes: PARTITION_BYTES,
+            max_bytes: protocol_bytes(*bytes),
         })
         .collect();
-    let found = fetch(&connection, &options, &partitions).await?;
+    let found = fetch_into(&connection, &options, &partitions, Some(memory)).await?;
     Ok((connection, found))
+}
+
+fn protocol_bytes(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
 }
 
 fn deliver(reader: &Arc<Reader>, mut wanted: Wanted, found: FetchedPartition) {
@@ -495,7 +624,8 @@ mod tests {
             topic_id: Uuid::nil(),
             partition: 0,
         };
-        Wanted::new(source, attempt, offset, events.clone())
+        let share = Share::new(Buffers::new(1 << 20), Arc::default());
+        Wanted::new(source, attempt, offset, events.clone(), share)
     }
 
     /// Without this, of two mirrors of one topic one would get the records that the other asked for.
@@ -516,15 +646,5 @@ mod tests {
         assert_eq!(offsets(&take_distinct(&mut waiting)), [40, 7]);
         assert_eq!(offsets(&take_distinct(&mut waiting)), [1000]);
         assert!(waiting.is_empty());
-    }
-
-    /// Without this, a few small batches that wait for a slow destination would hold whole answers.
-    #[test]
-    fn a_small_part_of_an_answer_does_not_keep_it_in_memory() {
-        let answer = Bytes::from(vec![0; 1 << 20]);
-        let small = unpinned(answer.slice(..1000), answer.len());
-        let large = unpinned(answer.slice(..500_000), answer.len());
-        assert!(!answer.as_ptr_range().contains(&small.as_ptr()));
-        assert!(answer.as_ptr_range().contains(&large.as_ptr()));
     }
 }

@@ -9,6 +9,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::keeper::{Keeper, Save};
 use super::reader::{Reader, Wanted, offset_of};
+use super::share::Share;
+use super::throttle::Throttle;
 use super::writer::{Job, Writer};
 use super::{Events, PartitionKey, Route, TopicPartition, tail};
 use crate::control::records::StartSpec;
@@ -28,6 +30,8 @@ pub struct Surroundings {
     pub source_client: Client,
     pub destination_client: Client,
     pub reader: Arc<Reader>,
+    /// Of the link.
+    pub throttle: Arc<Throttle>,
     pub writer: Arc<Writer>,
     pub keeper: Keeper,
     pub start: StartSpec,
@@ -57,6 +61,7 @@ async fn run(
 ) {
     let (mut mirror, actions) = PartitionMirror::start(around.settings.clone(), stored);
     let mut doer = Doer {
+        share: around.reader.share(Arc::clone(&around.throttle)),
         around,
         events,
         background: None,
@@ -95,6 +100,8 @@ async fn run(
 struct Doer {
     around: Surroundings,
     events: Events,
+    /// Its part of the memory for what is read.
+    share: Arc<Share>,
     /// Finding the start or reading the tail; never both.
     background: Option<JoinHandle<()>>,
 }
@@ -122,6 +129,7 @@ impl Doer {
                         attempt,
                         offset,
                         self.events.clone(),
+                        Arc::clone(&self.share),
                     ));
                 }
                 Action::Send { attempt, batch } => self.around.writer.send(Job {

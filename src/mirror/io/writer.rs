@@ -5,12 +5,15 @@
 //! carries one batch a partition (the protocol's limit), of as many partitions as have one ready.
 
 use std::collections::{HashMap, VecDeque};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::window::{Ticket, Window};
 
 use super::{Events, Route};
 use crate::kafka::produce::{ProduceBatch, ProducedPartition, produce};
@@ -18,12 +21,10 @@ use crate::kafka::{Client, Connection, Error, ErrorCode};
 use crate::mirror::batch::Rewritten;
 use crate::mirror::partition::{Answer, Event};
 
-/// Connections a broker: two are worth it, more are not (a broker serves one request a connection at a time).
+/// Connections a broker, which serves one request a connection at a time: two of its cores can check batches.
 const LANES: usize = 2;
-/// Requests on their way on one lane.
-const MAX_REQUESTS: usize = 32;
-/// Bytes on their way on one lane.
-const MAX_BYTES: usize = 32 << 20;
+/// Requests on their way on one lane, however small.
+const MAX_REQUESTS: usize = 512;
 /// Bytes in one request, unless a single batch is larger.
 const REQUEST_BYTES: usize = 8 << 20;
 /// How long a broker may wait for its followers before it answers.
@@ -89,23 +90,21 @@ impl Writer {
     }
 }
 
-type Answers = Pin<Box<dyn Future<Output = Result<Vec<ProducedPartition>, Error>> + Send>>;
-
 struct Lane {
     client: Client,
     broker: i32,
     connection: Option<Connection>,
-    /// Batches not yet sent, by partition; `ready` names each partition once that has some.
-    waiting: HashMap<(String, i32), VecDeque<Job>>,
-    ready: VecDeque<(String, i32)>,
-    in_flight: FuturesOrdered<Pin<Box<dyn Future<Output = Sent> + Send>>>,
-    in_flight_bytes: usize,
+    /// Batches not yet sent, by route; `ready` names each route once that has some.
+    waiting: HashMap<u64, VecDeque<Job>>,
+    ready: VecDeque<u64>,
+    in_flight: FuturesOrdered<BoxFuture<'static, Sent>>,
+    window: Window,
 }
 
 /// A request that was answered, or never will be.
 struct Sent {
     jobs: Vec<Job>,
-    bytes: usize,
+    ticket: Ticket,
     outcome: Result<Vec<ProducedPartition>, Error>,
 }
 
@@ -118,7 +117,7 @@ impl Lane {
             waiting: HashMap::new(),
             ready: VecDeque::new(),
             in_flight: FuturesOrdered::new(),
-            in_flight_bytes: 0,
+            window: Window::new(Instant::now()),
         }
     }
 
@@ -130,10 +129,12 @@ impl Lane {
                 job = jobs.recv() => {
                     let Some(job) = job else { break };
                     self.queue(job);
-                    while let Ok(job) = jobs.try_recv() {
-                        self.queue(job);
-                    }
                 }
+            }
+            // Partitions that were fetched together send together: let them, before the next request leaves.
+            tokio::task::yield_now().await;
+            while let Ok(job) = jobs.try_recv() {
+                self.queue(job);
             }
             while self.has_room() {
                 self.send_one().await;
@@ -150,22 +151,20 @@ impl Lane {
         }
         !self.ready.is_empty()
             && self.in_flight.len() < MAX_REQUESTS
-            && self.in_flight_bytes < MAX_BYTES
+            && self.window.has_room(Instant::now())
     }
 
     fn queue(&mut self, job: Job) {
-        let key = (
-            job.route.destination.topic.clone(),
-            job.route.destination.partition,
-        );
-        let waiting = self.waiting.entry(key.clone()).or_default();
+        let route = job.route.id;
+        let waiting = self.waiting.entry(route).or_default();
         if waiting.is_empty() {
-            self.ready.push_back(key);
+            self.ready.push_back(route);
         }
         waiting.push_back(job);
     }
 
-    /// The next request: one batch of each ready partition, up to the size of a request.
+    /// The next request: one batch of each ready partition, up to the size of a request. A partition that was stopped
+    /// and started again has two routes for a moment, but all that the former one sent is void by then.
     fn next_request(&mut self) -> (Vec<Job>, usize) {
         let (mut jobs, mut bytes) = (Vec::new(), 0usize);
         let partitions = self.ready.len();
@@ -173,10 +172,10 @@ impl Lane {
             if bytes >= REQUEST_BYTES {
                 break;
             }
-            let Some(key) = self.ready.pop_front() else {
+            let Some(route) = self.ready.pop_front() else {
                 break;
             };
-            let Some(waiting) = self.waiting.get_mut(&key) else {
+            let Some(waiting) = self.waiting.get_mut(&route) else {
                 continue;
             };
             while let Some(job) = waiting.pop_front() {
@@ -197,9 +196,9 @@ impl Lane {
                 break;
             }
             if waiting.is_empty() {
-                self.waiting.remove(&key);
+                self.waiting.remove(&route);
             } else {
-                self.ready.push_back(key);
+                self.ready.push_back(route);
             }
         }
         (jobs, bytes)
@@ -214,24 +213,23 @@ impl Lane {
         if jobs.is_empty() {
             return;
         }
-        let batches: Vec<ProduceBatch> = jobs
+        let batches: Vec<ProduceBatch<'_>> = jobs
             .iter()
             .map(|job| ProduceBatch {
-                topic: job.route.destination.topic.clone(),
-                topic_id: job.route.destination.topic_id,
+                topic: &job.route.destination.topic,
                 partition: job.route.destination.partition,
                 head: job.batch.header.clone(),
                 batch: job.batch.records.clone(),
             })
             .collect();
         // Queued here, in order; only the answer is waited for later.
-        let answers: Answers = Box::pin(produce(&connection, ACKS, ACKS_TIMEOUT_MS, &batches));
-        self.in_flight_bytes += bytes;
+        let answers = produce(&connection, ACKS, ACKS_TIMEOUT_MS, &batches);
+        let ticket = self.window.send(bytes, Instant::now());
         self.in_flight.push_back(Box::pin(async move {
             let outcome = answers.await;
             Sent {
                 jobs,
-                bytes,
+                ticket,
                 outcome,
             }
         }));
@@ -269,28 +267,19 @@ impl Lane {
     }
 
     fn answered(&mut self, sent: Sent) {
-        self.in_flight_bytes -= sent.bytes;
+        self.window.answered(&sent.ticket, Instant::now());
         match sent.outcome {
             Ok(partitions) => {
-                let mut partitions: HashMap<(String, i32), ProducedPartition> = partitions
-                    .into_iter()
-                    .map(|found| ((found.topic.clone(), found.partition), found))
-                    .collect();
-                for job in sent.jobs {
-                    let destination = &job.route.destination;
-                    let found =
-                        partitions.remove(&(destination.topic.clone(), destination.partition));
-                    job.answer(match found {
-                        Some(found) if found.error.is_ok() => Answer::Acknowledged {
+                for (job, found) in sent.jobs.iter().zip(partitions) {
+                    job.answer(if found.error.is_ok() {
+                        Answer::Acknowledged {
                             base_offset: found.base_offset,
-                        },
-                        Some(found) => Answer::Refused {
+                        }
+                    } else {
+                        Answer::Refused {
                             code: found.error,
                             message: self.words(found.error, found.message),
-                        },
-                        None => Answer::Lost {
-                            cause: "the broker's answer leaves the partition out".to_owned(),
-                        },
+                        }
                     });
                 }
             }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use uuid::Uuid;
+
 use crate::control::records::{
     DesiredState, LinkRecord, MirrorRecord, SlotsRecord, StartSpec, TimestampsSpec, WORK_SLOTS,
 };
@@ -101,6 +103,23 @@ impl SlotMap {
     }
 }
 
+/// How many partitions of each link are to be copied.
+pub fn active_by_link(wanted: &BTreeMap<PartitionKey, Wanted>) -> BTreeMap<Uuid, usize> {
+    let mut counts = BTreeMap::new();
+    for (key, wanted) in wanted {
+        if wanted.state == DesiredState::Active {
+            *counts.entry(key.id.link).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// What a worker that has `mine` of `all` partitions of a link may read of it, in bytes a second. The parts of all workers
+/// add up to the limit, without a word between them.
+pub fn part_of(limit: u64, mine: usize, all: usize) -> f64 {
+    limit as f64 * mine as f64 / all.max(mine).max(1) as f64
+}
+
 /// The slot that a partition belongs to unless it was moved: the same for every worker and for ever.
 pub fn slot_of(key: &PartitionKey) -> i32 {
     let text = format!("{}/{}", key.id, key.partition);
@@ -111,10 +130,21 @@ pub fn slot_of(key: &PartitionKey) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::control::records::IncarnationId;
+
+    /// Without this, workers would read more than the link's limit together, or less.
+    #[test]
+    fn the_parts_of_all_workers_are_the_limit() {
+        for owners in [vec![4], vec![1, 3], vec![2, 2, 2, 1], vec![0, 7]] {
+            let all = owners.iter().sum();
+            let sum: f64 = owners
+                .iter()
+                .map(|mine| part_of(200_000_000, *mine, all))
+                .sum();
+            assert!((sum - 200e6).abs() < 1.0, "{owners:?}: {sum}");
+        }
+    }
 
     #[test]
     fn a_partition_keeps_its_slot() {

@@ -32,6 +32,7 @@ use crate::control::store::{self, ControlState};
 use crate::kafka;
 use crate::mirror::io::keeper::{self, Keeper};
 use crate::mirror::io::task::{self, Running, Surroundings};
+use crate::mirror::io::throttle::Throttle;
 use crate::mirror::io::writer::Writer;
 use crate::mirror::io::{PartitionKey, Route, TopicPartition};
 use crate::mirror::map::{self, MapTail};
@@ -50,7 +51,7 @@ const TROUBLE_AGAIN: Duration = Duration::from_secs(30);
 /// Its owner is the one worker that makes mirrors of topics that match later.
 const LEADING_SLOT: i32 = 0;
 const WINDOW_BYTES: usize = 16 << 20;
-const WINDOW_BATCHES: usize = 256;
+const WINDOW_BATCHES: usize = 1024;
 const QUEUE_BYTES: usize = 4 << 20;
 
 /// Why a worker cannot go on.
@@ -114,6 +115,8 @@ pub struct DestinationWorker {
     /// Whether the group ever gave an answer.
     assigned: bool,
     partitions: BTreeMap<PartitionKey, Partition>,
+    /// What falls to this worker of the limit of each link.
+    throttles: HashMap<Uuid, Arc<Throttle>>,
     /// A right that is missing to begin at all.
     denied: Option<String>,
     /// What was last said of the group, and when.
@@ -152,6 +155,7 @@ impl DestinationWorker {
             slots: BTreeSet::new(),
             assigned: false,
             partitions: BTreeMap::new(),
+            throttles: HashMap::new(),
             denied: None,
             trouble: None,
             orders: watch::Sender::new(Orders::default()),
@@ -445,9 +449,11 @@ impl DestinationWorker {
         });
         self.name_news();
         let mut wanted = self.wanted();
+        let all = desired::active_by_link(&wanted);
         wanted.retain(|key, wanted| {
             self.is_mine(key) && self.clusters.contains_key(&wanted.source_cluster_id)
         });
+        self.set_throttles(&all, &desired::active_by_link(&wanted));
         for (key, partition) in &mut self.partitions {
             let stays = self.slot_map.slot(key) == Some(partition.slot);
             let goes_on = wanted
@@ -471,6 +477,20 @@ impl DestinationWorker {
         }
         if !missing.is_empty() {
             self.start_partitions(missing).await;
+        }
+    }
+
+    /// Gives each link that is copied here its part of the link's limit.
+    fn set_throttles(&mut self, all: &BTreeMap<Uuid, usize>, mine: &BTreeMap<Uuid, usize>) {
+        let now = Instant::now();
+        for (link, mine) in mine {
+            let record = self.state.links.get(link);
+            let limit = record.and_then(|record| record.bytes_per_second);
+            let rate = limit.map(|limit| {
+                let all = all.get(link).copied().unwrap_or(*mine);
+                desired::part_of(limit, *mine, all)
+            });
+            self.throttles.entry(*link).or_default().set(rate, now);
         }
     }
 
@@ -535,6 +555,7 @@ impl DestinationWorker {
             source_client: source.client.clone(),
             destination_client: self.cluster.client.clone(),
             reader: Arc::clone(&source.reader),
+            throttle: Arc::clone(self.throttles.entry(key.id.link).or_default()),
             writer: Arc::clone(&self.writer),
             keeper: self.keeper.clone(),
             start: wanted.start,

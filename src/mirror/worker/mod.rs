@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::kafka::Client;
+use crate::kafka::{Buffers, Client};
 use crate::mirror::io::reader::Reader;
 use crate::observe::{Clusters, Unreachable};
 use crate::topology::model::Topology;
@@ -40,7 +40,12 @@ pub struct Options {
     pub until_caught_up: bool,
     /// Who is named to others that wait for the lock.
     pub holder: String,
+    /// Bytes of records that may be held, whatever the number of partitions; one larger batch may exceed it.
+    pub memory: usize,
 }
+
+/// [`Options::memory`] unless something else is said.
+pub const MEMORY: usize = 256 << 20;
 
 impl Default for Options {
     fn default() -> Self {
@@ -50,6 +55,7 @@ impl Default for Options {
             compare: Duration::from_secs(10),
             until_caught_up: false,
             holder: "kmirror run".to_owned(),
+            memory: MEMORY,
         }
     }
 }
@@ -71,18 +77,22 @@ pub struct Outcome {
     pub nothing_applied: Vec<String>,
 }
 
-/// Connects to every cluster of the file.
+/// Connects to every cluster of the file. What is read from all of them takes `memory` bytes at most.
 ///
 /// # Errors
 /// Every cluster that cannot be reached.
-pub async fn connect(topology: &Topology) -> Result<Vec<ConnectedCluster>, Unreachable> {
+pub async fn connect(
+    topology: &Topology,
+    memory: usize,
+) -> Result<Vec<ConnectedCluster>, Unreachable> {
+    let buffers = Buffers::new(memory);
     let clusters = Clusters::connect(topology).await?;
     let connected = topology.clusters.values().map(|cluster| {
         let client = clusters.client(&cluster.name).clone();
         ConnectedCluster {
             name: cluster.name.clone(),
             cluster_id: client.cluster_id(),
-            reader: Reader::new(client.clone()),
+            reader: Reader::new(client.clone(), Arc::clone(&buffers)),
             client,
             bootstrap_servers: cluster.bootstrap_servers.clone(),
         }

@@ -190,7 +190,7 @@ const LINK: &[Key] = rows! {
     "on_hole" Table(Kind::OnHole), Words("none"), for Setting::OnHole => "What is done where the source has no records for a while of offsets.";
     "groups" Table(Kind::Groups), Words("none"), for Setting::Groups => "Consumer groups whose offsets are synced.";
     "acls" Table(Kind::Acls), Words("none") => "Whether ACLs of the topics are synced.";
-    "limit" Table(Kind::Limit), Words("none"), for Setting::Limit => "How fast the link may copy.";
+    "limit" Table(Kind::Limit), Words("as fast as brokers allow"), for Setting::Limit => "How fast the link may copy.";
     "config" EngineConfig, Words("none") => "Keys of the engine's own.";
 };
 

@@ -63,6 +63,7 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
         offsets: policies::read(table, reader, judge),
         timestamps: Timestamps::AsConsumed,
         replication_factor: cluster::replication_factor(table, reader),
+        bytes_per_second: None,
         state: LinkState::Active,
         mirrors,
         span: table.span,
@@ -99,6 +100,9 @@ fn read_settings(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge, l
         .and_then(|node| reader.word("timestamps", node, TIMESTAMPS))
     {
         link.timestamps = word.value;
+    }
+    if let Some(node) = table.get("limit") {
+        link.bytes_per_second = policies::limit(reader, node);
     }
     if let Some(node) = table.get("state") {
         link.state = policies::link_state(reader, node, judge).unwrap_or(link.state);

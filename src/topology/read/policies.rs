@@ -75,7 +75,6 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge)
         acls(reader, node, judge);
     }
     if let Some(node) = table.get("limit") {
-        limit(reader, node);
         let span = reader.span(node.span());
         judge.refuse(reader, Setting::Limit, "`limit`", span);
     }
@@ -333,15 +332,12 @@ fn acls(reader: &mut Reader<'_>, node: &Node<'_>, judge: Judge) {
     }
 }
 
-fn limit(reader: &mut Reader<'_>, node: &Node<'_>) {
+/// The bytes a second of `limit`.
+pub fn limit(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Spanned<u64>> {
     const KEY: &str = "bytes_per_second";
     let example = "{ bytes_per_second = \"200MB\" }";
-    let Some(table) = inner(reader, "limit", node, Kind::Limit, example) else {
-        return;
-    };
-    let Some(node) = table.get(KEY) else {
-        return;
-    };
+    let table = inner(reader, "limit", node, Kind::Limit, example)?;
+    let node = table.get(KEY)?;
     let bytes = match node.get_ref() {
         DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix())
             .ok()
@@ -350,17 +346,19 @@ fn limit(reader: &mut Reader<'_>, node: &Node<'_>) {
         _ => {
             let help = format!("write limit = {example}");
             reader.wrong_type(KEY, node, "a size or a number of bytes", Some(help));
-            return;
+            return None;
         }
     };
-    if bytes.is_none_or(|bytes| bytes == 0) {
-        let span = reader.span(node.span());
+    let span = reader.span(node.span());
+    let bytes = bytes.filter(|bytes| *bytes > 0);
+    if bytes.is_none() {
         reader.report(
             Diagnostic::error(Code::InvalidValue, "`bytes_per_second` is no size")
                 .at(span, "has to be more than nothing")
                 .help("a size looks like \"200MB\", \"64MiB\" or 200000000"),
         );
     }
+    bytes.map(|value| Spanned { value, span })
 }
 
 fn on_hole(reader: &mut Reader<'_>, node: &Node<'_>) {

@@ -322,10 +322,7 @@ fn what_no_engine_carries_out_is_refused_by_the_reader_too() {
         ),
         ("acls = { sync = true }", &[Code::NotCarriedOut]),
         ("acls = { sync = false }", &[]),
-        (
-            "limit = { bytes_per_second = \"200MB\" }",
-            &[Code::NotCarriedOut],
-        ),
+        ("limit = { bytes_per_second = \"200MB\" }", &[]),
         ("config = { a = 1 }", &[Code::NotCarriedOut]),
         ("config = {}", &[]),
         ("check_interval = \"30s\"", &[Code::NotCarriedOut]),
