@@ -534,8 +534,7 @@ impl Probe<'_> {
         acks: i16,
     ) -> Result<ProducedPartition, Error> {
         let batch = ProduceBatch {
-            topic: self.topic.to_owned(),
-            topic_id: Uuid::nil(),
+            topic: self.topic,
             partition: self.partition,
             head,
             batch,
@@ -659,8 +658,7 @@ async fn clock(
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
         let batch = ProduceBatch {
-            topic: scratch.to_owned(),
-            topic_id: Uuid::nil(),
+            topic: scratch,
             partition,
             head: Bytes::new(),
             batch: batch(0, 1, Compression::None, (-1, -1, -1)),

@@ -8,13 +8,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kmirror::kafka::Client;
+use kmirror::kafka::{Buffers, Client};
 use kmirror::mirror::io::reader::Reader;
 use kmirror::mirror::worker::destination::DestinationWorker;
 use kmirror::mirror::worker::figures::Figures;
 use kmirror::mirror::worker::lease::Moment;
 use kmirror::mirror::worker::membership::Change;
-use kmirror::mirror::worker::{ConnectedCluster, Options};
+use kmirror::mirror::worker::{ConnectedCluster, MEMORY, Options};
 use tokio::sync::{mpsc, watch};
 
 use crate::conformance::wire::connect;
@@ -76,7 +76,7 @@ fn cluster(name: &str, client: Client, bootstrap: &str) -> ConnectedCluster {
     ConnectedCluster {
         name: name.to_owned(),
         cluster_id: client.cluster_id(),
-        reader: Reader::new(client.clone()),
+        reader: Reader::new(client.clone(), Buffers::new(MEMORY)),
         client,
         bootstrap_servers: bootstrap.split(',').map(str::to_owned).collect(),
     }

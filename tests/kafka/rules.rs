@@ -174,8 +174,7 @@ async fn send(
     let connection = client.connect_broker(leader).await?;
     let batch = ProduceBatch {
         head: bytes::Bytes::new(),
-        topic: topic.to_owned(),
-        topic_id: uuid::Uuid::nil(),
+        topic,
         partition: 0,
         batch,
     };

@@ -2,9 +2,10 @@
 //!
 //! [`task`] runs one partition; [`reader`] fetches for all partitions of a source, [`writer`] produces for
 //! all partitions of a destination, over a few connections a broker; [`tail`] reads where a
-//! destination partition ends; [`keeper`] stores progress. [`share`] decides how much memory a partition gets,
-//! [`throttle`] how fast it is read, [`window`] how much is on its way.
+//! destination partition ends; [`keeper`] stores progress. [`ask`] decides what a fetch asks for, [`share`] how much
+//! memory a partition gets, [`throttle`] how fast it is read, [`window`] how much is on its way to a broker.
 
+pub mod ask;
 pub mod keeper;
 pub mod reader;
 pub mod share;

@@ -17,6 +17,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::ask::{self, Rest, choose};
 use super::share::Share;
 use super::throttle::Throttle;
 use super::{Events, TopicPartition};
@@ -29,10 +30,6 @@ use crate::kafka::{
 use crate::mirror::partition::{Event, Failure, Fetched};
 
 const LANES: usize = 4;
-/// Bytes of one answer; of one for partitions that had nothing the last time; and what an answer has besides records.
-const ANSWER_BYTES: usize = 32 << 20;
-const QUIET_ANSWER_BYTES: usize = 1 << 20;
-const ANSWER_FRAME_BYTES: usize = 64 << 10;
 /// How long a broker waits for records of partitions that had none the last time, of others, and on the last free lane.
 const QUIET_POLL_MS: i32 = 2_000;
 const LONG_POLL_MS: i32 = 500;
@@ -47,7 +44,7 @@ pub struct Wanted {
     pub attempt: u64,
     pub offset: i64,
     pub events: Events,
-    share: Arc<Share>,
+    pub share: Arc<Share>,
     tries: u32,
     /// How often in a row the cluster did not know the topic.
     unknown: u32,
@@ -271,23 +268,6 @@ struct BrokerLanes {
     in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
-/// What one request asks for, with the bytes of each partition, and the memory for the answer.
-struct Asked {
-    wanted: Vec<(Wanted, usize)>,
-    /// Whether none of them had anything the last time.
-    quiet: bool,
-    memory: Reservation,
-}
-
-/// Why partitions that ask are not asked for, although a lane is free.
-#[derive(Clone, Copy)]
-enum Rest {
-    Nothing,
-    WaitsForMemory,
-    /// By the limits of their links, until then; others may wait for memory.
-    HeldUp(Instant),
-}
-
 /// An answer to one fetch, with the lane that is free again.
 struct Done {
     wanted: Vec<(Wanted, usize)>,
@@ -414,87 +394,6 @@ impl BrokerLanes {
     }
 }
 
-/// The wishes of one request, which may name a partition only once: a broker answers the last of several, and
-/// nothing in its answer tells which. Mirrors of one topic are at different offsets, so one of them would
-/// step over records. A wish that the same partition replaced by a newer one is void.
-fn take_distinct(waiting: &mut Vec<Wanted>) -> Vec<Wanted> {
-    let mut places: HashMap<(String, i32), usize> = HashMap::new();
-    let mut taken: Vec<Wanted> = Vec::new();
-    for wanted in std::mem::take(waiting) {
-        let key = (wanted.source.topic.clone(), wanted.source.partition);
-        let place = *places.entry(key).or_insert(taken.len());
-        match taken.get_mut(place) {
-            None => taken.push(wanted),
-            Some(other) if !other.events.same_channel(&wanted.events) => waiting.push(wanted),
-            Some(other) if other.attempt < wanted.attempt => *other = wanted,
-            Some(_) => {}
-        }
-    }
-    taken
-}
-
-/// What the next request asks for: all that have something to read, or all that had nothing the last time, or on the
-/// last free lane both. Those that hold least come first, as an answer is filled in that order. What has to wait for
-/// memory, for its link's limit, or for another lane, stays in `waiting`.
-fn choose(
-    waiting: &mut Vec<Wanted>,
-    buffers: &Arc<Buffers>,
-    last_lane: bool,
-) -> Result<Asked, Rest> {
-    let now = Instant::now();
-    let mut able: Vec<(Wanted, usize)> = Vec::new();
-    let mut held_up: Option<Duration> = None;
-    for wanted in take_distinct(waiting) {
-        let share = &wanted.share;
-        let asks = share.pace(|pace| pace.asks(now));
-        match share.throttle().admit(asks, now) {
-            Ok(bytes) => match share.allowance(bytes) {
-                Some(bytes) => able.push((wanted, bytes)),
-                None => waiting.push(wanted),
-            },
-            Err(wait) => {
-                held_up = Some(held_up.map_or(wait, |other| other.min(wait)));
-                waiting.push(wanted);
-            }
-        }
-    }
-    let rest = held_up.map_or(Rest::WaitsForMemory, |wait| Rest::HeldUp(now + wait));
-    let is_quiet = |wanted: &Wanted| wanted.share.pace(|pace| pace.is_quiet());
-    let quiet = able.iter().all(|(wanted, _)| is_quiet(wanted));
-    if !quiet && !last_lane {
-        let (others, busy) = able.into_iter().partition(|(wanted, _)| is_quiet(wanted));
-        able = busy;
-        waiting.extend(others.into_iter().map(|(wanted, _)| wanted));
-    }
-    able.sort_by_cached_key(|(wanted, _)| wanted.share.held());
-    let most = if quiet {
-        QUIET_ANSWER_BYTES
-    } else {
-        ANSWER_BYTES.min(buffers.limit() / 8)
-    };
-    let bytes: usize = able.iter().map(|(_, bytes)| bytes).sum();
-    let wish = bytes.min(most) + ANSWER_FRAME_BYTES;
-    // Others may take something in between; then it is tried again when they give it back.
-    let memory = match able.first() {
-        Some(_) => buffers.reserve(wish).or_else(|| {
-            let left = buffers.free().min(wish);
-            (left > ANSWER_FRAME_BYTES)
-                .then(|| buffers.reserve(left))
-                .flatten()
-        }),
-        None => None,
-    };
-    let Some(memory) = memory else {
-        waiting.extend(able.into_iter().map(|(wanted, _)| wanted));
-        return Err(rest);
-    };
-    Ok(Asked {
-        wanted: able,
-        quiet,
-        memory,
-    })
-}
-
 async fn fetch_once(
     client: &Client,
     broker: i32,
@@ -510,7 +409,7 @@ async fn fetch_once(
     let options = FetchOptions {
         max_wait_ms,
         min_bytes: 1,
-        max_bytes: protocol_bytes(memory.bytes() - ANSWER_FRAME_BYTES),
+        max_bytes: protocol_bytes(ask::records_in(&memory)),
         isolation: Isolation::ReadCommitted,
     };
     let partitions: Vec<FetchPartition> = wanted
@@ -610,41 +509,4 @@ pub async fn offset_of(
         .next()
         .expect("one item was asked for, one is answered");
     Ok(offset?.offset)
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn wanted(topic: &str, offset: i64, attempt: u64, events: &Events) -> Wanted {
-        let source = TopicPartition {
-            topic: topic.to_owned(),
-            topic_id: Uuid::nil(),
-            partition: 0,
-        };
-        let share = Share::new(Buffers::new(1 << 20), Arc::default());
-        Wanted::new(source, attempt, offset, events.clone(), share)
-    }
-
-    /// Without this, of two mirrors of one topic one would get the records that the other asked for.
-    #[test]
-    fn a_request_names_a_partition_once() {
-        let (first, _keep) = mpsc::unbounded_channel();
-        let (second, _keep) = mpsc::unbounded_channel();
-        let mut waiting = vec![
-            wanted("a", 0, 5, &first),
-            wanted("a", 1000, 2, &second),
-            wanted("b", 7, 1, &second),
-            // In any order: the newer attempt of the same partition counts.
-            wanted("a", 40, 6, &first),
-            wanted("a", 900, 1, &second),
-        ];
-        let offsets =
-            |wishes: &[Wanted]| -> Vec<i64> { wishes.iter().map(|wanted| wanted.offset).collect() };
-        assert_eq!(offsets(&take_distinct(&mut waiting)), [40, 7]);
-        assert_eq!(offsets(&take_distinct(&mut waiting)), [1000]);
-        assert!(waiting.is_empty());
-    }
 }
