@@ -228,6 +228,39 @@ fn pausing_and_resuming_a_link_or_a_mirror_is_called_so() {
     }
 }
 
+/// Without this, a limit would hold only for links that are new, or never be taken away.
+#[test]
+fn a_limit_is_set_changed_and_taken_away() {
+    let model = Model::new(&["east", "west"]);
+    model.add_topic("east", "orders", 2, 1, &[]);
+    assert!(apply(&copy("topics = [\"orders\"]"), &model).is_complete());
+    let limited = |size: &str| {
+        copy(&format!(
+            "topics = [\"orders\"]\nlimit = {{ bytes_per_second = {size} }}"
+        ))
+    };
+    for (topology, change) in [
+        (
+            limited("\"64MiB\""),
+            "limit.bytes_per_second: none -> 67,108,864",
+        ),
+        (
+            limited("1000"),
+            "limit.bytes_per_second: 67,108,864 -> 1,000",
+        ),
+        (
+            copy("topics = [\"orders\"]"),
+            "limit.bytes_per_second: 1,000 -> none",
+        ),
+    ] {
+        let planned = plan(&topology, &model);
+        assert_eq!(summary(&planned), ["update link.copy"]);
+        assert_eq!(changes(&planned), [change]);
+        assert!(apply(&topology, &model).is_complete());
+        assert_eq!(summary(&plan(&topology, &model)), [""; 0]);
+    }
+}
+
 #[test]
 fn a_topic_that_is_no_longer_selected_pauses_its_mirror_and_comes_back_where_it_was() {
     let both = copy("topics = [\"orders\", \"audit\"]");
