@@ -27,7 +27,7 @@ pub fn tests() -> Vec<Test> {
             "network::connections_are_cut_and_delayed",
             Tier::Readme,
             60,
-            |lab| cut_and_delayed(lab, 2, 60_000, Ages::OldAndNew),
+            |lab| cut_and_delayed(lab, 1, 30_000, Ages::OldAndNew),
         ),
         test(
             "network::connections_are_cut_and_delayed_for_long",

@@ -88,7 +88,7 @@ pub fn tests() -> Vec<Test> {
             Tier::Readme,
             2,
             60,
-            |lab| race(lab, 2, 3, 30_000),
+            |lab| race(lab, 2, 2, 20_000),
         ),
         test(
             "rules::rule_5_three_workers_on_the_same_partitions",
@@ -448,6 +448,8 @@ fn racers_log(lab: &Lab, n: usize) -> String {
 /// The source holds the same batch again and again, so that content says nothing about the position. (Where the
 /// first batch that looks like the last one was taken for it, records were there twice.)
 fn identical(lab: &Lab) -> Result<()> {
+    const ROUNDS: usize = 3;
+    const BATCHES: usize = 3_000;
     let source = Spec::new("source", Version::V4_3).start(lab)?;
     let destination = Spec::new("destination", Version::V4_3).start(lab)?;
     client::create_topics(&source.bootstrap(), &["app-same"], 2)?;
@@ -456,9 +458,9 @@ fn identical(lab: &Lab) -> Result<()> {
     let kmirror = Kmirror::new(lab, &topology(&source, &destination, "app-*"))?;
     kmirror.ok("apply", &["--yes"])?;
     let mut before = 0;
-    for round in 0..5 {
+    for round in 0..ROUNDS {
         let mut worker = kmirror.start(&["--session-timeout", "1s"])?;
-        write_batches(&from, 4_000, 3, 0, |_| b"the same".to_vec())?;
+        write_batches(&from, BATCHES, 3, 0, |_| b"the same".to_vec())?;
         let start = Instant::now();
         loop {
             let now = client::watermarks(&copy)?.iter().map(|(_, end)| *end).sum();
@@ -473,7 +475,8 @@ fn identical(lab: &Lab) -> Result<()> {
     }
     kmirror.ok("run", &["--until-caught-up", "--session-timeout", "1s"])?;
     let records = client::assert_same(&from, &copy, Offsets::Equal)?;
-    ensure!(records == 5 * 4_000 * 3, "{records} records");
+    let written = u64::try_from(ROUNDS * BATCHES * 3)?;
+    ensure!(records == written, "{records} records");
     Ok(())
 }
 

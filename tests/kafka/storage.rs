@@ -30,7 +30,7 @@ pub fn tests() -> Vec<Test> {
     vec![
         test(
             "storage::a_batch_too_large_for_the_mirror_topic",
-            Tier::Readme,
+            Tier::Long,
             2,
             60,
             too_large,

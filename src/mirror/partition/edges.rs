@@ -171,6 +171,25 @@ fn a_mirror_that_was_paused_while_it_waited_for_a_right_does_not_write() {
     assert!((0..100).any(|_| reads_tail(&mirror.handle(Event::Tick))));
 }
 
+/// Raising the limit of a topic is enough; nobody has to restart anything.
+#[test]
+fn a_batch_that_a_setting_of_the_topic_forbids_is_tried_again_after_a_while() {
+    for code in [10, 18, 32, 87] {
+        let mut mirror = from(anchor(0, 0, 0));
+        mirror.handle(tail(0, None, None));
+        mirror.handle(fetched(&mirror, &[dense(0, 2)], 2));
+        let actions = mirror.handle(refused(&mirror, code));
+        assert!(failure(&actions).is_some(), "{code}: {actions:?}");
+        let waited = (0..100).take_while(|_| !reads_tail(&mirror.handle(Event::Tick)));
+        assert!((20..40).contains(&waited.count()), "{code}");
+        mirror.handle(tail(0, None, None));
+        assert_eq!(
+            sends(&mirror.handle(fetched(&mirror, &[dense(0, 2)], 2))),
+            1
+        );
+    }
+}
+
 /// A worker was killed before its first progress was stored, and the source's oldest records expired: where
 /// the records lie that the destination holds can no longer be counted.
 #[test]

@@ -98,8 +98,14 @@ impl DestinationWorker {
             self.state.mirrors.values().all(|mirror| {
                 wanted.keys().any(|key| key.id == mirror.id) || self.cannot_run(mirror)
             });
+        // What changes its slot is nobody's for a moment, and may become this worker's.
+        let nothing_moves =
+            self.state.slots.placed.iter().all(|placed| {
+                placed.from.is_none() || !self.state.mirrors.contains_key(&placed.id)
+            });
         self.assigned
             && every_mirror_is_seen
+            && nothing_moves
             && wanted
                 .iter()
                 .filter(|(key, _)| self.is_mine(key))
