@@ -4,6 +4,7 @@
 //! `User:kmirror` and has exactly the rights that docs/security.md lists.
 
 mod copies;
+mod doctor;
 mod doors;
 mod refusals;
 mod renewal;
@@ -25,6 +26,7 @@ use crate::support::worker::Kmirror;
 pub fn tests() -> Vec<Test> {
     [
         copies::tests(),
+        doctor::tests(),
         doors::tests(),
         refusals::tests(),
         renewal::tests(),
