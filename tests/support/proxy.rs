@@ -71,8 +71,8 @@ struct Spy {
     text: Vec<u8>,
     /// Connections that carried it, in the order in which they first did.
     found: Vec<u64>,
-    /// Whether nothing goes to the broker any more once it is found, what it is found in included.
-    traps: bool,
+    /// So many of them still pass; from then on nothing goes to the broker.
+    passing: Option<usize>,
 }
 
 const CHUNK: usize = 64 << 10;
@@ -110,6 +110,10 @@ impl Proxy {
 
     pub fn set(&self, direction: Direction, flow: Flow) {
         let mut state = self.rules.lock();
+        // Of what is on its way already, nothing springs the trap again.
+        if let Some(spy) = &mut state.spy {
+            spy.passing = None;
+        }
         match direction {
             Direction::ToBroker => state.to_broker = flow,
             Direction::ToClient => state.to_client = flow,
@@ -147,19 +151,19 @@ impl Proxy {
 
     /// From here on, notes which connections carry produce requests that contain `text`.
     pub fn spy(&self, text: &str) {
-        self.look_for(text, false);
+        self.look_for(text, None);
     }
 
-    /// As [`Proxy::spy`]; the first of those requests, and all that comes after it on any connection, is held.
-    pub fn trap(&self, text: &str) {
-        self.look_for(text, true);
+    /// As [`Proxy::spy`]; so many of those requests pass, and whatever comes later on any connection is held.
+    pub fn trap_after(&self, passing: usize, text: &str) {
+        self.look_for(text, Some(passing));
     }
 
-    fn look_for(&self, text: &str, traps: bool) {
+    fn look_for(&self, text: &str, passing: Option<usize>) {
         self.rules.lock().spy = Some(Spy {
             text: text.as_bytes().to_vec(),
             found: Vec::new(),
-            traps,
+            passing,
         });
     }
 
@@ -283,14 +287,16 @@ impl Line {
         };
         let is_produce = request.len() > 8 && request[..2] == [0, 0];
         let text = &spy.text[..];
-        if is_produce
-            && !spy.found.contains(&self.number)
-            && request.windows(text.len()).any(|part| part == text)
-        {
+        if !is_produce || !request.windows(text.len()).any(|part| part == text) {
+            return;
+        }
+        if !spy.found.contains(&self.number) {
             spy.found.push(self.number);
-            if spy.traps {
-                state.to_broker = Flow::Held;
-            }
+        }
+        match &mut spy.passing {
+            Some(0) => state.to_broker = Flow::Held,
+            Some(passing) => *passing -= 1,
+            None => {}
         }
     }
 
