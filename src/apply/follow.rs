@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::brokers::Brokers;
 use super::{Manner, Outcome, PARALLELISM, Progress, execute};
-use crate::control::records::{DesiredState, LinkRecord, StartSpec, TimestampsSpec, WantedState};
+use crate::control::records::{
+    self, DesiredState, LinkRecord, OffsetsSpec, StartSpec, TimestampsSpec, WantedState,
+};
 use crate::control::{ControlState, ControlWriter};
 use crate::kafka::Client;
 use crate::observe::model::Observed;
@@ -23,8 +25,8 @@ use crate::plan::model::{
 use crate::report::words;
 use crate::topology::engines::Engine;
 use crate::topology::model::{
-    Cluster, Link, LinkState, Mirror, MirrorState, OffsetsPolicy, Span, Spanned, Start, Timestamps,
-    Topology,
+    Cluster, HolePolicy, Link, LinkState, Mirror, MirrorState, OffsetsPolicy, OnHole, Span,
+    Spanned, Start, Timestamps, Topology,
 };
 use crate::topology::resolve::LinkRule;
 
@@ -206,7 +208,18 @@ fn link_of(record: &LinkRecord, source: &str, destination: &str) -> Link {
             StartSpec::Timestamp(ms) => Start::Timestamp(ms),
         },
         engine: Engine::Kmirror,
-        offsets: OffsetsPolicy::Translate,
+        offsets: match record.offsets {
+            OffsetsSpec::Preserve { on_hole } => OffsetsPolicy::Preserve {
+                on_hole: HolePolicy {
+                    larger_than: on_hole.larger_than,
+                    then: match on_hole.then {
+                        records::OnHole::Stop => OnHole::Stop,
+                        records::OnHole::Translate => OnHole::Translate,
+                    },
+                },
+            },
+            OffsetsSpec::Translate => OffsetsPolicy::Translate,
+        },
         timestamps: match record.timestamps {
             TimestampsSpec::AsConsumed => Timestamps::AsConsumed,
             TimestampsSpec::Original => Timestamps::Original,

@@ -21,6 +21,7 @@ pub mod import;
 pub mod journal;
 pub mod logging;
 pub mod man;
+pub mod offsets;
 pub mod plan;
 pub mod run;
 pub mod sandbox;
@@ -58,6 +59,7 @@ pub enum Command {
     Show(show::Args),
     Journal(journal::Args),
     Run(run::Args),
+    Offsets(offsets::Args),
     Doctor(doctor::Args),
     Sandbox(sandbox::Args),
     Demo(demo::Args),
@@ -81,6 +83,7 @@ impl Command {
             | Self::Diff(_)
             | Self::Show(_)
             | Self::Journal(_)
+            | Self::Offsets(_)
             | Self::Doctor(_)
             | Self::Sandbox(_)
             | Self::Demo(_)
@@ -109,6 +112,7 @@ impl Command {
             Self::Show(args) => show::run(&args, ui),
             Self::Journal(args) => journal::run(&args, ui),
             Self::Run(args) => run::run(args, ui).await,
+            Self::Offsets(args) => offsets::run(args, ui).await,
             Self::Doctor(args) => doctor::run(args, ui).await,
             Self::Sandbox(args) => sandbox::run(&args, ui).await,
             Self::Demo(args) => demo::run(&args, ui).await,

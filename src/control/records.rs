@@ -109,6 +109,44 @@ pub enum TimestampsSpec {
     Original,
 }
 
+/// What is asked of destination offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OffsetsSpec {
+    /// Those of the source, where a hole is not larger than this.
+    Preserve { on_hole: HolePolicy },
+    /// Counted at the destination, with an exact map.
+    #[default]
+    Translate,
+}
+
+/// What is done about a run of source offsets that no record takes, where offsets are kept equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HolePolicy {
+    /// Up to so many offsets are taken up by control markers.
+    pub larger_than: i64,
+    /// What is done about more.
+    pub then: OnHole,
+}
+
+impl Default for HolePolicy {
+    fn default() -> Self {
+        Self {
+            larger_than: 1_000_000,
+            then: OnHole::Stop,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnHole {
+    /// The partition stops and says so.
+    Stop,
+    /// From there on offsets are translated.
+    Translate,
+}
+
 /// A link as it was applied: what workers obey.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LinkRecord {
@@ -125,6 +163,8 @@ pub struct LinkRecord {
     pub auto_create: bool,
     pub start: StartSpec,
     pub timestamps: TimestampsSpec,
+    #[serde(default)]
+    pub offsets: OffsetsSpec,
     pub replication_factor: Option<i16>,
     /// Bytes a second that all workers together may read; none: as fast as brokers allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,6 +272,48 @@ pub struct ProgressRecord {
     pub anchors: Vec<Anchor>,
     /// Index of the map chunk that is still growing.
     pub map_chunk: u32,
+    #[serde(default)]
+    pub alignment: Alignment,
+    /// Whether offsets may have been taken up by empty transactions, of which one may have been left open.
+    #[serde(default)]
+    pub pads_by_transactions: bool,
+}
+
+/// How the destination's offsets of one partition follow from the source's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Alignment {
+    /// Counted at the destination, as the map says.
+    Translated {
+        /// Records with smaller source offsets have the same offset at the destination, and are not in the map.
+        equal_before: Option<i64>,
+    },
+    /// The same as at the source.
+    Equal {
+        /// The source offset at which copying began.
+        start: i64,
+        fill: FillWay,
+        /// Whether offsets before `start` are still to be taken up.
+        filling: bool,
+    },
+}
+
+impl Default for Alignment {
+    fn default() -> Self {
+        Self::Translated { equal_before: None }
+    }
+}
+
+/// What takes up the offsets before the one at which copying begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FillWay {
+    /// Records, which are deleted before anything is copied.
+    Records,
+    /// The same with a key, as compacted topics want it.
+    KeyedRecords,
+    /// Control markers: from a topic that is only compacted, brokers delete no records on request.
+    Markers,
 }
 
 /// `count` consecutive records: source offsets from `source` have destination offsets from `destination`.

@@ -5,21 +5,15 @@
 //! written, so what is read then is what the write builds on.
 
 use bytes::Bytes;
-use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
-use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, EndTxnRequest, ProducerId, TopicName, TransactionalId,
-};
-use kafka_protocol::protocol::StrBytes;
 use std::time::Duration;
 use tokio::time::Instant;
 
 use super::log::{KeyValue, batch, runs};
 use super::records::{CONTROL_TRANSACTIONAL_ID, LINKS_TOPIC};
+use crate::kafka::admin::producers::coordinator;
 use crate::kafka::admin::{OffsetSpec, ProducerIdentity};
 use crate::kafka::produce::{ProduceBatch, produce_as};
-use crate::kafka::{
-    Backoff, Client, CoordinatorKind, Error, ErrorCode, Isolation, Operation, Target,
-};
+use crate::kafka::{Backoff, Client, Error, ErrorCode, Isolation, Operation, Target, transactions};
 
 /// A crashed holder's open transaction hides later records from readers for so long at most.
 const TRANSACTION_TIMEOUT_MS: i32 = 30_000;
@@ -105,27 +99,14 @@ impl Producer {
     }
 
     async fn add_partition(&self) -> Result<(), Refusal> {
-        let topic = AddPartitionsToTxnTopic::default()
-            .with_name(TopicName(StrBytes::from_static_str(LINKS_TOPIC)))
-            .with_partitions(vec![0]);
-        let request = AddPartitionsToTxnRequest::default()
-            .with_v3_and_below_transactional_id(transactional_id())
-            .with_v3_and_below_producer_id(ProducerId(self.identity.id))
-            .with_v3_and_below_producer_epoch(self.identity.epoch)
-            .with_v3_and_below_topics(vec![topic]);
-        let request = &request;
+        let partition = (LINKS_TOPIC.to_owned(), 0);
+        let partition = &partition;
         self.client
             .admin()
-            .one(coordinator(), |connection| async move {
-                let response = connection.send(request).await?;
-                let code = response
-                    .results_by_topic_v3_and_below
-                    .iter()
-                    .flat_map(|topic| &topic.results_by_partition)
-                    .map(|partition| ErrorCode(partition.partition_error_code))
-                    .find(|code| !code.is_ok())
-                    .unwrap_or(ErrorCode(response.error_code));
-                refused(code, Operation::BeginTransaction)
+            .one(control_coordinator(), |connection| async move {
+                let id = CONTROL_TRANSACTIONAL_ID;
+                let code = transactions::add_partition(&connection, id, self.identity, partition);
+                refused(code.await?, Operation::BeginTransaction)
             })
             .await
             .map_err(Refusal::from)
@@ -169,17 +150,12 @@ impl Producer {
     }
 
     async fn end(&self, commit: bool) -> Result<(), Refusal> {
-        let request = EndTxnRequest::default()
-            .with_transactional_id(transactional_id())
-            .with_producer_id(ProducerId(self.identity.id))
-            .with_producer_epoch(self.identity.epoch)
-            .with_committed(commit);
-        let request = &request;
         self.client
             .admin()
-            .one(coordinator(), |connection| async move {
-                let response = connection.send(request).await?;
-                refused(ErrorCode(response.error_code), Operation::EndTransaction)
+            .one(control_coordinator(), |connection| async move {
+                let id = CONTROL_TRANSACTIONAL_ID;
+                let code = transactions::end(&connection, id, self.identity, commit);
+                refused(code.await?, Operation::EndTransaction)
             })
             .await
             .map_err(Refusal::from)
@@ -225,13 +201,6 @@ fn topic() -> String {
     format!("topic {LINKS_TOPIC}")
 }
 
-fn transactional_id() -> TransactionalId {
-    TransactionalId(StrBytes::from_static_str(CONTROL_TRANSACTIONAL_ID))
-}
-
-fn coordinator() -> Target {
-    Target::Coordinator {
-        kind: CoordinatorKind::Transaction,
-        key: CONTROL_TRANSACTIONAL_ID.to_owned(),
-    }
+fn control_coordinator() -> Target {
+    coordinator(CONTROL_TRANSACTIONAL_ID)
 }

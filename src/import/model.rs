@@ -69,6 +69,10 @@ pub struct LinkDraft {
     pub bytes_per_second: Option<u64>,
     /// `timestamps = "original"`
     pub original_timestamps: bool,
+    /// `offsets = "translate"`
+    pub translated_offsets: bool,
+    /// `larger_than` and `then` of `on_hole`
+    pub on_hole: Option<(i64, &'static str)>,
     pub paused: bool,
     pub mirrors: IndexMap<String, MirrorDraft>,
     pub findings: Vec<Finding>,

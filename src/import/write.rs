@@ -120,6 +120,13 @@ fn write_link(out: &mut String, link: &LinkDraft) {
     if link.original_timestamps {
         table.put("timestamps", "\"original\"");
     }
+    if link.translated_offsets {
+        table.put("offsets", "\"translate\"");
+    }
+    if let Some((larger_than, then)) = link.on_hole {
+        let policy = format!("{{ larger_than = {larger_than}, then = \"{then}\" }}");
+        table.put("on_hole", &policy);
+    }
     if let Some(factor) = link.replication_factor {
         table.put("replication_factor", &factor.to_string());
     }

@@ -3,7 +3,7 @@
 //! A [`Connection`] speaks to one broker, a [`Client`] to a cluster. Both send the messages of
 //! `kafka_protocol`; [`admin`] gives the calls that change or describe a cluster, with one result per
 //! item and retries inside a deadline. [`fetch`] and [`produce`] move whole record batches as bytes,
-//! [`buffers`] bounds the memory they lie in.
+//! [`buffers`] bounds the memory they lie in, [`transactions`] has the parts of transactions.
 //! [`security`] is what stands between a TCP connection and the first request.
 
 pub mod admin;
@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod metadata;
 pub mod produce;
 pub mod security;
+pub mod transactions;
 pub mod versions;
 
 pub use admin::Admin;

@@ -7,9 +7,9 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::batch::BatchHeader;
 use super::batch::header::{Batches, HeaderError, Marker, marker};
-use super::batch::repack::{RepackError, Repacked, Want, repack};
+use super::batch::repack::{RepackError, Repacked, Want, merge, repack, split};
+use super::batch::{BatchHeader, filler};
 
 /// Why a fetch answer cannot be copied.
 #[derive(Debug, Error)]
@@ -59,13 +59,32 @@ pub struct Chunk {
     pub next: i64,
     /// Leader epoch that the source's batch carries.
     pub leader_epoch: i32,
-    /// Whether the records were encoded anew: then its bytes say nothing about the source's.
-    pub repacked: bool,
 }
 
 impl Chunk {
     pub fn count(&self) -> i64 {
         i64::from(self.header.count)
+    }
+
+    /// The source offset of its first record.
+    pub fn first(&self) -> i64 {
+        let first = self.segments.iter().next();
+        first.map_or(self.next, |(first, _)| *first)
+    }
+
+    /// The source offset after its last record, which may lie before [`next`](Self::next).
+    pub fn end(&self) -> i64 {
+        let last = self.segments.iter().next_back();
+        last.map_or(self.next, |(first, count)| first + count)
+    }
+
+    /// The part of this chunk from source offset `from` on.
+    ///
+    /// # Errors
+    /// Where the records do not decode.
+    pub fn from(&self, from: i64) -> Result<Option<Self>, RepackError> {
+        let before = |(first, count): &(i64, i64)| (from - first).clamp(0, *count);
+        self.after(self.segments.iter().map(before).sum())
     }
 
     /// The part of this chunk after its first `written` records.
@@ -83,17 +102,13 @@ impl Chunk {
             }
         });
         let Some(first) = first else { return Ok(None) };
-        // The chunk's own batch numbers its records densely; `written` is an index into it.
-        let from = self.header.base_offset + written;
-        let Some(rest) = repack(
-            &self.header,
-            &self.batch,
-            Want {
-                from,
-                append_time: false,
-            },
-        )?
-        else {
+        let want = Want {
+            // The chunk's own batch numbers its records densely; `written` is an index into it.
+            from: self.header.base_offset + written,
+            append_time: false,
+            split_at_gaps: false,
+        };
+        let Some(rest) = repack(&self.header, &self.batch, want)?.pop() else {
             return Ok(None);
         };
         let mut segments = Vec::new();
@@ -114,6 +129,74 @@ impl Chunk {
         )))
     }
 
+    /// One chunk of several that follow each other, all of one codec.
+    ///
+    /// # Errors
+    /// Where the records do not decode.
+    pub fn merged(chunks: &[Self]) -> Result<Option<Self>, RepackError> {
+        let [.., last] = chunks else { return Ok(None) };
+        let batches = chunks.iter().map(|chunk| (&chunk.header, &chunk.batch));
+        let Some(batch) = merge(batches)? else {
+            return Ok(None);
+        };
+        let mut segments: Vec<(i64, i64)> = Vec::new();
+        for (first, count) in chunks.iter().flat_map(|chunk| chunk.segments.iter()) {
+            match segments.last_mut() {
+                Some((before, known)) if *before + *known == *first => *known += count,
+                _ => segments.push((*first, *count)),
+            }
+        }
+        let whole = Repacked { batch, segments };
+        Ok(Some(Self::of_repacked(whole, last.next, last.leader_epoch)))
+    }
+
+    /// The same records in about `pieces` chunks.
+    ///
+    /// # Errors
+    /// Where the records do not decode.
+    pub fn split(&self, pieces: usize) -> Result<Vec<Self>, RepackError> {
+        let parts = split(&self.header, &self.batch, pieces)?;
+        let mut offsets = self.segments.iter().copied();
+        let mut left: Option<(i64, i64)> = None;
+        let mut chunks = Vec::with_capacity(parts.len());
+        for (batch, count) in parts {
+            let mut segments = Vec::new();
+            let mut missing = count;
+            while missing > 0
+                && let Some((first, has)) = left.take().or_else(|| offsets.next())
+            {
+                let taken = has.min(missing);
+                segments.push((first, taken));
+                missing -= taken;
+                if has > taken {
+                    left = Some((first + taken, has - taken));
+                }
+            }
+            let next = segments
+                .last()
+                .map_or(self.next, |(first, count)| first + count);
+            let part = Repacked { batch, segments };
+            chunks.push(Self::of_repacked(part, next, self.leader_epoch));
+        }
+        if let Some(last) = chunks.last_mut() {
+            last.next = self.next;
+        }
+        Ok(chunks)
+    }
+
+    /// Records that take up `count` offsets from `first` on and stand for none of the source's.
+    pub fn filler(first: i64, count: i64, keyed: bool, timestamp: i64) -> Self {
+        let batch = filler::batch(count, keyed, timestamp);
+        let header = BatchHeader::parse(&batch).expect("filler has a header");
+        Self {
+            batch,
+            header,
+            segments: Segments::one(first, count),
+            next: first + count,
+            leader_epoch: -1,
+        }
+    }
+
     fn of_repacked(repacked: Repacked, next: i64, leader_epoch: i32) -> Self {
         let header = BatchHeader::parse(&repacked.batch).expect("a repacked batch has a header");
         Self {
@@ -122,7 +205,6 @@ impl Chunk {
             segments: Segments(SegmentsForm::Many(repacked.segments)),
             next,
             leader_epoch,
-            repacked: true,
         }
     }
 }
@@ -150,10 +232,18 @@ impl Segments {
     }
 }
 
+/// How the source's batches are to be copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// Repack batches that the source stamped on append with that time.
+    pub append_time: bool,
+    /// Records get the offsets that they have at the source, so a batch must not close a gap.
+    pub same_offsets: bool,
+}
+
 /// The steps that a fetch answer gives from `position` on.
 ///
-/// `aborted` are (producer id, first offset) as the answer lists them. With `append_time`, batches that
-/// the source stamped on append are repacked with that time.
+/// `aborted` are (producer id, first offset) as the answer lists them.
 ///
 /// # Errors
 /// Where a batch is in an old format or does not decode.
@@ -161,7 +251,7 @@ pub fn select(
     records: Bytes,
     position: i64,
     aborted: &[(i64, i64)],
-    append_time: bool,
+    manner: Manner,
 ) -> Result<Vec<Step>, SelectError> {
     let mut aborted = Aborted::new(aborted);
     let mut steps: Vec<Step> = Vec::new();
@@ -172,48 +262,57 @@ pub fn select(
             continue;
         }
         let leave_out = aborted.leaves_out(&header, &batch);
-        let chunk = if leave_out || header.count == 0 {
-            None
-        } else {
-            chunk_of(header, batch, position, append_time)?
-        };
+        let before = steps.len();
+        if !leave_out && header.count > 0 {
+            push_chunks(&mut steps, header, batch, position, manner)?;
+        }
         position = header.next_offset();
-        match (chunk, steps.last_mut()) {
-            (Some(chunk), _) => steps.push(Step::Copy(chunk)),
-            (None, Some(Step::Pass { next })) => *next = position,
-            (None, _) => steps.push(Step::Pass { next: position }),
+        if steps.len() > before {
+            continue;
+        }
+        match steps.last_mut() {
+            Some(Step::Pass { next }) => *next = position,
+            _ => steps.push(Step::Pass { next: position }),
         }
     }
     Ok(steps)
 }
 
-fn chunk_of(
+fn push_chunks(
+    steps: &mut Vec<Step>,
     header: BatchHeader,
     batch: Bytes,
     position: i64,
-    append_time: bool,
-) -> Result<Option<Chunk>, RepackError> {
-    let append_time = append_time && header.is_log_append_time();
+    manner: Manner,
+) -> Result<(), RepackError> {
+    let append_time = manner.append_time && header.is_log_append_time();
     if header.is_dense() && header.base_offset >= position && !append_time {
-        return Ok(Some(Chunk {
+        steps.push(Step::Copy(Chunk {
             segments: Segments::one(header.base_offset, i64::from(header.count)),
             next: header.next_offset(),
             leader_epoch: header.leader_epoch,
-            repacked: false,
             header,
             batch,
         }));
+        return Ok(());
     }
-    let repacked = repack(
-        &header,
-        &batch,
-        Want {
-            from: position,
-            append_time,
-        },
-    )?;
-    Ok(repacked
-        .map(|repacked| Chunk::of_repacked(repacked, header.next_offset(), header.leader_epoch)))
+    let want = Want {
+        from: position,
+        append_time,
+        split_at_gaps: manner.same_offsets,
+    };
+    let mut pieces = repack(&header, &batch, want)?.into_iter().peekable();
+    while let Some(piece) = pieces.next() {
+        let end = piece.segments.last().map(|(first, count)| first + count);
+        // Whatever the batch has no record for at its end is passed with its last piece.
+        let next = match pieces.peek() {
+            Some(_) => end.unwrap_or(position),
+            None => header.next_offset(),
+        };
+        let chunk = Chunk::of_repacked(piece, next, header.leader_epoch);
+        steps.push(Step::Copy(chunk));
+    }
+    Ok(())
 }
 
 /// The producers whose open transaction is known to end in an abort.
@@ -271,6 +370,11 @@ mod tests {
         Bytes::from(bytes)
     }
 
+    const MANNER: Manner = Manner {
+        append_time: true,
+        same_offsets: false,
+    };
+
     fn join(parts: &[Bytes]) -> Bytes {
         Bytes::from(parts.concat())
     }
@@ -301,7 +405,7 @@ mod tests {
             marker_batch(9, 8, 1),
             marker_batch(10, 7, 1),
         ]);
-        let steps = select(log, 0, &[(7, 0)], true).expect("selects");
+        let steps = select(log, 0, &[(7, 0)], MANNER).expect("selects");
         assert_eq!(
             summary(&steps),
             [
@@ -321,7 +425,7 @@ mod tests {
         let spoilt = |at: usize, with: &[u8]| {
             let mut bytes = batch(&dense(10, 3), Compression::None).to_vec();
             bytes[at..at + with.len()].copy_from_slice(with);
-            select(Bytes::from(bytes), 10, &[], true)
+            select(Bytes::from(bytes), 10, &[], MANNER)
         };
         assert!(spoilt(57, &(-1i32).to_be_bytes()).is_err());
         assert!(spoilt(57, &4i32.to_be_bytes()).is_err());
@@ -333,7 +437,7 @@ mod tests {
     #[test]
     fn a_start_inside_a_batch_takes_the_rest_of_it() {
         let steps =
-            select(batch(&dense(10, 5), Compression::Zstd), 12, &[], true).expect("selects");
+            select(batch(&dense(10, 5), Compression::Zstd), 12, &[], MANNER).expect("selects");
         assert_eq!(summary(&steps), [(Some(12), 3, 15)]);
     }
 
@@ -342,7 +446,7 @@ mod tests {
         let mut records = dense(0, 6);
         records.remove(4);
         records.remove(1);
-        let steps = select(batch(&records, Compression::None), 0, &[], true).expect("selects");
+        let steps = select(batch(&records, Compression::None), 0, &[], MANNER).expect("selects");
         let Step::Copy(chunk) = &steps[0] else {
             panic!("records to copy")
         };
@@ -362,11 +466,34 @@ mod tests {
         assert_eq!(rest.count(), 2);
     }
 
+    /// With the same offsets on both sides, gaps stay gaps.
+    #[test]
+    fn with_the_same_offsets_a_batch_is_copied_in_pieces_around_its_gaps() {
+        let mut records = dense(0, 6);
+        records.remove(4);
+        records.remove(1);
+        let manner = Manner {
+            append_time: true,
+            same_offsets: true,
+        };
+        let steps = select(batch(&records, Compression::Zstd), 0, &[], manner).expect("selects");
+        assert_eq!(
+            summary(&steps),
+            [(Some(0), 1, 1), (Some(2), 2, 4), (Some(5), 1, 6)]
+        );
+        let Step::Copy(middle) = &steps[1] else {
+            panic!("records to copy")
+        };
+        let rest = middle.from(3).expect("decodes").expect("one is left");
+        assert_eq!((rest.first(), rest.end(), rest.next), (3, 4, 4));
+        assert!(middle.from(4).expect("decodes").is_none());
+    }
+
     #[test]
     fn the_cut_batch_at_the_end_waits_for_the_next_fetch() {
         let whole = batch(&dense(0, 2), Compression::None);
         let cut = batch(&dense(2, 2), Compression::None).slice(..70);
-        let steps = select(join(&[whole, cut]), 0, &[], true).expect("selects");
+        let steps = select(join(&[whole, cut]), 0, &[], MANNER).expect("selects");
         assert_eq!(summary(&steps), [(Some(0), 2, 2)]);
     }
 
@@ -377,7 +504,7 @@ mod tests {
             batch(&dense(2, 2), Compression::None),
         ]);
         assert_eq!(
-            summary(&select(log, 2, &[], true).expect("selects")),
+            summary(&select(log, 2, &[], MANNER).expect("selects")),
             [(Some(2), 2, 4)]
         );
     }

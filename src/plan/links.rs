@@ -13,10 +13,12 @@ use super::model::{Action, Address, Change, Entry, LinkOperation, Operation, Ori
 use super::reason::{Blocker, End, Reason};
 use super::world::World;
 use crate::control::records::{
-    DesiredState, LinkRecord, MirrorSettings, Owner, RECORD_VERSION, StartSpec, TimestampsSpec,
-    WantedState,
+    self, DesiredState, LinkRecord, MirrorSettings, OffsetsSpec, Owner, RECORD_VERSION, StartSpec,
+    TimestampsSpec, WantedState,
 };
-use crate::topology::model::{Link, LinkState, Mirror, MirrorState, Start, Timestamps};
+use crate::topology::model::{
+    Link, LinkState, Mirror, MirrorState, OffsetsPolicy, OnHole, Start, Timestamps,
+};
 use crate::topology::selector::{RenameRule, TopicSelector};
 
 /// A link's entry and what is known of it so far.
@@ -68,6 +70,9 @@ pub(super) fn plan_link<'a>(world: &World<'a>, link: &Link) -> PlannedLink<'a> {
                 .any(|change| change.attribute == "start")
             {
                 entry.reasons.push(Reason::StartOnlyForNew);
+            }
+            if applied.offsets == OffsetsSpec::Translate && wanted.offsets != applied.offsets {
+                entry.reasons.push(Reason::OffsetsOnlyForNew);
             }
             let action = match entry.changes.as_slice() {
                 [] => Action::Unchanged,
@@ -179,6 +184,7 @@ pub(super) fn wanted_record(
             Timestamps::AsConsumed => TimestampsSpec::AsConsumed,
             Timestamps::Original => TimestampsSpec::Original,
         },
+        offsets: offsets(link.offsets),
         replication_factor: link.replication_factor.as_ref().map(|it| it.value),
         bytes_per_second: link.bytes_per_second.as_ref().map(|it| it.value),
         state: match link.state {
@@ -193,6 +199,35 @@ pub(super) fn wanted_record(
             .collect(),
         generation: applied.map_or(0, |applied| applied.generation) + 1,
     }
+}
+
+fn offsets(policy: OffsetsPolicy) -> OffsetsSpec {
+    let OffsetsPolicy::Preserve { on_hole } = policy else {
+        return OffsetsSpec::Translate;
+    };
+    OffsetsSpec::Preserve {
+        on_hole: records::HolePolicy {
+            larger_than: on_hole.larger_than,
+            then: match on_hole.then {
+                OnHole::Stop => records::OnHole::Stop,
+                OnHole::Translate => records::OnHole::Translate,
+            },
+        },
+    }
+}
+
+/// What is done about holes, where that is not the usual.
+fn on_hole(offsets: OffsetsSpec) -> Option<Value> {
+    let OffsetsSpec::Preserve { on_hole } = offsets else {
+        return None;
+    };
+    let then = match on_hole.then {
+        records::OnHole::Stop => "stop",
+        records::OnHole::Translate => "translate",
+    };
+    let larger_than = on_hole.larger_than;
+    (on_hole != records::HolePolicy::default())
+        .then(|| format!("larger_than = {larger_than}, then = {then}").into())
 }
 
 /// What the file says of one mirror, in the form of the control records.
@@ -234,6 +269,14 @@ fn attributes(record: &LinkRecord) -> Vec<(String, Option<Value>)> {
                 TimestampsSpec::Original => "original",
             })),
         ),
+        (
+            "offsets".to_owned(),
+            Some(Value::from(match record.offsets {
+                OffsetsSpec::Preserve { .. } => "preserve",
+                OffsetsSpec::Translate => "translate",
+            })),
+        ),
+        ("on_hole".to_owned(), on_hole(record.offsets)),
         (
             "replication_factor".to_owned(),
             record.replication_factor.map(Value::from),
@@ -328,6 +371,7 @@ fn is_default(attribute: &str, value: &Value) -> bool {
         "auto_create" => true.into(),
         "start" => "earliest".into(),
         "timestamps" => "as-consumed".into(),
+        "offsets" => "preserve".into(),
         "state" => "active".into(),
         _ => return false,
     };

@@ -28,6 +28,8 @@ pub enum Reason {
     SmallerMessages { source: i64, mirror: i64 },
     /// `start` changed: it applies only to mirrors that have not begun.
     StartOnlyForNew,
+    /// `offsets = "preserve"` on a link that translates: it applies only to mirrors that have not begun.
+    OffsetsOnlyForNew,
     /// The link is paused: the mirror is made ready, nothing is copied.
     LinkPaused,
     /// A topic and what it holds will be gone.

@@ -127,6 +127,10 @@ pub fn reason(reason: &Reason) -> String {
             "`start` applies to mirrors that have not begun; the others go on where they are"
                 .to_owned()
         }
+        Reason::OffsetsOnlyForNew => {
+            "`offsets = \"preserve\"` applies to mirrors that have not begun; the offsets of the others stay translated"
+                .to_owned()
+        }
         Reason::LinkPaused => {
             "the link is paused: nothing is copied until it is resumed".to_owned()
         }

@@ -116,15 +116,6 @@ impl Engine {
 
 fn built_in(setting: Setting) -> Support {
     let (why, instead) = match setting {
-        Setting::OffsetsPreserve => (
-            "offsets at the destination are counted there",
-            "write offsets = \"translate\" or leave it out: an exact map from source to destination offsets is kept, and \
-             offsets are equal where nothing had to be left out",
-        ),
-        Setting::OnHole => (
-            "offsets that the source does not have are not filled",
-            "leave `on_hole` out: the offset map says where each record is",
-        ),
         Setting::ForeignWriteTranslate => (
             "a mirror stops when somebody else wrote into its topic",
             "write on_foreign_write = \"stop\" or leave it out",
@@ -141,7 +132,9 @@ fn built_in(setting: Setting) -> Support {
             "workers connect to both clusters",
             "leave `initiated_by` out, and run workers where both clusters can be reached",
         ),
-        Setting::RegexTopics
+        Setting::OffsetsPreserve
+        | Setting::OnHole
+        | Setting::RegexTopics
         | Setting::RenamePrefix
         | Setting::RenameTemplate
         | Setting::RenameRules
@@ -367,7 +360,10 @@ mod tests {
                 .filter(|engine| engine.support(setting) == Support::Yes)
                 .collect()
         };
-        assert_eq!(able(Setting::OffsetsPreserve), [Engine::ClusterLink]);
+        assert_eq!(
+            able(Setting::OffsetsPreserve),
+            [Engine::Kmirror, Engine::ClusterLink]
+        );
         assert_eq!(
             able(Setting::RenameRules),
             [Engine::Kmirror, Engine::MirrorMaker2]

@@ -164,7 +164,34 @@ pub enum Start {
 /// What is asked of destination offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetsPolicy {
+    /// Those of the source. The default.
+    Preserve { on_hole: HolePolicy },
     /// An exact map from source to destination offsets; equal where nothing had to be left out.
+    Translate,
+}
+
+/// What is done about a run of source offsets without a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HolePolicy {
+    /// Up to so many offsets are taken up at the destination, whatever `then` says.
+    pub larger_than: i64,
+    pub then: OnHole,
+}
+
+impl Default for HolePolicy {
+    fn default() -> Self {
+        Self {
+            larger_than: 1_000_000,
+            then: OnHole::Stop,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnHole {
+    /// The partition stops.
+    Stop,
+    /// Its offsets are translated from there on.
     Translate,
 }
 

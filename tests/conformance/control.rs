@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use indexmap::IndexMap;
 use kmirror::control::progress::{self, Entry};
 use kmirror::control::records::{
-    Anchor, DesiredState, IncarnationId, LINKS_TOPIC, LinkRecord, LockRecord, MapRecord,
-    MirrorRecord, OFFSETS_TOPIC, OffsetsKey, Owner, ProgressRecord, RECORD_VERSION, StartSpec,
-    TimestampsSpec, WORK_TOPIC,
+    Alignment, Anchor, DesiredState, IncarnationId, LINKS_TOPIC, LinkRecord, LockRecord, MapRecord,
+    MirrorRecord, OFFSETS_TOPIC, OffsetsKey, OffsetsSpec, Owner, ProgressRecord, RECORD_VERSION,
+    StartSpec, TimestampsSpec, WORK_TOPIC,
 };
 use kmirror::control::{self, ControlError, ControlWriter, LockError, Watch, Write};
 use kmirror::kafka::{Client, Topics};
@@ -66,6 +66,7 @@ pub fn link(name: &str) -> LinkRecord {
         auto_create: true,
         start: StartSpec::Earliest,
         timestamps: TimestampsSpec::AsConsumed,
+        offsets: OffsetsSpec::default(),
         replication_factor: None,
         bytes_per_second: None,
         state: DesiredState::Active,
@@ -302,6 +303,8 @@ pub async fn keeps_progress(bootstrap: &str) -> Result<()> {
             epoch: 0,
         }],
         map_chunk: 1,
+        alignment: Alignment::default(),
+        pads_by_transactions: false,
     };
     for round in 0..30_i64 {
         let mut entries: Vec<(OffsetsKey, Option<Entry>)> = Vec::new();

@@ -66,21 +66,44 @@ fn reference(lab: &Lab, source: Version, destination: Version, records: usize) -
             ages: Ages::OldAndNew,
         },
     )?;
-    let kmirror = Kmirror::new(lab, &topology(&source, &destination, "ref.*"))?;
+    let kmirror = Kmirror::new(lab, &reference_topology(&source, &destination))?;
     kmirror.ok("apply", &["--yes"])?;
     kmirror.ok("run", &["--until-caught-up"])?;
-    for topic in [
-        dataset::MIXED,
-        dataset::COMPACTED,
-        dataset::APPEND_TIME,
-        dataset::HIGH_START,
-    ] {
+    for topic in [dataset::MIXED, dataset::COMPACTED, dataset::APPEND_TIME] {
         same(lab, &source, &destination, topic)?;
     }
+    same_records(
+        lab,
+        &source,
+        &destination,
+        dataset::HIGH_START,
+        Offsets::Free,
+    )?;
     // Once more: nothing to copy, and nothing is copied.
     kmirror.ok("run", &["--until-caught-up"])?;
     same(lab, &source, &destination, dataset::MIXED)?;
     Ok(())
+}
+
+/// Offsets are kept, but for the topic that begins so high that filling it takes minutes.
+fn reference_topology(source: &Cluster, destination: &Cluster) -> String {
+    let kept = topology(source, destination, "ref.*");
+    let high = dataset::HIGH_START;
+    let kept = kept.replace(
+        "topics = [\"ref.*\"]",
+        &format!("topics = [\"ref.*\"]\nexclude = [\"{high}\"]"),
+    );
+    format!(
+        r#"{kept}
+[links.high]
+source = "source"
+destination = "destination"
+topics = ["{high}"]
+rename = "copy.${{topic}}"
+offsets = "translate"
+replication_factor = 1
+"#
+    )
 }
 
 /// One link for all topics that match, renamed.
@@ -107,12 +130,23 @@ replication_factor = 1
     )
 }
 
+/// The same records at the same offsets.
 pub fn same(lab: &Lab, source: &Cluster, destination: &Cluster, topic: &str) -> Result<u64> {
+    same_records(lab, source, destination, topic, Offsets::Equal)
+}
+
+pub fn same_records(
+    lab: &Lab,
+    source: &Cluster,
+    destination: &Cluster,
+    topic: &str,
+    offsets: Offsets,
+) -> Result<u64> {
     let copy = format!("copy.{topic}");
     let records = client::assert_same(
         &Place::new(source.bootstrap(), topic),
         &Place::new(destination.bootstrap(), &copy),
-        Offsets::Free,
+        offsets,
     )?;
     ensure!(records > 0, "{topic} is empty, which proves nothing");
     lab.note(format!("{topic}: {records} records are the same in {copy}"));

@@ -18,6 +18,7 @@ mod kill;
 mod kit;
 mod live;
 mod network;
+mod offsets;
 mod plan;
 mod racer;
 mod rules;
@@ -40,6 +41,7 @@ fn main() {
         control::tests(),
         tutorial::tests(),
         copy::tests(),
+        offsets::tests(),
         live::tests(),
         import::tests(),
         kill::tests(),

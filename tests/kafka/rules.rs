@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use kmirror::control::progress::{self, Entry};
-use kmirror::control::records::{Anchor, OffsetsKey, ProgressRecord, RECORD_VERSION};
+use kmirror::control::records::{Alignment, Anchor, OffsetsKey, ProgressRecord, RECORD_VERSION};
 use kmirror::control::store;
 use kmirror::kafka::admin::{NewTopic, OffsetSpec};
 use kmirror::kafka::produce::{ProduceBatch, ProducedPartition, produce};
@@ -497,6 +497,8 @@ fn wrap(lab: &Lab) -> Result<()> {
                     version: RECORD_VERSION,
                     anchors: vec![anchor],
                     map_chunk: 0,
+                    alignment: Alignment::default(),
+                    pads_by_transactions: false,
                 };
                 let key = OffsetsKey::Progress { id: *id, partition };
                 (key, Some(Entry::Progress(record)))

@@ -3,16 +3,20 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kmirror::control::records::{Anchor, IncarnationId, MapRecord, StartSpec};
+use kmirror::control::records::{
+    Alignment, Anchor, IncarnationId, MapRecord, OffsetsSpec, StartSpec,
+};
 use kmirror::kafka::admin::NewTopic;
 use kmirror::kafka::{Buffers, Client, ClientConfig, Topics};
 use kmirror::mirror::io::keeper::{Keeper, Save};
+use kmirror::mirror::io::pad::MarkerProducer;
 use kmirror::mirror::io::reader::Reader;
 use kmirror::mirror::io::task::{self, Running, Surroundings};
+use kmirror::mirror::io::watermark;
 use kmirror::mirror::io::writer::Writer;
 use kmirror::mirror::io::{PartitionKey, Route, TopicPartition};
 use kmirror::mirror::map::{self, MapTail};
-use kmirror::mirror::partition::{Event, Settings, Stored};
+use kmirror::mirror::partition::{Acks, Event, Settings, Stored};
 use kmirror::mirror::worker::figures::PartitionFigures;
 use kmirror::mirror::worker::lease::{Lease, Moment};
 use kmirror::sandbox::{RecordView, Sandbox, SandboxConfig};
@@ -29,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Kept {
     pub anchors: Vec<Anchor>,
     pub chunks: Vec<(u32, MapRecord)>,
+    pub alignment: Alignment,
+    pub pads_by_transactions: bool,
 }
 
 pub struct Lab {
@@ -41,6 +47,7 @@ pub struct Lab {
     pub kept: Arc<Mutex<Kept>>,
     pub lease: Arc<Lease>,
     pub reader: Arc<Reader>,
+    pub offsets: OffsetsSpec,
 }
 
 impl Lab {
@@ -81,6 +88,7 @@ impl Lab {
             kept: Arc::default(),
             lease,
             reader,
+            offsets: OffsetsSpec::Translate,
         }
     }
 
@@ -120,6 +128,8 @@ impl Lab {
         let stored = Stored {
             anchors: kept.anchors,
             map: MapTail::new(chunk, runs),
+            alignment: kept.alignment,
+            pads_by_transactions: kept.pads_by_transactions,
         };
         let key = PartitionKey {
             id: IncarnationId {
@@ -145,11 +155,18 @@ impl Lab {
             throttle: Arc::default(),
             writer: Writer::new(self.destination_client.clone()),
             keeper: keeper(keep),
+            watermarks: watermark::start(self.destination_client.clone()),
+            marker_producer: MarkerProducer::default(),
             start: StartSpec::Earliest,
             settings: Settings {
                 producer_id,
                 producer_epoch: 0,
                 append_time: true,
+                offsets: self.offsets,
+                filler_timestamp: 1_700_000_000_000,
+                acks: Acks::All,
+                merge_below: 4 << 10,
+                merge_to: 64 << 10,
                 window_bytes: 1 << 20,
                 window_batches: 64,
                 queue_bytes: 1 << 20,
@@ -265,6 +282,8 @@ fn keeper(kept: Arc<Mutex<Kept>>) -> Keeper {
             {
                 let mut kept = kept.lock().expect("not poisoned");
                 kept.anchors = save.anchors;
+                kept.alignment = save.alignment;
+                kept.pads_by_transactions = save.pads_by_transactions;
                 for (chunk, record) in save.map {
                     kept.chunks.retain(|(known, _)| *known != chunk);
                     kept.chunks.push((chunk, record));

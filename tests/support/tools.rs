@@ -163,6 +163,40 @@ impl Tools {
             .stdout)
     }
 
+    /// Everything that `kafka-console-consumer` shows of a topic, sorted: partition, offset, time, headers, key and value.
+    pub fn consume_all(&self, topic: &str, isolation: &str) -> Result<Vec<String>> {
+        let mut args = vec![
+            "--topic",
+            topic,
+            "--from-beginning",
+            "--isolation-level",
+            isolation,
+            // It ends with an error once nothing came for so long, and has printed everything by then.
+            "--timeout-ms",
+            "4000",
+        ];
+        for what in ["partition", "offset", "timestamp", "headers", "key"] {
+            args.extend([
+                "--property",
+                match what {
+                    "partition" => "print.partition=true",
+                    "offset" => "print.offset=true",
+                    "timestamp" => "print.timestamp=true",
+                    "headers" => "print.headers=true",
+                    _ => "print.key=true",
+                },
+            ]);
+        }
+        let output = self.run_raw(
+            "org.apache.kafka.tools.consumer.ConsoleConsumer",
+            &args,
+            None,
+        )?;
+        let mut lines: Vec<String> = output.stdout.lines().map(str::to_owned).collect();
+        lines.sort();
+        Ok(lines)
+    }
+
     /// `kafka-configs`.
     pub fn configs(&self, args: &[&str]) -> Result<String> {
         Ok(self.run("kafka.admin.ConfigCommand", args, None)?.stdout)

@@ -57,10 +57,10 @@ impl Kmirror {
         self
     }
 
-    /// `kmirror COMMAND FILE ARGS...`, whatever its exit code.
+    /// `kmirror COMMAND FILE ARGS...`, whatever its exit code; a command of two words is written with a space.
     pub fn command(&self, command: &str, args: &[&str]) -> Result<Output> {
         let mut process = self.program();
-        process.arg(command).arg(&self.file).args(args);
+        process.args(command.split(' ')).arg(&self.file).args(args);
         process::run(&mut process, None, Duration::from_secs(300))
     }
 
@@ -85,14 +85,14 @@ impl Kmirror {
     /// Starts any command that goes on until it is stopped; its output goes where [`Kmirror::start`]'s does.
     pub fn start_command(&self, command: &str, args: &[&str]) -> Result<Process> {
         let mut process = self.program();
-        process.arg(command).arg(&self.file).args(args);
+        process.args(command.split(' ')).arg(&self.file).args(args);
         Process::spawn(&format!("kmirror {command}"), &mut process, &self.log)
     }
 
     /// `kmirror COMMAND FILE ARGS...`, to be started by the caller.
     pub fn invocation(&self, command: &str, args: &[&str]) -> Command {
         let mut process = self.program();
-        process.arg(command).arg(&self.file).args(args);
+        process.args(command.split(' ')).arg(&self.file).args(args);
         process
     }
 

@@ -15,7 +15,8 @@ use super::model::{
     StartDraft, StateDraft,
 };
 use crate::control::records::{
-    DesiredState, LinkRecord, MirrorRecord, MirrorSettings, StartSpec, TimestampsSpec, WantedState,
+    DesiredState, HolePolicy, LinkRecord, MirrorRecord, MirrorSettings, OffsetsSpec, OnHole,
+    StartSpec, TimestampsSpec, WantedState,
 };
 use crate::topology::names;
 use crate::topology::rename::RenameRule;
@@ -270,6 +271,8 @@ fn applied(record: &LinkRecord) -> LinkDraft {
                 .map(|time| StartDraft::Time(time.to_string())),
         },
         original_timestamps: record.timestamps == TimestampsSpec::Original,
+        translated_offsets: record.offsets == OffsetsSpec::Translate,
+        on_hole: on_hole(record.offsets),
         replication_factor: record.replication_factor,
         bytes_per_second: record.bytes_per_second,
         paused: record.state == DesiredState::Paused,
@@ -279,6 +282,19 @@ fn applied(record: &LinkRecord) -> LinkDraft {
             .map(|(topic, settings)| (topic.clone(), mirror(settings)))
             .collect(),
         findings: Vec::new(),
+    }
+}
+
+fn on_hole(offsets: OffsetsSpec) -> Option<(i64, &'static str)> {
+    match offsets {
+        OffsetsSpec::Preserve { on_hole } if on_hole != HolePolicy::default() => {
+            let then = match on_hole.then {
+                OnHole::Stop => "stop",
+                OnHole::Translate => "translate",
+            };
+            Some((on_hole.larger_than, then))
+        }
+        _ => None,
     }
 }
 

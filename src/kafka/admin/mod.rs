@@ -9,7 +9,7 @@
 mod configs;
 mod groups;
 mod offsets;
-mod producers;
+pub(crate) mod producers;
 mod throttle;
 mod topics;
 

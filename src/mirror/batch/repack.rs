@@ -5,6 +5,8 @@
 //! see that time. A record's own bytes from the key on are taken over as they are; only its length,
 //! timestamp delta and offset delta are written anew. A header patched over records with gaps would
 //! be *accepted* by a broker where the batch is not compressed, and give wrong offsets: hence this.
+//!
+//! [`digests`] decodes a batch to compare it with another one that was encoded differently.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::compression::{Compressor, Decompressor, Gzip, Lz4, Snappy, Zstd};
@@ -38,6 +40,8 @@ pub struct Want {
     pub from: i64,
     /// Give every record the batch's append time, as a consumer of the source sees it.
     pub append_time: bool,
+    /// Make a batch of each run of records without a gap, instead of closing the gaps.
+    pub split_at_gaps: bool,
 }
 
 /// A batch without gaps, and where its records lay at the source.
@@ -49,7 +53,8 @@ pub struct Repacked {
     pub segments: Vec<(i64, i64)>,
 }
 
-/// The batch with only what `want` keeps; `None` where nothing is left.
+/// What `want` keeps of the batch: one batch, or one for each run of records where it is split at gaps;
+/// none where nothing is left.
 ///
 /// # Errors
 /// Where the records cannot be decompressed or do not decode.
@@ -57,49 +62,187 @@ pub fn repack(
     header: &BatchHeader,
     batch: &Bytes,
     want: Want,
-) -> Result<Option<Repacked>, RepackError> {
-    if crc32c::crc32c(&batch[CHECKSUMMED_FROM..]) != header.crc {
-        return Err(RepackError::Checksum {
-            offset: header.base_offset,
-        });
-    }
+) -> Result<Vec<Repacked>, RepackError> {
+    check(header, batch)?;
     let records = decompressed(header, batch)?;
-    let kept = renumbered(header, records, want)?;
-    if kept.count == 0 {
+    let pieces = renumbered(header, records, want)?;
+    pieces
+        .into_iter()
+        .map(|piece| encoded(header, piece, want))
+        .collect()
+}
+
+/// Several batches of one codec as one, with all their records in the order given.
+///
+/// # Errors
+/// As of [`repack`]; [`RepackError::Malformed`] also where the result would be longer than a batch can be.
+pub fn merge<'a>(
+    batches: impl Iterator<Item = (&'a BatchHeader, &'a Bytes)> + Clone,
+) -> Result<Option<Bytes>, RepackError> {
+    let Some((first, _)) = batches.clone().next() else {
         return Ok(None);
+    };
+    let mut kept = Kept::new(batches.clone().map(|(header, _)| header.len).sum());
+    for (header, batch) in batches {
+        check(header, batch)?;
+        let mut records = decompressed(header, batch)?;
+        for index in 0..header.count {
+            let record = RawRecord::take(&mut records).ok_or(RepackError::Malformed {
+                offset: header.base_offset,
+                record: index,
+                count: header.count,
+            })?;
+            let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
+            let delta = timestamp.wrapping_sub(first.base_timestamp);
+            // Where the records lay at the source is known by their batches.
+            kept.put(&record, i64::from(kept.count), timestamp, delta);
+        }
     }
+    let want = Want {
+        from: 0,
+        append_time: false,
+        split_at_gaps: false,
+    };
+    Ok(Some(encoded(first, kept, want)?.batch))
+}
+
+/// A batch of more than one record as about `pieces` of them, each with its number of records.
+///
+/// # Errors
+/// As of [`repack`].
+pub fn split(
+    header: &BatchHeader,
+    batch: &Bytes,
+    pieces: usize,
+) -> Result<Vec<(Bytes, i64)>, RepackError> {
+    check(header, batch)?;
+    let mut records = decompressed(header, batch)?;
+    let each = usize::try_from(header.count)
+        .unwrap_or(1)
+        .div_ceil(pieces.max(1))
+        .max(1);
+    let want = Want {
+        from: 0,
+        append_time: false,
+        split_at_gaps: false,
+    };
+    let mut kept: Vec<Kept> = Vec::new();
+    for index in 0..header.count {
+        let record = RawRecord::take(&mut records).ok_or(RepackError::Malformed {
+            offset: header.base_offset,
+            record: index,
+            count: header.count,
+        })?;
+        let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
+        if usize::try_from(index).unwrap_or(0) % each == 0 {
+            kept.push(Kept::new(0));
+        }
+        let piece = kept
+            .last_mut()
+            .expect("the first record makes the first piece");
+        piece.put(
+            &record,
+            i64::from(piece.count),
+            timestamp,
+            record.timestamp_delta,
+        );
+    }
+    kept.into_iter()
+        .map(|piece| {
+            let count = i64::from(piece.count);
+            Ok((encoded(header, piece, want)?.batch, count))
+        })
+        .collect()
+}
+
+/// What a digest says of each record of a batch, by its offset delta: the time, attributes, key, value and headers.
+///
+/// # Errors
+/// As of [`repack`].
+pub fn digests(header: &BatchHeader, batch: &Bytes) -> Result<Vec<(i64, u32)>, RepackError> {
+    check(header, batch)?;
+    let mut records = decompressed(header, batch)?;
+    let mut digests = Vec::with_capacity(usize::try_from(header.count).unwrap_or(0).min(1 << 16));
+    for index in 0..header.count {
+        let record = RawRecord::take(&mut records).ok_or(RepackError::Malformed {
+            offset: header.base_offset,
+            record: index,
+            count: header.count,
+        })?;
+        let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
+        let digest = crc32c::crc32c(&timestamp.to_be_bytes());
+        let digest = crc32c::crc32c_append(digest, &[record.attributes]);
+        let digest = crc32c::crc32c_append(digest, &record.body);
+        digests.push((record.offset_delta, digest));
+    }
+    Ok(digests)
+}
+
+/// Decoding bytes that were spoilt on their way would give them a right checksum.
+fn check(header: &BatchHeader, batch: &Bytes) -> Result<(), RepackError> {
+    if crc32c::crc32c(&batch[CHECKSUMMED_FROM..]) == header.crc {
+        return Ok(());
+    }
+    Err(RepackError::Checksum {
+        offset: header.base_offset,
+    })
+}
+
+fn encoded(header: &BatchHeader, kept: Kept, want: Want) -> Result<Repacked, RepackError> {
     let base_timestamp = if want.append_time {
         header.max_timestamp
     } else {
         header.base_timestamp
     };
-    let mut out = BytesMut::with_capacity(HEADER_LEN + kept.records.len());
-    out.put_i64(0);
-    out.put_i32(0); // length, below
-    out.put_i32(-1);
-    out.put_i8(2);
-    out.put_u32(0); // checksum, below
-    out.put_i16(header.attributes & !CLEARED_ON_COPY);
-    out.put_i32(kept.count - 1);
-    out.put_i64(base_timestamp);
-    out.put_i64(kept.max_timestamp);
-    out.put_i64(-1);
-    out.put_i16(-1);
-    out.put_i32(-1);
-    out.put_i32(kept.count);
-    out.put_slice(&compressed(header, kept.records)?);
-    let length = i32::try_from(out.len() - LENGTH_PREFIX).map_err(|_| RepackError::Malformed {
+    let records = compressed(header, kept.records)?;
+    let shape = Shape {
+        attributes: header.attributes & !CLEARED_ON_COPY,
+        base_timestamp,
+        max_timestamp: kept.max_timestamp,
+        count: kept.count,
+    };
+    let batch = shape.batch(&records).ok_or(RepackError::Malformed {
         offset: header.base_offset,
         record: 0,
         count: header.count,
     })?;
-    out[8..12].copy_from_slice(&length.to_be_bytes());
-    let checksum = crc32c::crc32c(&out[CHECKSUMMED_FROM..]);
-    out[17..21].copy_from_slice(&checksum.to_be_bytes());
-    Ok(Some(Repacked {
-        batch: out.freeze(),
+    Ok(Repacked {
+        batch,
         segments: kept.segments,
-    }))
+    })
+}
+
+/// What the header of a batch says that is made here; its offsets begin at 0 and it has no producer.
+pub(super) struct Shape {
+    pub attributes: i16,
+    pub base_timestamp: i64,
+    pub max_timestamp: i64,
+    pub count: i32,
+}
+
+impl Shape {
+    /// The whole batch with its checksum; `None` where it is longer than a batch can be.
+    pub fn batch(&self, records: &[u8]) -> Option<Bytes> {
+        let length = i32::try_from(HEADER_LEN - LENGTH_PREFIX + records.len()).ok()?;
+        let mut out = BytesMut::with_capacity(HEADER_LEN + records.len());
+        out.put_i64(0);
+        out.put_i32(length);
+        out.put_i32(-1);
+        out.put_i8(2);
+        out.put_u32(0); // checksum, below
+        out.put_i16(self.attributes);
+        out.put_i32(self.count - 1);
+        out.put_i64(self.base_timestamp);
+        out.put_i64(self.max_timestamp);
+        out.put_i64(-1);
+        out.put_i16(-1);
+        out.put_i32(-1);
+        out.put_i32(self.count);
+        out.put_slice(records);
+        let checksum = crc32c::crc32c(&out[CHECKSUMMED_FROM..]);
+        out[17..21].copy_from_slice(&checksum.to_be_bytes());
+        Some(out.freeze())
+    }
 }
 
 struct Kept {
@@ -109,13 +252,39 @@ struct Kept {
     segments: Vec<(i64, i64)>,
 }
 
-fn renumbered(header: &BatchHeader, mut records: Bytes, want: Want) -> Result<Kept, RepackError> {
-    let mut kept = Kept {
-        records: BytesMut::with_capacity(records.len()),
-        count: 0,
-        max_timestamp: i64::MIN,
-        segments: Vec::new(),
-    };
+impl Kept {
+    fn new(capacity: usize) -> Self {
+        Self {
+            records: BytesMut::with_capacity(capacity),
+            count: 0,
+            max_timestamp: i64::MIN,
+            segments: Vec::new(),
+        }
+    }
+
+    /// Whether `offset` follows without a gap.
+    fn is_followed_by(&self, offset: i64) -> bool {
+        let last = self.segments.last();
+        last.is_none_or(|(first, count)| first.wrapping_add(*count) == offset)
+    }
+
+    fn put(&mut self, record: &RawRecord, offset: i64, timestamp: i64, timestamp_delta: i64) {
+        record.put(&mut self.records, timestamp_delta, i64::from(self.count));
+        self.count += 1;
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        match self.segments.last_mut() {
+            Some((first, count)) if first.wrapping_add(*count) == offset => *count += 1,
+            _ => self.segments.push((offset, 1)),
+        }
+    }
+}
+
+fn renumbered(
+    header: &BatchHeader,
+    mut records: Bytes,
+    want: Want,
+) -> Result<Vec<Kept>, RepackError> {
+    let mut pieces: Vec<Kept> = Vec::new();
     let mut next_delta = 0;
     for index in 0..header.count {
         let malformed = || RepackError::Malformed {
@@ -143,15 +312,16 @@ fn renumbered(header: &BatchHeader, mut records: Bytes, want: Want) -> Result<Ke
                 record.timestamp_delta,
             )
         };
-        record.put(&mut kept.records, timestamp_delta, i64::from(kept.count));
-        kept.count += 1;
-        kept.max_timestamp = kept.max_timestamp.max(timestamp);
-        match kept.segments.last_mut() {
-            Some((first, count)) if first.wrapping_add(*count) == offset => *count += 1,
-            _ => kept.segments.push((offset, 1)),
+        let goes_on = |piece: &&mut Kept| !want.split_at_gaps || piece.is_followed_by(offset);
+        if let Some(piece) = pieces.last_mut().filter(goes_on) {
+            piece.put(&record, offset, timestamp, timestamp_delta);
+        } else {
+            let mut piece = Kept::new(if want.split_at_gaps { 0 } else { records.len() });
+            piece.put(&record, offset, timestamp, timestamp_delta);
+            pieces.push(piece);
         }
     }
-    Ok(kept)
+    Ok(pieces)
 }
 
 /// A record with everything behind the offset delta left encoded.
@@ -217,7 +387,7 @@ fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
-fn put_varint(out: &mut BytesMut, value: i64) {
+pub(super) fn put_varint(out: &mut BytesMut, value: i64) {
     let mut rest = zigzag(value);
     while rest >= 0x80 {
         out.put_u8(u8::try_from(rest & 0x7f).expect("seven bits fit") | 0x80);
@@ -316,7 +486,7 @@ mod tests {
             let header = BatchHeader::parse(&batch).expect("a sample is a batch");
             let from = base + from;
             let wanted: Vec<&Plain> = records.iter().filter(|record| record.offset >= from).collect();
-            let repacked = repack(&header, &batch, Want { from, append_time: false }).expect("it decodes");
+            let repacked = repack(&header, &batch, Want { from, append_time: false, split_at_gaps: false }).expect("it decodes").pop();
             let Some(repacked) = repacked else {
                 prop_assert!(wanted.is_empty());
                 return Ok(());
@@ -354,7 +524,93 @@ mod tests {
             batch[17..21].copy_from_slice(&checksum.to_be_bytes());
             let batch = Bytes::from(batch);
             let header = BatchHeader::parse(&batch).expect("the header is whole");
-            let _outcome = repack(&header, &batch, Want { from: 0, append_time: false });
+            let _outcome = repack(&header, &batch, Want { from: 0, append_time: false, split_at_gaps: false });
+        }
+    }
+
+    proptest! {
+        /// With the same offsets on both sides, a record in a batch that closes a gap would get another offset.
+        #[test]
+        fn a_batch_split_at_its_gaps_keeps_every_record_and_closes_none(
+            keep in proptest::collection::vec(any::<bool>(), 1..40),
+            codec in 0usize..5,
+        ) {
+            let records: Vec<Plain> = samples::dense(100, keep.len() as i64)
+                .into_iter()
+                .zip(&keep)
+                .filter_map(|(record, keep)| keep.then_some(record))
+                .collect();
+            prop_assume!(!records.is_empty());
+            let batch = gappy(&records, CODECS[codec]);
+            let header = BatchHeader::parse(&batch).expect("a sample is a batch");
+            let want = Want { from: 0, append_time: false, split_at_gaps: true };
+            let pieces = repack(&header, &batch, want).expect("it decodes");
+            let mut seen = Vec::new();
+            for piece in &pieces {
+                prop_assert_eq!(piece.segments.len(), 1);
+                let (first, count) = piece.segments[0];
+                let got = decoded(&piece.batch);
+                prop_assert_eq!(got.len() as i64, count);
+                seen.extend(got.into_iter().enumerate().map(|(at, record)| (first + at as i64, record.value, record.timestamp)));
+            }
+            let wanted: Vec<_> = records.iter().map(|record| (record.offset, record.value.clone(), record.timestamp)).collect();
+            prop_assert_eq!(seen, wanted);
+        }
+
+        /// Merging and splitting must leave every record as it was: time, key, value and headers.
+        #[test]
+        fn merged_and_split_batches_hold_the_same_records(
+            sizes in proptest::collection::vec(1i64..12, 1..8),
+            codec in 0usize..5,
+            pieces in 1usize..6,
+        ) {
+            let mut batches = Vec::new();
+            let mut wanted = Vec::new();
+            let mut base = 7;
+            for size in sizes {
+                let records = samples::dense(base, size);
+                base += size + 3;
+                wanted.extend(records.iter().map(|it| (it.timestamp, it.key.clone(), it.value.clone())));
+                let batch = samples::batch(&records, CODECS[codec]);
+                batches.push((BatchHeader::parse(&batch).expect("a batch"), batch));
+            }
+            let shown = |batch: &Bytes| -> Vec<_> {
+                decoded(batch).into_iter().map(|it| (it.timestamp, it.key, it.value)).collect()
+            };
+            let merged = merge(batches.iter().map(|(header, batch)| (header, batch)))
+                .expect("they merge").expect("there are some");
+            let header = BatchHeader::parse(&merged).expect("a batch");
+            prop_assert!(header.is_dense());
+            prop_assert_eq!(header.codec(), batches[0].0.codec());
+            prop_assert_eq!(header.max_timestamp, wanted.iter().map(|it| it.0).max().expect("some"));
+            prop_assert_eq!(shown(&merged), wanted.clone());
+            let parts = split(&header, &merged, pieces).expect("it splits");
+            prop_assert!(parts.len() <= pieces);
+            let mut again = Vec::new();
+            for (part, count) in &parts {
+                let records = shown(part);
+                prop_assert_eq!(records.len() as i64, *count);
+                again.extend(records);
+            }
+            prop_assert_eq!(again, wanted);
+        }
+
+        /// A mirror that is started again tells by them whether the destination's last records are the source's.
+        #[test]
+        fn digests_do_not_depend_on_how_records_were_batched(count in 2i64..30, cut in 1i64..29, codec in 0usize..5) {
+            prop_assume!(cut < count);
+            let records = samples::dense(50, count);
+            let whole = samples::batch(&records, CODECS[codec]);
+            let header = BatchHeader::parse(&whole).expect("a batch");
+            let want = Want { from: 50 + cut, append_time: false, split_at_gaps: false };
+            let rest = repack(&header, &whole, want).expect("it decodes").pop().expect("some are left");
+            let rest_header = BatchHeader::parse(&rest.batch).expect("a batch");
+            let all = digests(&header, &whole).expect("they decode");
+            let some = digests(&rest_header, &rest.batch).expect("they decode");
+            let expected: Vec<_> = all.iter().skip(cut as usize).map(|(delta, digest)| (delta - cut, *digest)).collect();
+            prop_assert_eq!(some, expected);
+            let distinct: std::collections::HashSet<_> = all.iter().map(|(_, digest)| *digest).collect();
+            prop_assert_eq!(distinct.len() as i64, count);
         }
     }
 
@@ -374,6 +630,7 @@ mod tests {
         let want = Want {
             from: 12,
             append_time: false,
+            split_at_gaps: false,
         };
         let outcome = repack(&header, &spoilt, want);
         assert!(
@@ -392,9 +649,11 @@ mod tests {
             Want {
                 from: 0,
                 append_time: true,
+                split_at_gaps: false,
             },
         )
         .expect("it decodes")
+        .pop()
         .expect("records are left");
         for record in decoded(&repacked.batch) {
             assert_eq!(record.timestamp, header.max_timestamp);

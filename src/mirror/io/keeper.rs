@@ -12,7 +12,9 @@ use tokio::time::Instant;
 
 use super::{Events, PartitionKey};
 use crate::control::progress::{self, Entry};
-use crate::control::records::{Anchor, MapRecord, OffsetsKey, ProgressRecord, RECORD_VERSION};
+use crate::control::records::{
+    Alignment, Anchor, MapRecord, OffsetsKey, ProgressRecord, RECORD_VERSION,
+};
 use crate::kafka::{Backoff, Client};
 use crate::mirror::partition::Event;
 
@@ -26,6 +28,8 @@ pub struct Save {
     pub anchors: Vec<Anchor>,
     pub map_chunk: u32,
     pub map: Vec<(u32, MapRecord)>,
+    pub alignment: Alignment,
+    pub pads_by_transactions: bool,
     pub events: Events,
 }
 
@@ -112,6 +116,8 @@ fn entries(saves: &[Save]) -> Vec<(OffsetsKey, Option<Entry>)> {
             version: RECORD_VERSION,
             anchors: save.anchors.clone(),
             map_chunk: save.map_chunk,
+            alignment: save.alignment,
+            pads_by_transactions: save.pads_by_transactions,
         };
         entries.insert(
             OffsetsKey::Progress { id, partition },

@@ -2,16 +2,19 @@
 //!
 //! [`task`] runs one partition; [`reader`] fetches for all partitions of a source, [`writer`] produces for
 //! all partitions of a destination, over a few connections a broker; [`tail`] reads where a
-//! destination partition ends; [`keeper`] stores progress. [`ask`] decides what a fetch asks for, [`share`] how much
-//! memory a partition gets, [`throttle`] how fast it is read, [`window`] how much is on its way to a broker.
+//! destination partition ends, [`watermark`] how far it is replicated; [`pad`] takes up offsets that no
+//! record has; [`keeper`] stores progress. [`ask`] decides what a fetch asks for, [`share`] how much memory a
+//! partition gets, [`throttle`] how fast it is read, [`window`] how much is on its way to a broker.
 
 pub mod ask;
 pub mod keeper;
+pub mod pad;
 pub mod reader;
 pub mod share;
 pub mod tail;
 pub mod task;
 pub mod throttle;
+pub mod watermark;
 pub mod window;
 pub mod writer;
 

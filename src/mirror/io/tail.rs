@@ -21,20 +21,29 @@ use crate::mirror::partition::{Failure, Tail, TailBatch};
 /// How long the end has to stay where it is.
 const SETTLE: Duration = Duration::from_millis(400);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Control batches that are walked over before the end counts as holding no data batch.
-const MARKERS_WALKED: usize = 10_000;
+/// Offsets that are looked through at a time for the last data batch, at first and at most.
+const STRIDE: i64 = 64;
+const LONGEST_STRIDE: i64 = 1 << 17;
+/// Bytes of one answer while looking through them; a marker has 78.
+const STRIDE_BYTES: i32 = 1 << 20;
 /// Tries to find the topic before it counts as deleted.
 const TRIES_FOR_UNKNOWN: u32 = 12;
 
-/// Reads the tail, however long it takes; only what a person must mend ends it otherwise.
+/// Reads the tail, however long it takes; only what a person must mend ends it otherwise. Behind markers, the last data
+/// batch is looked for down to offset `from`.
 ///
 /// # Errors
 /// A failure of the partition.
-pub async fn read(client: &Client, route: &Arc<Route>, producer_id: i64) -> Result<Tail, Failure> {
+pub async fn read(
+    client: &Client,
+    route: &Arc<Route>,
+    producer_id: i64,
+    from: i64,
+) -> Result<Tail, Failure> {
     let mut backoff = Backoff::for_requests();
     let (mut unknown, mut unsettled) = (0, 0u32);
     loop {
-        match settled(client, route, producer_id).await {
+        match settled(client, route, producer_id, from).await {
             Ok(tail) => return Ok(tail),
             Err(Trouble::Final(failure)) => return Err(failure),
             Err(Trouble::Unknown) => {
@@ -88,7 +97,12 @@ impl From<Error> for Trouble {
     }
 }
 
-async fn settled(client: &Client, route: &Route, producer_id: i64) -> Result<Tail, Trouble> {
+async fn settled(
+    client: &Client,
+    route: &Route,
+    producer_id: i64,
+    from: i64,
+) -> Result<Tail, Trouble> {
     find_leader(client, route).await?;
     let deadline = Instant::now() + 20 * SETTLE;
     let mut seen = look(client, &route.destination, producer_id).await?;
@@ -100,12 +114,16 @@ async fn settled(client: &Client, route: &Route, producer_id: i64) -> Result<Tai
             seen = now;
             since = Instant::now();
         } else if since.elapsed() >= SETTLE && route.lease.is_held() {
-            let last = last_data_batch(client, &route.destination, seen.start, seen.end).await?;
+            let last = last_data_batch(client, &route.destination, seen, from).await?;
             if is_consistent(&seen, last.as_ref(), producer_id) {
+                // The topic may have been made again since its id was looked at.
+                find_leader(client, route).await?;
                 return Ok(Tail {
+                    start: seen.start,
                     end: seen.end,
                     last,
                     producer_next_sequence: seen.next_sequence,
+                    producer_epoch: seen.producer_epoch,
                 });
             }
             // Appended, but not yet below the high watermark.
@@ -124,6 +142,7 @@ struct Seen {
     end: i64,
     /// What the leader expects next of the producer id.
     next_sequence: Option<i32>,
+    producer_epoch: Option<i32>,
 }
 
 async fn look(
@@ -140,11 +159,14 @@ async fn look(
         .next()
         .expect("one partition was asked for, one is answered")
         .1?;
-    let next_sequence = producers
+    let ours = producers
         .iter()
-        .find(|producer| producer.producer_id == producer_id && producer.last_sequence >= 0)
+        .find(|producer| producer.producer_id == producer_id);
+    let next_sequence = ours
+        .filter(|producer| producer.last_sequence >= 0)
         .map(|producer| sequence_of(i64::from(producer.last_sequence) + 1));
     Ok(Seen {
+        producer_epoch: ours.map(|producer| producer.producer_epoch),
         start,
         end,
         next_sequence,
@@ -193,36 +215,65 @@ async fn find_leader(client: &Client, route: &Route) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The last batch with records in [start, end), if there is one close enough to the end.
+/// The batch that holds the last offset, or behind markers the last one with records that reaches beyond `from`.
 async fn last_data_batch(
     client: &Client,
     partition: &TopicPartition,
-    start: i64,
-    end: i64,
+    Seen { start, end, .. }: Seen,
+    from: i64,
 ) -> Result<Option<TailBatch>, Trouble> {
-    let mut offset = end - 1;
-    for _ in 0..MARKERS_WALKED {
-        if offset < start {
-            return Ok(None);
+    if end <= start {
+        return Ok(None);
+    }
+    let from = from.max(start);
+    // A fetch limited to one byte returns exactly the batch that holds the offset (KIP-74).
+    let Some((header, batch)) = batches(client, partition, end - 1, 1).await?.pop() else {
+        return Ok(None);
+    };
+    // A batch that the cleaner emptied is kept for its sequence number.
+    if !header.is_control() {
+        return Ok(Some(TailBatch::new(header, batch)));
+    }
+    let (mut high, mut stride) = (header.base_offset, STRIDE);
+    while high > from {
+        let low = (high - stride).max(from);
+        let found = last_data_batch_between(client, partition, low, high).await?;
+        if found.is_some() {
+            return Ok(found);
         }
-        let Some((header, batch)) = batch_at(client, partition, offset).await? else {
-            return Ok(None);
-        };
-        // A batch that the cleaner emptied is kept for its sequence number.
-        if !header.is_control() {
-            return Ok(Some(TailBatch::read(header, &batch)));
-        }
-        offset = header.base_offset - 1;
+        high = low;
+        stride = (stride * 8).min(LONGEST_STRIDE);
     }
     Ok(None)
 }
 
-/// The batch that holds `offset`: a fetch limited to one byte returns exactly that one (KIP-74).
-async fn batch_at(
+async fn last_data_batch_between(
+    client: &Client,
+    partition: &TopicPartition,
+    low: i64,
+    high: i64,
+) -> Result<Option<TailBatch>, Trouble> {
+    let (mut position, mut last) = (low, None);
+    while position < high {
+        let found = batches(client, partition, position, STRIDE_BYTES).await?;
+        let Some((end, _)) = found.last() else { break };
+        position = end.next_offset();
+        for (header, batch) in found {
+            if header.base_offset < high && !header.is_control() {
+                last = Some(TailBatch::new(header, batch));
+            }
+        }
+    }
+    Ok(last)
+}
+
+/// The whole batches of one answer, from the one that holds `offset` on.
+async fn batches(
     client: &Client,
     partition: &TopicPartition,
     offset: i64,
-) -> Result<Option<(BatchHeader, bytes::Bytes)>, Trouble> {
+    max_bytes: i32,
+) -> Result<Vec<(BatchHeader, bytes::Bytes)>, Trouble> {
     let target = Target::Leader {
         topic: partition.topic.clone(),
         partition: partition.partition,
@@ -231,7 +282,7 @@ async fn batch_at(
     let options = FetchOptions {
         max_wait_ms: 0,
         min_bytes: 0,
-        max_bytes: 1,
+        max_bytes,
         isolation: Isolation::ReadUncommitted,
     };
     let wanted = FetchPartition {
@@ -240,23 +291,24 @@ async fn batch_at(
         partition: partition.partition,
         offset,
         current_leader_epoch: -1,
-        max_bytes: 1,
+        max_bytes,
     };
     let found = fetch(&connection, &options, &[wanted]).await?;
     let Some(found) = found.into_iter().next() else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     found.error.ok().map_err(|code| {
         let error = Error::broker(code, None, Operation::ReadEnd, partition.to_string());
         Trouble::Call(error.asked_by(|| client.asked()))
     })?;
+    let mut batches = Vec::new();
     for batch in Batches::new(found.records) {
         let (header, bytes) = batch.map_err(old_format)?;
         if header.next_offset() > offset {
-            return Ok(Some((header, bytes)));
+            batches.push((header, bytes));
         }
     }
-    Ok(None)
+    Ok(batches)
 }
 
 fn old_format(error: HeaderError) -> Trouble {

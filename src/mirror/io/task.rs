@@ -8,15 +8,19 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::keeper::{Keeper, Save};
-use super::reader::{Reader, Wanted, offset_of};
+use super::pad::{MarkerProducer, Padder};
+use super::reader::{Reader, Wanted, bounds, offset_of};
 use super::share::Share;
 use super::throttle::Throttle;
+use super::watermark::{Ask, Watermarks};
 use super::writer::{Job, Writer};
 use super::{Events, PartitionKey, Route, TopicPartition, tail};
-use crate::control::records::StartSpec;
-use crate::kafka::admin::OffsetSpec;
+use crate::control::records::{FillWay, OffsetsSpec, StartSpec};
+use crate::kafka::admin::{ConfigResource, OffsetSpec};
 use crate::kafka::{Backoff, Client, Error};
-use crate::mirror::partition::{Action, Event, Failure, Notice, PartitionMirror, Settings, Stored};
+use crate::mirror::partition::{
+    Action, Event, Failure, LogSpan, Notice, PartitionMirror, Settings, Stored,
+};
 use crate::mirror::worker::figures::{PartitionFigures, State};
 
 /// Everything a partition needs around it.
@@ -34,6 +38,8 @@ pub struct Surroundings {
     pub throttle: Arc<Throttle>,
     pub writer: Arc<Writer>,
     pub keeper: Keeper,
+    pub watermarks: Watermarks,
+    pub marker_producer: MarkerProducer,
     pub start: StartSpec,
     pub settings: Settings,
     pub figures: Arc<PartitionFigures>,
@@ -60,11 +66,19 @@ async fn run(
     mut incoming: mpsc::UnboundedReceiver<Event>,
 ) {
     let (mut mirror, actions) = PartitionMirror::start(around.settings.clone(), stored);
+    let padder = Padder::new(
+        around.destination_client.clone(),
+        Arc::clone(&around.route),
+        around.key,
+        around.marker_producer.clone(),
+    );
     let mut doer = Doer {
         share: around.reader.share(Arc::clone(&around.throttle)),
         around,
         events,
+        padder,
         background: None,
+        padding: None,
     };
     doer.carry_out(actions);
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -102,16 +116,20 @@ struct Doer {
     events: Events,
     /// Its part of the memory for what is read.
     share: Arc<Share>,
-    /// Finding the start or reading the tail; never both.
+    padder: Arc<Padder>,
+    /// Finding the start, reading the tail or deleting filler; never two of them.
     background: Option<JoinHandle<()>>,
+    /// Writing markers: not given up for anything else, because its answer is waited for.
+    padding: Option<JoinHandle<()>>,
 }
 
 /// However the partition ends, nothing of it goes on: a cut-off one's batches must not leave later.
 impl Drop for Doer {
     fn drop(&mut self) {
         self.around.route.make_void(u64::MAX);
-        if let Some(background) = self.background.take() {
-            background.abort();
+        let tasks = [self.background.take(), self.padding.take()];
+        for task in tasks.into_iter().flatten() {
+            task.abort();
         }
     }
 }
@@ -121,7 +139,7 @@ impl Doer {
         for action in actions {
             match action {
                 Action::ResolveStart => self.resolve_start(),
-                Action::ReadTail => self.read_tail(),
+                Action::ReadTail { fence, from } => self.read_tail(fence, from),
                 Action::Fetch { attempt, offset } => {
                     let source = self.around.source.clone();
                     self.around.reader.want(Wanted::new(
@@ -144,16 +162,43 @@ impl Doer {
                     anchors,
                     map_chunk,
                     map,
+                    alignment,
+                    pads_by_transactions,
                 } => {
                     let save = Save {
                         key: self.around.key,
                         anchors,
                         map_chunk,
                         map,
+                        alignment,
+                        pads_by_transactions,
                         events: self.events.clone(),
                     };
                     // The keeper outlives the partitions that hold a sender to it.
                     let _never = self.around.keeper.send(save);
+                }
+                Action::Pad {
+                    attempt,
+                    from,
+                    to,
+                    by_transactions,
+                } => {
+                    let (padder, events) = (Arc::clone(&self.padder), self.events.clone());
+                    self.padding = Some(tokio::spawn(async move {
+                        let answer = padder.pad(from, to, by_transactions).await;
+                        // A partition that is gone needs no answer.
+                        let _gone = events.send(Event::Padded { attempt, answer });
+                    }));
+                }
+                Action::DeleteBefore { offset } => self.delete_before(offset),
+                Action::AskWatermark { attempt } => {
+                    let ask = Ask {
+                        partition: self.around.route.destination.clone(),
+                        attempt,
+                        events: self.events.clone(),
+                    };
+                    // The service outlives the partitions that hold a sender to it.
+                    let _never = self.around.watermarks.send(ask);
                 }
                 Action::Copied { records, bytes } => self.around.figures.copied(records, bytes),
                 Action::Notify(notice) => self.notify(notice),
@@ -172,12 +217,16 @@ impl Doer {
         }
     }
 
-    fn read_tail(&mut self) {
+    fn read_tail(&mut self, fence: bool, from: i64) {
         let client = self.around.destination_client.clone();
         let route = Arc::clone(&self.around.route);
+        let padder = Arc::clone(&self.padder);
         let producer_id = self.around.settings.producer_id;
         self.spawn(async move {
-            match tail::read(&client, &route, producer_id).await {
+            if fence && let Err(failure) = fenced(&padder).await {
+                return Event::Failed(failure);
+            }
+            match tail::read(&client, &route, producer_id, from).await {
                 Ok(tail) => Event::Tail(tail),
                 Err(failure) => Event::Failed(failure),
             }
@@ -194,33 +243,45 @@ impl Doer {
             self.around.route.destination.clone(),
         );
         let start = self.around.start;
+        let same_offsets = self.around.settings.offsets != OffsetsSpec::Translate;
         self.spawn(async move {
-            let mut backoff = Backoff::for_requests();
-            loop {
-                let found = async {
-                    let source = start_offset(&source_client, &source, start).await?;
-                    let end =
-                        offset_of(&destination_client, &destination, OffsetSpec::Latest).await?;
-                    Ok::<_, Error>((source, end))
+            let found = until_done("find where to start", || async {
+                let source = start_offset(&source_client, &source, start).await?;
+                let (log_start, end) = bounds(&destination_client, &destination).await?;
+                let fill = if same_offsets && source > end {
+                    fill_way(&destination_client, &destination.topic).await?
+                } else {
+                    FillWay::Records
                 };
-                match found.await {
-                    Ok((source, destination)) => {
-                        return Event::StartResolved {
-                            source,
-                            destination,
-                        };
-                    }
-                    Err(error) if !error.may_pass() => {
-                        return Event::Failed(Failure::Call {
-                            operation: "find where to start",
-                            cause: error.to_string(),
-                            retried: true,
-                        });
-                    }
-                    Err(error) => tracing::debug!(%source, %error, "no start yet"),
-                }
-                backoff.sleep().await;
-            }
+                let destination = LogSpan {
+                    start: log_start,
+                    end,
+                };
+                Ok(Event::StartResolved {
+                    source,
+                    destination,
+                    fill,
+                })
+            });
+            found.await.unwrap_or_else(Event::Failed)
+        });
+    }
+
+    fn delete_before(&mut self, offset: i64) {
+        let client = self.around.destination_client.clone();
+        let destination = self.around.route.destination.clone();
+        self.spawn(async move {
+            let done = until_done(
+                "delete what took up the offsets before the first record",
+                || async {
+                    let before = vec![(destination.topic.clone(), destination.partition, offset)];
+                    let mut outcomes = client.admin().delete_records(before).await;
+                    let (_, outcome) = outcomes.pop().expect("one item has one result");
+                    outcome?;
+                    Ok(Event::Deleted)
+                },
+            );
+            done.await.unwrap_or_else(Event::Failed)
         });
     }
 
@@ -258,6 +319,26 @@ impl Doer {
                     "the source dropped its oldest records before the first was copied"
                 );
             }
+            Notice::Filling { from, to } => {
+                tracing::info!(
+                    link,
+                    topic,
+                    partition,
+                    from,
+                    to,
+                    "taking up the offsets before the source's first record"
+                );
+            }
+            Notice::Translating { from, why } => {
+                tracing::warn!(
+                    link,
+                    topic,
+                    partition,
+                    source_offset = from,
+                    why,
+                    "offsets are translated from here on"
+                );
+            }
             Notice::Recovering { cause, round } => {
                 tracing::info!(
                     link,
@@ -279,6 +360,66 @@ impl Doer {
             }
         }
     }
+}
+
+/// Calls until it works, or until only a person can help.
+async fn until_done<F>(operation: &'static str, call: impl Fn() -> F) -> Result<Event, Failure>
+where
+    F: Future<Output = Result<Event, Error>>,
+{
+    let mut backoff = Backoff::for_requests();
+    loop {
+        match call().await {
+            Ok(event) => return Ok(event),
+            Err(error) if !error.may_pass() => {
+                return Err(Failure::Call {
+                    operation,
+                    cause: error.to_string(),
+                    retried: true,
+                });
+            }
+            Err(error) => tracing::debug!(operation, %error, "not yet"),
+        }
+        backoff.sleep().await;
+    }
+}
+
+/// What a former owner's transaction may still append is appended once this is done.
+async fn fenced(padder: &Padder) -> Result<(), Failure> {
+    let mut backoff = Backoff::for_requests();
+    loop {
+        match padder.fence().await {
+            Ok(()) => return Ok(()),
+            Err(error) if !error.may_pass() => {
+                return Err(Failure::Call {
+                    operation: "end a transaction that may be open",
+                    cause: error.to_string(),
+                    retried: true,
+                });
+            }
+            Err(error) => tracing::debug!(%error, "the coordinator is not there yet"),
+        }
+        backoff.sleep().await;
+    }
+}
+
+/// What can take up offsets before the first record of a topic.
+async fn fill_way(client: &Client, topic: &str) -> Result<FillWay, Error> {
+    let resource = vec![ConfigResource::Topic(topic.to_owned())];
+    let mut described = client.admin().describe_configs(resource).await;
+    let (_, entries) = described.pop().expect("one item has one result");
+    let policy = entries?
+        .into_iter()
+        .find(|entry| entry.name == "cleanup.policy")
+        .and_then(|entry| entry.value)
+        .unwrap_or_default();
+    let has = |word: &str| policy.split(',').any(|policy| policy.trim() == word);
+    Ok(match (has("compact"), has("delete")) {
+        (false, _) => FillWay::Records,
+        (true, true) => FillWay::KeyedRecords,
+        // Kafka deletes no records on request from a topic that is only compacted.
+        (true, false) => FillWay::Markers,
+    })
 }
 
 /// The source offset that the link's `start` means now.

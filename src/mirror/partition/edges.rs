@@ -15,6 +15,11 @@ pub(super) fn settings() -> Settings {
         producer_id: PRODUCER_ID,
         producer_epoch: 0,
         append_time: true,
+        offsets: OffsetsSpec::Translate,
+        filler_timestamp: 0,
+        acks: Acks::All,
+        merge_below: 0,
+        merge_to: 0,
         window_bytes: 1 << 20,
         window_batches: 64,
         queue_bytes: 1 << 20,
@@ -36,6 +41,8 @@ pub(super) fn from(anchor: Anchor) -> PartitionMirror {
     let stored = Stored {
         anchors: vec![anchor],
         map: MapTail::default(),
+        alignment: Alignment::default(),
+        pads_by_transactions: false,
     };
     PartitionMirror::start(settings(), stored).0
 }
@@ -54,14 +61,16 @@ pub(super) fn written(batch: &Bytes, count: i64, producer_id: i64) -> TailBatch 
     };
     let copy = rewritten(&header, batch, stamp);
     let copy = [&copy.header[..], &copy.records[..]].concat();
-    TailBatch::read(BatchHeader::parse(&copy).expect("a batch"), &copy)
+    TailBatch::new(BatchHeader::parse(&copy).expect("a batch"), copy.into())
 }
 
 pub(super) fn tail(end: i64, last: Option<TailBatch>, next: Option<i32>) -> Event {
     Event::Tail(Tail {
+        start: 0,
         end,
         last,
         producer_next_sequence: next,
+        producer_epoch: next.map(|_| 0),
     })
 }
 
@@ -120,7 +129,7 @@ pub(super) fn sends(actions: &[Action]) -> usize {
 pub(super) fn reads_tail(actions: &[Action]) -> bool {
     actions
         .iter()
-        .any(|action| matches!(action, Action::ReadTail))
+        .any(|action| matches!(action, Action::ReadTail { .. }))
 }
 
 pub(super) fn fetches(actions: &[Action]) -> bool {

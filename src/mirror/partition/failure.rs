@@ -19,9 +19,9 @@ pub enum Failure {
         producer_id: Option<i64>,
     },
     #[error(
-        "the mirror topic was taken over: its last batch carries the mirror's producer id with epoch {epoch}"
+        "the mirror topic was taken over: the mirror's producer id was used there with epoch {epoch}"
     )]
-    Fenced { epoch: i16 },
+    Fenced { epoch: i32 },
     #[error(
         "the destination lost records: it holds {present} of this mirror's, fewer than the oldest known point{}",
         .oldest.map_or(String::new(), |anchor| format!(" ({} records, source offset {})", anchor.count, anchor.source_offset))
@@ -30,6 +30,10 @@ pub enum Failure {
         present: i64,
         oldest: Option<Anchor>,
     },
+    #[error(
+        "nothing says how many records of this mirror the destination holds: it ends at {end}, the last known point is {known}, what was between them is deleted, and the leader has forgotten the producer id; the mirror has to be made anew"
+    )]
+    Uncountable { known: i64, end: i64 },
     #[error("the offset map does not reach back to source offset {}", .anchor.source_offset)]
     MapTooShort { anchor: Anchor },
     #[error(
@@ -38,6 +42,35 @@ pub enum Failure {
     NotACopy {
         source_offset: i64,
         destination_offset: i64,
+    },
+    #[error(
+        "the destination has a marker at offset {offset}, where the source has a record: it lost records that were acknowledged, and the mirror has to be made anew"
+    )]
+    Displaced { offset: i64 },
+    #[error(
+        "offsets cannot be kept: copying begins at source offset {source_start}, and the mirror topic already reaches from {start} to {end}; link it with offsets = \"translate\" or on_hole.then = \"translate\", or mirror into another topic"
+    )]
+    CannotAlign {
+        source_start: i64,
+        start: i64,
+        end: i64,
+    },
+    #[error(
+        "the source has no records at offsets {from} to {}, more than on_hole.larger_than = {larger_than}; raise it, or write on_hole.then = \"translate\"", .to - 1
+    )]
+    HoleTooLarge {
+        from: i64,
+        to: i64,
+        larger_than: i64,
+    },
+    #[error(
+        "offset {offset} has no record at the source, and the destination lets nobody take it up: {code}{}; grant Alter on the cluster (control markers) or Write on the transactional ids that begin with kmirror (empty transactions), or link it with offsets = \"translate\"",
+        .message.as_ref().map_or(String::new(), |message| format!(": {message}"))
+    )]
+    CannotPad {
+        code: ErrorCode,
+        message: Option<String>,
+        offset: i64,
     },
     #[error("the source deleted offsets {from} to {} before they were copied (retention or DeleteRecords)", .to - 1)]
     SourceExpired { from: i64, to: i64 },
@@ -88,6 +121,7 @@ impl Failure {
     pub fn is_retried(&self) -> bool {
         match self {
             Self::Refused { code, .. } => is_authorization(*code) || is_setting(*code),
+            Self::CannotPad { code, .. } => is_authorization(*code),
             Self::Call { retried, .. } => *retried,
             _ => false,
         }
@@ -115,7 +149,12 @@ pub(super) fn of_refusal(code: ErrorCode) -> Option<Verdict> {
     }
 }
 
-fn is_authorization(code: ErrorCode) -> bool {
+/// Whether smaller batches may be taken: MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE.
+pub(super) fn is_about_size(code: ErrorCode) -> bool {
+    matches!(code.0, 10 | 18)
+}
+
+pub(super) fn is_authorization(code: ErrorCode) -> bool {
     matches!(code.0, 29 | 30 | 31 | 53)
 }
 

@@ -2,12 +2,17 @@
 
 use super::failure::{self, Verdict};
 use super::messages::{Action, Answer, Fetched, Notice};
-use super::{FRUITLESS_ROUNDS, Failure, InFlight, PartitionMirror, Phase, advanced};
+use super::{Acks, FRUITLESS_ROUNDS, Failure, InFlight, PartitionMirror, Phase, advanced};
 use crate::control::records::{Anchor, Run};
 use crate::kafka::ErrorCode;
 use crate::mirror::batch::Stamp;
 use crate::mirror::batch::rewrite::rewritten;
-use crate::mirror::select::{Chunk, Step, select};
+use crate::mirror::select::{Chunk, Manner, Step, select};
+
+/// Batches on their way from which on more small ones are merged rather than sent each by itself.
+const BUSY_FROM: usize = 2;
+/// Batches on their way from which on small ones wait for more of them.
+const FULL_FROM: usize = 4;
 
 impl PartitionMirror {
     pub(super) fn on_fetched(&mut self, fetched: Fetched, actions: &mut Vec<Action>) {
@@ -19,7 +24,10 @@ impl PartitionMirror {
             fetched.records,
             self.fetch_next,
             &fetched.aborted,
-            self.settings.append_time,
+            Manner {
+                append_time: self.settings.append_time,
+                same_offsets: self.is_aligned(),
+            },
         ) {
             Ok(steps) => steps,
             Err(error) => return self.fail(Failure::Unreadable(error.to_string()), actions),
@@ -34,15 +42,17 @@ impl PartitionMirror {
             self.queue_bytes += step.bytes();
             self.queue.push_back(step);
         }
+        self.last_stable_offset = fetched.last_stable_offset;
         self.pump(actions);
-        self.note_caught_up(fetched.last_stable_offset, actions);
+        self.note_if_caught_up(actions);
     }
 
-    fn note_caught_up(&mut self, last_stable_offset: i64, actions: &mut Vec<Action>) {
+    pub(super) fn note_if_caught_up(&mut self, actions: &mut Vec<Action>) {
         let idle = matches!(self.phase, Phase::Copying { .. })
             && self.queue.is_empty()
-            && self.in_flight.is_empty();
-        if idle && !self.caught_up && self.confirmed.source_offset >= last_stable_offset {
+            && self.in_flight.is_empty()
+            && self.unreplicated.is_empty();
+        if idle && !self.caught_up && self.confirmed.source_offset >= self.last_stable_offset {
             self.caught_up = true;
             actions.push(Action::Notify(Notice::CaughtUp {
                 offset: self.confirmed.source_offset,
@@ -66,18 +76,17 @@ impl PartitionMirror {
             // It has the offset after all: a new leader had not caught up with its own log.
             return self.pump(actions);
         }
-        let nothing_copied =
-            self.confirmed.count == 0 && self.present == 0 && self.outstanding == 0;
+        if self.passes_over_comparison(log_start) {
+            return self.pump(actions);
+        }
+        let nothing_copied = self.outstanding == 0 && self.has_copied_nothing();
         if nothing_copied && next < log_start {
             // So nothing is lost between two copied records.
             actions.push(Action::Notify(Notice::StartMoved {
                 from: next,
                 to: log_start,
             }));
-            self.confirmed.source_offset = log_start;
-            let anchor = self.confirmed;
-            self.rewind(anchor);
-            return self.pump(actions);
+            return self.move_start(log_start, actions);
         }
         let failure = if next < log_start {
             Failure::SourceExpired {
@@ -115,7 +124,13 @@ impl PartitionMirror {
         };
         self.in_flight_bytes -= batch.bytes;
         let expected = batch.first.destination_offset;
-        if base_offset != expected {
+        if base_offset < expected {
+            // Nobody needs to write for that: the log was cut back, or is another topic's.
+            self.in_flight.push_front(batch);
+            let cause = format!("the batch for offset {expected} was written at {base_offset}");
+            return self.recover(cause, actions);
+        }
+        if base_offset > expected {
             let failure = Failure::ForeignWrite {
                 offset: expected,
                 found: base_offset,
@@ -123,35 +138,76 @@ impl PartitionMirror {
             };
             return self.fail(failure, actions);
         }
-        self.note_copied(&batch.chunk, &batch.first);
-        self.confirmed = batch.after;
         self.fruitless = 0;
         self.refusals = 0;
-        if !self.copied_any {
-            self.copied_any = true;
-            let first = batch
-                .chunk
-                .segments
-                .iter()
-                .next()
-                .map_or(0, |(first, _)| *first);
-            actions.push(Action::Notify(Notice::FirstRecord {
-                source_offset: first,
-                destination_offset: expected,
-            }));
+        match self.settings.acks {
+            Acks::All => self.keep(&batch, actions),
+            Acks::Leader => {
+                self.unreplicated_bytes += batch.bytes;
+                self.unreplicated.push_back(batch);
+                self.ask_watermark(actions);
+            }
         }
-        actions.push(Action::Copied {
-            records: batch.chunk.count(),
-            bytes: batch.bytes as u64,
-        });
         if let Phase::Copying { primed } = &mut self.phase {
             *primed = true;
             self.pump(actions);
         }
     }
 
+    fn ask_watermark(&mut self, actions: &mut Vec<Action>) {
+        if !self.unreplicated.is_empty() && !std::mem::replace(&mut self.asking_watermark, true) {
+            actions.push(Action::AskWatermark {
+                attempt: self.attempt,
+            });
+        }
+    }
+
+    /// What is below the high watermark stays, whatever broker leads next.
+    pub(super) fn on_watermark(&mut self, attempt: u64, end: i64, actions: &mut Vec<Action>) {
+        if attempt != self.attempt {
+            return;
+        }
+        self.asking_watermark = false;
+        while let Some(batch) = self.unreplicated.front()
+            && batch.first.destination_offset + batch.chunk.count() <= end
+        {
+            let batch = self
+                .unreplicated
+                .pop_front()
+                .expect("the front was looked at");
+            self.unreplicated_bytes -= batch.bytes;
+            self.keep(&batch, actions);
+        }
+        self.ask_watermark(actions);
+        self.pump(actions);
+        self.note_if_caught_up(actions);
+    }
+
+    /// The batch is at the destination for good.
+    fn keep(&mut self, batch: &InFlight, actions: &mut Vec<Action>) {
+        self.confirmed = batch.after;
+        if self.filling_up_to().is_some() {
+            return;
+        }
+        self.note_copied(&batch.chunk, &batch.first);
+        if !self.copied_any {
+            self.copied_any = true;
+            actions.push(Action::Notify(Notice::FirstRecord {
+                source_offset: batch.chunk.first(),
+                destination_offset: batch.first.destination_offset,
+            }));
+        }
+        actions.push(Action::Copied {
+            records: batch.chunk.count(),
+            bytes: batch.bytes as u64,
+        });
+    }
+
     /// Writes the chunk's records into the offset map, from destination offset `first` on.
     pub(super) fn note_copied(&mut self, chunk: &Chunk, first: &Anchor) {
+        if self.is_aligned() {
+            return;
+        }
         let mut destination = first.destination_offset;
         for (source, count) in chunk.segments.iter() {
             self.map.push(Run {
@@ -164,6 +220,9 @@ impl PartitionMirror {
     }
 
     fn on_refused(&mut self, code: ErrorCode, message: Option<String>, actions: &mut Vec<Action>) {
+        if failure::is_about_size(code) && self.can_send_smaller() {
+            return self.recover(code.to_string(), actions);
+        }
         match failure::of_refusal(code) {
             None => self.recover(code.to_string(), actions),
             Some(Verdict::AfterRounds) if self.refusals < FRUITLESS_ROUNDS => {
@@ -171,49 +230,41 @@ impl PartitionMirror {
                 self.recover(code.to_string(), actions);
             }
             Some(_) => {
+                // What was acknowledged before it may not be replicated yet.
+                let refused = self.in_flight.front().map_or(self.confirmed, |it| it.first);
                 let failure = Failure::Refused {
                     code,
                     message,
-                    source_offset: self.confirmed.source_offset,
-                    destination_offset: self.confirmed.destination_offset,
+                    source_offset: refused.source_offset,
+                    destination_offset: refused.destination_offset,
                 };
                 self.fail(failure, actions);
             }
         }
     }
 
+    /// The batch that was refused is too large: from here on batches are at most half of it. `false` where it is one
+    /// record.
+    fn can_send_smaller(&mut self) -> bool {
+        let Some(refused) = self.in_flight.front() else {
+            return false;
+        };
+        if refused.chunk.count() <= 1 {
+            return false;
+        }
+        self.max_batch = Some((refused.bytes / 2).max(1));
+        true
+    }
+
     /// Sends what may be sent and fetches what there is room for.
     pub(super) fn pump(&mut self, actions: &mut Vec<Action>) {
-        while matches!(self.phase, Phase::Copying { .. }) {
-            match self.queue.front() {
-                Some(Step::Pass { next }) => {
-                    let next = *next;
-                    self.queue.pop_front();
-                    self.pass(next);
-                }
-                Some(Step::Copy(chunk)) if self.sent.count < self.present => {
-                    let bytes = chunk.batch.len();
-                    let Some(Step::Copy(chunk)) = self.queue.pop_front() else {
-                        break;
-                    };
-                    self.queue_bytes -= bytes;
-                    if let Err(failure) = self.pass_over_present(chunk) {
-                        return self.fail(failure, actions);
-                    }
-                }
-                Some(Step::Copy(chunk)) => {
-                    if !self.window_has_room(chunk.batch.len()) {
-                        break;
-                    }
-                    let Some(Step::Copy(chunk)) = self.queue.pop_front() else {
-                        break;
-                    };
-                    self.queue_bytes -= chunk.batch.len();
-                    self.send(chunk, actions);
-                }
-                None => break,
-            }
+        if !matches!(self.phase, Phase::Copying { .. }) {
+            return;
         }
+        if let Some(to) = self.filling_up_to() {
+            return self.pump_filler(to, actions);
+        }
+        while matches!(self.phase, Phase::Copying { .. }) && self.step(actions) {}
         let copying = matches!(self.phase, Phase::Copying { .. });
         if copying && !self.fetching && self.queue_bytes < self.settings.queue_bytes {
             self.fetching = true;
@@ -224,28 +275,163 @@ impl PartitionMirror {
         }
     }
 
+    /// The next step of the queue. `false`: there is none, or it has to wait.
+    fn step(&mut self, actions: &mut Vec<Action>) -> bool {
+        if self.is_aligned() {
+            return self.step_aligned(actions);
+        }
+        match self.queue.front() {
+            Some(Step::Pass { next }) => {
+                let next = *next;
+                self.queue.pop_front();
+                self.pass(next);
+                true
+            }
+            Some(Step::Copy(_)) if self.sent.count < self.present => {
+                let Some(Step::Copy(chunk)) = self.queue.pop_front() else {
+                    return false;
+                };
+                self.queue_bytes -= chunk.batch.len();
+                if let Err(failure) = self.pass_over_present(chunk) {
+                    self.fail(failure, actions);
+                    return false;
+                }
+                true
+            }
+            Some(Step::Copy(_)) => self.send_next(actions),
+            None => false,
+        }
+    }
+
     fn pass(&mut self, next: i64) {
         self.sent.source_offset = next;
-        match self.in_flight.back_mut() {
+        if self.sent.count < self.present {
+            // Of what is passed over nothing counts before the tail was compared.
+            return;
+        }
+        let on_its_way = self.in_flight.back_mut();
+        match on_its_way.or_else(|| self.unreplicated.back_mut()) {
             Some(last) => last.after.source_offset = next,
             None => self.confirmed.source_offset = next,
         }
     }
 
-    fn window_has_room(&self, bytes: usize) -> bool {
+    pub(super) fn window_has_room(&self, bytes: usize) -> bool {
         let Phase::Copying { primed } = self.phase else {
             return false;
         };
-        if self.in_flight.is_empty() {
+        if self.in_flight.is_empty() && self.unreplicated.is_empty() {
             // Answers of an attempt that was given up may still come; they are waited for elsewhere.
             return true;
         }
         primed
+            && !self.padding
             && self.in_flight.len() < self.settings.window_batches
             && self.in_flight_bytes + bytes <= self.settings.window_bytes
+            && self.unreplicated_bytes + bytes <= self.settings.window_bytes
     }
 
-    fn send(&mut self, chunk: Chunk, actions: &mut Vec<Action>) {
+    /// Sends what is in front of the queue: a batch as the source has it, several small ones as one, or a
+    /// part of one that is too large. `false`: it has to wait.
+    pub(super) fn send_next(&mut self, actions: &mut Vec<Action>) -> bool {
+        let Some(Step::Copy(chunk)) = self.queue.front() else {
+            return false;
+        };
+        let bytes = chunk.batch.len();
+        if self.max_batch.is_some_and(|most| bytes > most) && chunk.count() > 1 {
+            return self.split_front(actions);
+        }
+        if !self.window_has_room(bytes) {
+            return false;
+        }
+        let small = self.small_ones();
+        if small.waits {
+            return false;
+        }
+        let mut taken = Vec::with_capacity(small.chunks.max(1));
+        for _ in 0..small.chunks.max(1) {
+            let Some(Step::Copy(chunk)) = self.queue.pop_front() else {
+                break;
+            };
+            self.queue_bytes -= chunk.batch.len();
+            taken.push(chunk);
+        }
+        let chunk = match taken.len() {
+            1 => Ok(taken.pop()),
+            _ => Chunk::merged(&taken),
+        };
+        match chunk {
+            Ok(Some(chunk)) => {
+                self.send(chunk, actions);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                self.fail(Failure::Unreadable(error.to_string()), actions);
+                false
+            }
+        }
+    }
+
+    /// How many batches in front of the queue are sent as one. A request carries one batch of a partition, so that with
+    /// small ones the number of requests on their way is the limit; while few are on their way, batches go as they are.
+    fn small_ones(&self) -> Small {
+        let most = self.max_batch.unwrap_or(usize::MAX);
+        let merge_to = self.settings.merge_to.min(most);
+        let alone = Small {
+            chunks: 1,
+            waits: false,
+        };
+        if self.in_flight.len() < BUSY_FROM {
+            return alone;
+        }
+        let (mut chunks, mut bytes) = (0, 0);
+        let mut before: Option<&Chunk> = None;
+        for step in &self.queue {
+            let Step::Copy(chunk) = step else { break };
+            let follows = before.is_none_or(|before| {
+                before.header.codec() == chunk.header.codec()
+                    && (!self.is_aligned() || before.end() == chunk.first())
+            });
+            let len = chunk.batch.len();
+            if !follows || len >= self.settings.merge_below || bytes + len > merge_to {
+                // What comes next cannot join, so there is nothing to wait for.
+                return Small {
+                    chunks: chunks.max(1),
+                    waits: false,
+                };
+            }
+            chunks += 1;
+            bytes += len;
+            before = Some(chunk);
+        }
+        Small {
+            chunks: chunks.max(1),
+            waits: self.in_flight.len() >= FULL_FROM,
+        }
+    }
+
+    fn split_front(&mut self, actions: &mut Vec<Action>) -> bool {
+        let (Some(Step::Copy(chunk)), Some(most)) = (self.queue.pop_front(), self.max_batch) else {
+            return false;
+        };
+        self.queue_bytes -= chunk.batch.len();
+        match chunk.split(chunk.batch.len().div_ceil(most)) {
+            Ok(parts) => {
+                for part in parts.into_iter().rev() {
+                    self.queue_bytes += part.batch.len();
+                    self.queue.push_front(Step::Copy(part));
+                }
+                true
+            }
+            Err(error) => {
+                self.fail(Failure::Unreadable(error.to_string()), actions);
+                false
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, chunk: Chunk, actions: &mut Vec<Action>) {
         let first = self.sent;
         let stamp = Stamp {
             producer_id: self.settings.producer_id,
@@ -254,7 +440,15 @@ impl PartitionMirror {
         };
         let batch = rewritten(&chunk.header, &chunk.batch, stamp);
         let bytes = batch.size();
-        let after = advanced(&first, &chunk);
+        let mut after = advanced(&first, &chunk);
+        if self.is_aligned() {
+            after.source_offset = after.destination_offset;
+            self.data_end = after.destination_offset;
+            if chunk.next > after.source_offset {
+                self.queue.push_front(Step::Pass { next: chunk.next });
+            }
+        }
+        self.tail_check = None;
         actions.push(Action::Send {
             attempt: self.attempt,
             batch,
@@ -269,4 +463,11 @@ impl PartitionMirror {
         });
         self.sent = after;
     }
+}
+
+/// What of the queue's front goes as one batch.
+#[derive(Clone, Copy, Debug)]
+struct Small {
+    chunks: usize,
+    waits: bool,
 }

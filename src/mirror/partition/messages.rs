@@ -3,18 +3,19 @@
 use bytes::Bytes;
 
 use super::Failure;
-use crate::control::records::{Anchor, MapRecord};
+use crate::control::records::{Alignment, Anchor, FillWay, MapRecord};
 use crate::kafka::ErrorCode;
-use crate::mirror::batch::header::ContentKey;
 use crate::mirror::batch::{BatchHeader, Rewritten};
 
 /// Something happened.
 #[derive(Debug)]
 pub enum Event {
-    /// The source offset that the link's `start` means, and the destination's end offset.
+    /// The source offset that the link's `start` means, where the destination's log begins and ends, and
+    /// what can take up offsets there before the first record.
     StartResolved {
         source: i64,
-        destination: i64,
+        destination: LogSpan,
+        fill: FillWay,
     },
     /// What [`Action::Save`] asked for is stored for good.
     Saved,
@@ -32,6 +33,18 @@ pub enum Event {
         attempt: u64,
         answer: Answer,
     },
+    /// The answer to [`Action::Pad`].
+    Padded {
+        attempt: u64,
+        answer: PadAnswer,
+    },
+    /// What [`Action::DeleteBefore`] asked for is done.
+    Deleted,
+    /// The destination's high watermark, as [`Action::AskWatermark`] asked.
+    Watermark {
+        attempt: u64,
+        end: i64,
+    },
     /// The destination's end offset, looked up while nothing was being written.
     EndSeen {
         end: i64,
@@ -46,6 +59,27 @@ pub enum Event {
     Stop,
     /// A second passed.
     Tick,
+}
+
+/// Where a log begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSpan {
+    pub start: i64,
+    /// The high watermark.
+    pub end: i64,
+}
+
+/// What became of control markers.
+#[derive(Debug)]
+pub enum PadAnswer {
+    /// They are written; the log's end was looked up afterwards.
+    Ends { at: i64 },
+    Refused {
+        code: ErrorCode,
+        message: Option<String>,
+    },
+    /// Whether they were written is not known, or they were never sent.
+    Lost { cause: String },
 }
 
 /// What became of a batch.
@@ -77,28 +111,38 @@ pub struct Fetched {
 /// The destination's end once it no longer moves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tail {
+    /// The first offset that is still there.
+    pub start: i64,
     /// The high watermark, with nothing appended beyond it.
     pub end: i64,
     /// The last data batch, unless the log is empty or ends in markers only.
     pub last: Option<TailBatch>,
     /// The sequence that the leader expects next of the mirror's producer id, if it remembers it.
     pub producer_next_sequence: Option<i32>,
+    /// The epoch that the leader knows of it, if it remembers it.
+    pub producer_epoch: Option<i32>,
 }
 
 /// The last data batch of the destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TailBatch {
     pub header: BatchHeader,
-    pub key: ContentKey,
+    /// The whole batch, header included.
+    pub batch: Bytes,
 }
 
 /// Something to do.
 #[derive(Debug)]
 pub enum Action {
-    /// Find the source offset that `start` means and the destination's end: [`Event::StartResolved`].
+    /// Find the source offset that `start` means and the destination's log: [`Event::StartResolved`].
     ResolveStart,
     /// Wait until the destination's end does not move, read it: [`Event::Tail`].
-    ReadTail,
+    ReadTail {
+        /// First end what a former owner's transactions may still append.
+        fence: bool,
+        /// No data batch needs to be looked for before this offset.
+        from: i64,
+    },
     /// Fetch from the source: [`Event::Fetched`] or [`Event::SourceLost`].
     Fetch {
         attempt: u64,
@@ -110,6 +154,23 @@ pub enum Action {
         attempt: u64,
         batch: Rewritten,
     },
+    /// Write control markers until the destination ends at `to`; it ends at `from` and nothing is on its way there:
+    /// [`Event::Padded`].
+    Pad {
+        attempt: u64,
+        from: i64,
+        to: i64,
+        /// Empty transactions may be used where the right to write markers is missing.
+        by_transactions: bool,
+    },
+    /// Delete what the destination holds before the offset: [`Event::Deleted`].
+    DeleteBefore {
+        offset: i64,
+    },
+    /// Look up the destination's high watermark: [`Event::Watermark`].
+    AskWatermark {
+        attempt: u64,
+    },
     /// Batches of attempts before this one need not be sent any more (their answers are still due).
     Abandon {
         attempt: u64,
@@ -119,6 +180,8 @@ pub enum Action {
         anchors: Vec<Anchor>,
         map_chunk: u32,
         map: Vec<(u32, MapRecord)>,
+        alignment: Alignment,
+        pads_by_transactions: bool,
     },
     /// Records arrived, for the figures.
     Copied {
@@ -142,6 +205,16 @@ pub enum Notice {
     StartMoved {
         from: i64,
         to: i64,
+    },
+    /// Offsets from `from` to `to` are taken up before anything is copied.
+    Filling {
+        from: i64,
+        to: i64,
+    },
+    /// From this source offset on, records get other offsets at the destination.
+    Translating {
+        from: i64,
+        why: String,
     },
     Recovering {
         cause: String,

@@ -13,6 +13,8 @@
 //!   leader that does not know the id takes any sequence.
 //! - Every acknowledgement's base offset must be the expected one, else somebody else wrote.
 
+mod alignment;
+mod content;
 mod failure;
 mod flow;
 mod messages;
@@ -28,12 +30,13 @@ mod tests;
 use std::collections::VecDeque;
 
 pub use failure::Failure;
-pub use messages::{Action, Answer, Event, Fetched, Notice, Tail, TailBatch};
+pub use messages::{Action, Answer, Event, Fetched, LogSpan, Notice, PadAnswer, Tail, TailBatch};
 
-use super::batch::header::ContentKey;
+use content::TailCheck;
+
 use super::map::MapTail;
 use super::select::{Chunk, Step};
-use crate::control::records::Anchor;
+use crate::control::records::{Alignment, Anchor, OffsetsSpec};
 
 /// Anchors that are kept: enough to survive a destination that lost its last seconds.
 pub const ANCHORS_KEPT: usize = 8;
@@ -52,6 +55,14 @@ pub struct Settings {
     pub producer_epoch: i16,
     /// Repack batches that the source stamped on append (`timestamps = "as-consumed"`).
     pub append_time: bool,
+    pub offsets: OffsetsSpec,
+    /// The time that filler carries, in milliseconds since the epoch.
+    pub filler_timestamp: i64,
+    pub acks: Acks,
+    /// Source batches of fewer bytes than this are merged while the pipeline is the limit.
+    pub merge_below: usize,
+    /// Bytes of merged batches, about.
+    pub merge_to: usize,
     /// Bytes sent and not yet acknowledged, at most (one batch may exceed it alone).
     pub window_bytes: usize,
     /// Batches sent and not yet acknowledged, at most.
@@ -60,19 +71,32 @@ pub struct Settings {
     pub queue_bytes: usize,
 }
 
+/// When the leader acknowledges a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// Once all in-sync replicas have it (`acks=all`).
+    All,
+    /// Once it is in its own log (`acks=1`). It counts as copied once it is below the high watermark.
+    Leader,
+}
+
 /// What was stored of a partition when this worker took it over.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     /// Oldest first; empty where nothing was ever copied.
     pub anchors: Vec<Anchor>,
     pub map: MapTail,
+    pub alignment: Alignment,
+    /// Whether a former owner may have left a transaction open.
+    pub pads_by_transactions: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     /// Waits for the source offset that `start` means.
     ResolvingStart,
-    /// Waits until the very first anchor is stored: before that nothing may be written.
+    /// Waits until what the next writes rely on is stored: the very first anchor, or how offsets follow from
+    /// the source's.
     SavingStart,
     /// Waits for outstanding answers, then reads the tail or halts.
     Draining,
@@ -80,6 +104,8 @@ enum Phase {
     Copying {
         primed: bool,
     },
+    /// Waits until what took up the offsets before the first record is deleted.
+    DeletingFiller,
     /// Waits until the last anchor is stored.
     SavingLast,
     Paused,
@@ -107,7 +133,9 @@ pub struct PartitionMirror {
     /// Stored anchors, oldest first.
     anchors: VecDeque<Anchor>,
     map: MapTail,
-    /// Everything before it is acknowledged.
+    alignment: Alignment,
+    pads_by_transactions: bool,
+    /// Everything before it is at the destination for good.
     confirmed: Anchor,
     /// Everything before it is sent or was there already.
     sent: Anchor,
@@ -117,6 +145,16 @@ pub struct PartitionMirror {
     queue_bytes: usize,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
+    /// Acknowledged by the leader alone, not yet seen below the high watermark.
+    unreplicated: VecDeque<InFlight>,
+    unreplicated_bytes: usize,
+    asking_watermark: bool,
+    /// Markers are being written.
+    padding: bool,
+    /// Where offsets are equal: the offset after the last record sent.
+    data_end: i64,
+    /// The largest batch that is sent, once the destination refused larger ones.
+    max_batch: Option<usize>,
     /// Batches handed out whose answer has not come, of whatever attempt.
     outstanding: usize,
     /// Raised by every rewind: answers to older fetches and batches are void.
@@ -124,7 +162,7 @@ pub struct PartitionMirror {
     fetching: bool,
     /// Records that the destination holds according to its tail.
     present: i64,
-    tail_key: Option<(i64, ContentKey)>,
+    tail_check: Option<TailCheck>,
     /// Recoveries since the last acknowledgement, and those of them that a doubtful refusal caused.
     fruitless: u32,
     refusals: u32,
@@ -132,10 +170,12 @@ pub struct PartitionMirror {
     starved: bool,
     starved_ticks: u32,
     /// The leader holds records of this mirror that nobody can read yet.
-    unreplicated: bool,
+    behind_leader: bool,
     /// Where the destination should have ended when it was last looked at.
     end_expected: Option<i64>,
     caught_up: bool,
+    /// Of the source, as the last answer had it.
+    last_stable_offset: i64,
     copied_any: bool,
     want: Want,
     last_saved: Option<Anchor>,
@@ -167,6 +207,8 @@ impl PartitionMirror {
             phase: Phase::ResolvingStart,
             anchors: stored.anchors.into(),
             map: stored.map,
+            alignment: stored.alignment,
+            pads_by_transactions: stored.pads_by_transactions,
             confirmed: newest.unwrap_or(unknown),
             sent: newest.unwrap_or(unknown),
             fetch_next: -1,
@@ -174,18 +216,25 @@ impl PartitionMirror {
             queue_bytes: 0,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            unreplicated: VecDeque::new(),
+            unreplicated_bytes: 0,
+            asking_watermark: false,
+            padding: false,
+            data_end: -1,
+            max_batch: None,
             outstanding: 0,
             attempt: 0,
             fetching: false,
             present: 0,
-            tail_key: None,
+            tail_check: None,
             fruitless: 0,
             refusals: 0,
             starved: false,
             starved_ticks: 0,
-            unreplicated: false,
+            behind_leader: false,
             end_expected: None,
             caught_up: false,
+            last_stable_offset: i64::MAX,
             copied_any: false,
             want: Want::Run,
             last_saved: newest,
@@ -225,9 +274,13 @@ impl PartitionMirror {
             Event::StartResolved {
                 source,
                 destination,
+                fill,
             } => {
-                self.on_start_resolved(source, destination, &mut actions);
+                self.on_start_resolved(source, destination, fill, &mut actions);
             }
+            Event::Padded { attempt, answer } => self.on_padded(attempt, answer, &mut actions),
+            Event::Deleted => self.on_deleted(&mut actions),
+            Event::Watermark { attempt, end } => self.on_watermark(attempt, end, &mut actions),
             Event::Saved => self.on_saved(&mut actions),
             Event::Tail(tail) => self.on_tail(&tail, &mut actions),
             Event::Fetched(fetched) => self.on_fetched(fetched, &mut actions),
@@ -249,23 +302,6 @@ impl PartitionMirror {
         actions
     }
 
-    fn on_start_resolved(&mut self, source: i64, destination: i64, actions: &mut Vec<Action>) {
-        if self.phase != Phase::ResolvingStart {
-            return;
-        }
-        let start = Anchor {
-            source_offset: source,
-            source_leader_epoch: -1,
-            destination_offset: destination,
-            count: 0,
-            epoch: self.settings.producer_epoch,
-        };
-        self.confirmed = start;
-        self.sent = start;
-        self.phase = Phase::SavingStart;
-        self.save(actions);
-    }
-
     fn on_saved(&mut self, actions: &mut Vec<Action>) {
         self.saves_pending = self.saves_pending.saturating_sub(1);
         match self.phase {
@@ -279,7 +315,23 @@ impl PartitionMirror {
 
     fn read_tail(&mut self, actions: &mut Vec<Action>) {
         self.phase = Phase::ReadingTail;
-        actions.push(Action::ReadTail);
+        actions.push(Action::ReadTail {
+            fence: self.pads_by_transactions,
+            // What lies before the newest anchor is counted in it.
+            from: self
+                .anchors
+                .iter()
+                .next_back()
+                .map_or(0, |newest| newest.destination_offset),
+        });
+    }
+
+    /// Whether no record was ever copied.
+    fn has_copied_nothing(&self) -> bool {
+        match self.alignment {
+            Alignment::Equal { start, .. } => self.confirmed.destination_offset <= start,
+            Alignment::Translated { .. } => self.confirmed.count == 0 && self.present == 0,
+        }
     }
 
     fn rewind(&mut self, anchor: Anchor) {
@@ -291,6 +343,11 @@ impl PartitionMirror {
         self.queue_bytes = 0;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
+        self.unreplicated.clear();
+        self.unreplicated_bytes = 0;
+        self.asking_watermark = false;
+        self.padding = false;
+        self.tail_check = None;
         self.fetching = false;
         self.starved = false;
         self.starved_ticks = 0;
@@ -392,8 +449,8 @@ impl PartitionMirror {
                 self.queue_bytes = 0;
                 self.drain(actions);
             }
-            Phase::ReadingTail | Phase::ResolvingStart | Phase::Paused => {
-                self.save_last(actions);
+            Phase::ReadingTail | Phase::ResolvingStart | Phase::DeletingFiller | Phase::Paused => {
+                self.save_last(actions)
             }
             Phase::Failed { .. } if want == Want::Stop => {
                 self.phase = Phase::Stopped;
@@ -409,7 +466,8 @@ impl PartitionMirror {
         match &mut self.phase {
             Phase::Failed { ticks: Some(ticks) } if self.want == Want::Run => {
                 *ticks += 1;
-                if *ticks >= TICKS_BETWEEN_RETRIES {
+                // Markers that are still on their way have no sequence that would tell them from later ones.
+                if *ticks >= TICKS_BETWEEN_RETRIES && self.outstanding == 0 {
                     if self.confirmed.source_offset < 0 {
                         self.phase = Phase::ResolvingStart;
                         actions.push(Action::ResolveStart);
@@ -457,6 +515,8 @@ impl PartitionMirror {
             anchors: self.anchors.iter().copied().collect(),
             map_chunk: self.map.chunk(),
             map: self.map.take_changed(self.anchors.front()),
+            alignment: self.alignment,
+            pads_by_transactions: self.pads_by_transactions,
         });
     }
 

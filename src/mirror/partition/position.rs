@@ -1,9 +1,10 @@
 //! Where writing goes on: what the destination's tail and the anchors say, and the records that are there
 //! already and have to be passed over.
 
+use super::content::{Compared, TailCheck};
 use super::messages::{Action, Notice, Tail, TailBatch};
 use super::{Failure, PartitionMirror, Phase, advanced};
-use crate::control::records::{Anchor, Run};
+use crate::control::records::{Alignment, Anchor, Run};
 use crate::mirror::batch::BatchHeader;
 use crate::mirror::batch::rewrite::sequence_of;
 use crate::mirror::select::{Chunk, Step};
@@ -15,7 +16,7 @@ impl PartitionMirror {
             return;
         }
         if self.is_behind_its_leader(tail) {
-            if !std::mem::replace(&mut self.unreplicated, true) {
+            if !std::mem::replace(&mut self.behind_leader, true) {
                 actions.push(Action::Notify(Notice::Recovering {
                     cause: "the leader holds records that are not replicated yet".to_owned(),
                     round: self.fruitless,
@@ -23,11 +24,14 @@ impl PartitionMirror {
             }
             return self.read_tail(actions);
         }
-        self.unreplicated = false;
+        self.behind_leader = false;
         let present = match self.records_present(tail) {
             Ok(present) => present,
             Err(failure) => return self.fail(failure, actions),
         };
+        if let Alignment::Equal { start, .. } = self.alignment {
+            return self.go_on_aligned(tail, present, start, actions);
+        }
         let Some(anchor) = self.anchor_covering(present) else {
             return self.fail(
                 Failure::DestinationCutBack {
@@ -54,15 +58,12 @@ impl PartitionMirror {
         }
         self.anchors.retain(|known| known.count <= anchor.count);
         self.present = present;
-        self.tail_key = tail
+        self.rewind(anchor);
+        self.tail_check = tail
             .last
             .as_ref()
-            // A batch that the destination's cleaner thinned out says nothing about content.
-            .filter(|last| {
-                last.header.producer_id == self.settings.producer_id && last.header.is_dense()
-            })
-            .map(|last| (present - i64::from(last.header.count), last.key));
-        self.rewind(anchor);
+            .filter(|last| last.header.producer_id == self.settings.producer_id)
+            .map(|last| TailCheck::new(last, present - last.taken()));
         self.phase = Phase::Copying { primed: false };
         self.pump(actions);
     }
@@ -88,6 +89,11 @@ impl PartitionMirror {
     /// How many of this mirror's records the destination holds.
     fn records_present(&self, tail: &Tail) -> Result<i64, Failure> {
         let near = &self.confirmed;
+        if let Some(epoch) = tail.producer_epoch
+            && epoch > i32::from(self.settings.producer_epoch)
+        {
+            return Err(Failure::Fenced { epoch });
+        }
         if let Some(last) = &tail.last {
             let header = &last.header;
             if header.producer_id != self.settings.producer_id {
@@ -103,17 +109,37 @@ impl PartitionMirror {
             }
             if header.producer_epoch > self.settings.producer_epoch {
                 return Err(Failure::Fenced {
-                    epoch: header.producer_epoch,
+                    epoch: i32::from(header.producer_epoch),
                 });
             }
             let next = last.next_sequence();
             return Ok(nearest_count(near.count, next));
         }
-        match tail.producer_next_sequence {
-            Some(next) => Ok(nearest_count(near.count, next)),
-            // The leader forgot the id and nothing readable is left: the end offset counts.
-            None => Ok(near.count + (tail.end - near.destination_offset)),
+        if let Some(next) = tail.producer_next_sequence {
+            return Ok(nearest_count(near.count, next));
         }
+        self.count_without_trace(tail)
+    }
+
+    /// The leader forgot the id, and none of the mirror's records can be read: they expired, or there are none since the
+    /// last known point.
+    fn count_without_trace(&self, tail: &Tail) -> Result<i64, Failure> {
+        let near = &self.confirmed;
+        if self.filling_up_to().is_some_and(|to| tail.end <= to) {
+            return Ok(near.count + (tail.end - near.destination_offset));
+        }
+        let mut known = std::iter::once(near).chain(self.anchors.iter().rev());
+        if let Some(anchor) = known.find(|anchor| anchor.destination_offset == tail.end) {
+            return Ok(anchor.count);
+        }
+        // All of it can be read and is markers.
+        if self.is_aligned() && (tail.start..=tail.end).contains(&near.destination_offset) {
+            return Ok(near.count);
+        }
+        Err(Failure::Uncountable {
+            known: near.destination_offset,
+            end: tail.end,
+        })
     }
 
     fn anchor_covering(&self, present: i64) -> Option<Anchor> {
@@ -141,7 +167,7 @@ impl PartitionMirror {
         }
         self.note_copied(&chunk, &self.sent.clone());
         self.sent = advanced(&self.sent, &chunk);
-        self.confirmed = self.sent;
+        self.note_passed_over();
         Ok(())
     }
 
@@ -165,41 +191,40 @@ impl PartitionMirror {
         self.sent.count += records;
         self.sent.destination_offset = destination;
         self.sent.source_leader_epoch = chunk.leader_epoch;
-        self.confirmed = self.sent;
+        self.note_passed_over();
     }
 
-    /// The batch at the destination's tail must be the source's batch with that count. Batches are copied one
-    /// to one, so a source batch that ends elsewhere means that the source holds other records than when
-    /// they were copied (its cleaner ran meanwhile), and counting would step over some.
-    fn confirm_content(&self, chunk: &Chunk) -> Result<(), Failure> {
-        let Some((first, tail)) = self.tail_key else {
+    /// What was passed over is known to be right only once the batch at the tail was compared: until then nothing of
+    /// it counts.
+    fn note_passed_over(&mut self) {
+        if self.sent.count >= self.present {
+            self.confirmed = self.sent;
+        }
+    }
+
+    /// The batch at the destination's tail must be what the source has at that count. Anything else means that the
+    /// source holds other records than when they were copied (its cleaner ran meanwhile), and counting
+    /// would step over some.
+    fn confirm_content(&mut self, chunk: &Chunk) -> Result<(), Failure> {
+        let Some(check) = &mut self.tail_check else {
             return Ok(());
         };
-        if self.sent.count + chunk.count() < self.present {
-            return Ok(());
+        let numbers = self.sent.count..self.sent.count + chunk.count();
+        match check.compare(chunk, numbers) {
+            Ok(Compared::NotReached | Compared::Same) => Ok(()),
+            Ok(Compared::Other) => Err(Failure::NotACopy {
+                source_offset: chunk.first(),
+                destination_offset: self.sent.destination_offset,
+            }),
+            Err(error) => Err(Failure::Unreadable(error.to_string())),
         }
-        let key = chunk.header.content_key(&chunk.batch);
-        let same = if self.sent.count != first || key.count != tail.count {
-            false
-        } else if key.codec == tail.codec && !chunk.repacked {
-            key == tail
-        } else {
-            // Compressed anew, here or by the broker: the bytes differ, count and time do not.
-            key.base_timestamp == tail.base_timestamp
-        };
-        if same {
-            return Ok(());
-        }
-        Err(Failure::NotACopy {
-            source_offset: chunk.segments.iter().next().map_or(-1, |(first, _)| *first),
-            destination_offset: self.sent.destination_offset,
-        })
     }
 
     /// An idle mirror only learns by looking that its topic lost its end or was written to by somebody else.
     pub(super) fn on_end_seen(&mut self, end: i64, actions: &mut Vec<Action>) {
         let idle = matches!(self.phase, Phase::Copying { .. })
             && self.outstanding == 0
+            && self.unreplicated.is_empty()
             && self.sent.count >= self.present;
         let expected = self.confirmed.destination_offset;
         let before = self.end_expected.replace(expected);
@@ -223,18 +248,18 @@ pub(super) fn nearest_count(near: i64, sequence: i32) -> i64 {
 }
 
 impl TailBatch {
-    /// The sequence number that the next batch of its producer has to carry.
-    pub fn next_sequence(&self) -> i32 {
-        // By offsets, not by records: a cleaner may have taken some out.
-        let taken = i64::from(self.header.last_offset_delta) + 1;
-        sequence_of(i64::from(self.header.base_sequence) + taken)
+    /// How many records it held when it was written: a cleaner may have taken some out.
+    pub fn taken(&self) -> i64 {
+        i64::from(self.header.last_offset_delta) + 1
     }
 
-    /// What the batch at the tail says of itself.
-    pub fn read(header: BatchHeader, batch: &[u8]) -> Self {
-        Self {
-            header,
-            key: header.content_key(batch),
-        }
+    /// The sequence number that the next batch of its producer has to carry.
+    pub fn next_sequence(&self) -> i32 {
+        sequence_of(i64::from(self.header.base_sequence) + self.taken())
+    }
+
+    /// A batch as it was read.
+    pub fn new(header: BatchHeader, batch: bytes::Bytes) -> Self {
+        Self { header, batch }
     }
 }

@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::position::nearest_count;
 use super::*;
-use crate::control::records::Run;
+use crate::control::records::{FillWay, HolePolicy, OnHole, Run};
 use crate::kafka::ErrorCode;
 use crate::mirror::batch::header::Batches;
 use crate::mirror::batch::rewrite::sequence_of;
@@ -28,11 +28,31 @@ type StoredParts = (Vec<Anchor>, u32, Vec<(u32, Vec<Run>)>);
 /// First sequence, count and base offset of a batch.
 type Remembered = (i32, i32, i64);
 
+/// What lies in the destination's log: a batch, or a control marker.
+#[derive(Clone)]
+struct Entry {
+    base: i64,
+    batch: Option<(BatchHeader, Bytes)>,
+}
+
+impl Entry {
+    fn end(&self) -> i64 {
+        let count = self.batch.as_ref().map_or(1, |(header, _)| header.count);
+        self.base + i64::from(count)
+    }
+}
+
 /// The destination partition as a leader keeps it.
 #[derive(Default)]
 struct Leader {
-    log: Vec<(i64, BatchHeader, Bytes)>,
+    log: Vec<Entry>,
     end: i64,
+    start: i64,
+    /// Entries that all replicas have; the others are lost with their leader.
+    replicated: usize,
+    /// Whether it answers before the others have a batch.
+    answers_early: bool,
+    most_bytes: Option<usize>,
     /// The next sequence, and the batches remembered.
     producer: Option<(i32, VecDeque<Remembered>)>,
 }
@@ -50,6 +70,12 @@ impl Leader {
             header.crc,
             "a leader checks the checksum"
         );
+        if self.most_bytes.is_some_and(|most| batch.len() > most) {
+            return Answer::Refused {
+                code: ErrorCode::MESSAGE_TOO_LARGE,
+                message: None,
+            };
+        }
         if let Some((next, remembered)) = &self.producer {
             if let Some((_, _, base_offset)) = remembered
                 .iter()
@@ -67,10 +93,29 @@ impl Leader {
             }
         }
         let base_offset = self.end;
-        self.end += i64::from(header.count);
-        self.log.push((base_offset, header, batch.clone()));
+        self.push(Some((header, batch.clone())));
         self.remember(&header, base_offset);
         Answer::Acknowledged { base_offset }
+    }
+
+    fn push(&mut self, batch: Option<(BatchHeader, Bytes)>) {
+        let entry = Entry {
+            base: self.end,
+            batch,
+        };
+        self.end = entry.end();
+        self.log.push(entry);
+        if !self.answers_early {
+            self.replicated = self.log.len();
+        }
+    }
+
+    /// Markers go to all replicas before they are answered.
+    fn pad(&mut self, count: i64) {
+        for _ in 0..count {
+            self.push(None);
+        }
+        self.replicated = self.log.len();
     }
 
     fn remember(&mut self, header: &BatchHeader, base_offset: i64) {
@@ -83,40 +128,72 @@ impl Leader {
         }
     }
 
-    /// An unclean election: the last `batches` are gone, the new leader knows what its log says.
-    fn lose(&mut self, batches: usize) {
-        self.log.truncate(self.log.len().saturating_sub(batches));
-        self.end = self
-            .log
-            .last()
-            .map_or(0, |(base, header, _)| base + i64::from(header.count));
+    /// An unclean election: the last `entries` are gone, the new leader knows what its log says.
+    fn lose(&mut self, entries: usize) {
+        self.log.truncate(self.log.len().saturating_sub(entries));
+        self.elected();
+    }
+
+    /// Another replica leads: what only the former leader had is gone.
+    fn fail_over(&mut self) {
+        self.log.truncate(self.replicated);
+        self.elected();
+    }
+
+    fn elected(&mut self) {
+        self.replicated = self.log.len();
+        self.end = self.log.last().map_or(0, Entry::end);
         self.producer = None;
         let kept: Vec<_> = self
             .log
             .iter()
-            .map(|(base, header, _)| (*header, *base))
+            .filter_map(|entry| Some((entry.batch.as_ref()?.0, entry.base)))
             .collect();
         for (header, base) in kept {
             self.remember(&header, base);
         }
     }
 
-    fn tail(&self) -> Tail {
+    fn high_watermark(&self) -> i64 {
+        let replicated = self.replicated.checked_sub(1);
+        replicated.map_or(0, |last| self.log[last].end())
+    }
+
+    fn tail(&mut self) -> Tail {
+        // Whoever reads it waits until nothing is above the high watermark.
+        self.replicated = self.log.len();
+        let data = self.log.iter().rev();
+        let last = data
+            .filter(|entry| entry.end() > self.start)
+            .find_map(|entry| Some((entry.base, entry.batch.as_ref()?)));
         Tail {
+            start: self.start,
             end: self.end,
-            last: self
-                .log
-                .last()
-                .map(|(_, header, batch)| TailBatch::read(*header, batch)),
+            last: last.map(|(base, (header, batch))| {
+                let header = BatchHeader {
+                    base_offset: base,
+                    ..*header
+                };
+                TailBatch::new(header, batch.clone())
+            }),
             producer_next_sequence: self.producer.as_ref().map(|(next, _)| *next),
+            producer_epoch: self.producer.as_ref().map(|_| 0),
         }
     }
 
-    fn values(&self) -> Vec<String> {
+    /// Every record that a consumer sees, with its offset.
+    fn records(&self) -> Vec<(i64, String)> {
         self.log
             .iter()
-            .flat_map(|(_, _, batch)| values(batch))
+            .filter_map(|entry| Some((entry.base, &entry.batch.as_ref()?.1)))
+            .flat_map(|(base, batch)| (base..).zip(values(batch)))
+            .filter(|(offset, _)| *offset >= self.start)
             .collect()
+    }
+
+    fn values(&self) -> Vec<String> {
+        let records = self.records().into_iter();
+        records.map(|(_, value)| value).collect()
     }
 }
 
@@ -126,28 +203,35 @@ fn values(batch: &Bytes) -> Vec<String> {
         .expect("what a leader took decodes")
         .records
         .iter()
+        // Filler has no value.
         .map(|record| {
-            String::from_utf8(record.value.clone().expect("has a value").to_vec()).expect("is text")
+            String::from_utf8(record.value.clone().unwrap_or_default().to_vec()).expect("is text")
         })
         .collect()
 }
 
 /// The source's log: batches of many sizes and codecs, some with gaps, and transactions of which some abort.
 struct Source {
+    start: i64,
     batches: Vec<Bytes>,
     aborted: Vec<(i64, i64)>,
     committed: Vec<String>,
     end: i64,
 }
 
-fn source(rng: &mut SmallRng, batches: usize) -> Source {
+fn source(rng: &mut SmallRng, start: i64, batches: usize) -> Source {
     let mut source = Source {
+        start,
         batches: Vec::new(),
         aborted: Vec::new(),
         committed: Vec::new(),
-        end: 0,
+        end: start,
     };
     for index in 0..batches {
+        if index > 0 && rng.random_bool(0.2) {
+            // Control markers, or what a cleaner removed.
+            source.end += rng.random_range(1..4);
+        }
         let count = if rng.random_bool(0.3) {
             1
         } else {
@@ -207,19 +291,47 @@ struct World {
     broken: u64,
     /// Requests of a killed worker that may still arrive.
     ghosts: VecDeque<Bytes>,
+    /// Markers on their way, with their attempt, and how many of a killed worker's may still arrive.
+    padding: Option<(u64, i64)>,
+    ghost_markers: i64,
     /// Anchors, the growing chunk, all chunks.
     stored: StoredParts,
+    alignment: Alignment,
     failure: Option<Failure>,
-    /// What makes a run harder than plain kills.
+    manner: Manner,
+}
+
+/// What makes a run harder than plain kills.
+#[derive(Clone, Copy, Default)]
+struct Manner {
     forgets: bool,
     loses: bool,
+    /// Offsets are kept equal, from this one on.
+    preserve_from: Option<i64>,
+    /// Holes larger than this are translated.
+    translate_over: Option<i64>,
+    /// `acks=1`
+    early: bool,
+    /// `max.message.bytes`
+    most_bytes: Option<usize>,
 }
+
+const START_AT_ZERO: Event = Event::StartResolved {
+    source: 0,
+    destination: LogSpan { start: 0, end: 0 },
+    fill: FillWay::Records,
+};
 
 fn settings() -> Settings {
     Settings {
         producer_id: PRODUCER_ID,
         producer_epoch: 0,
         append_time: true,
+        offsets: OffsetsSpec::Translate,
+        filler_timestamp: 1_700_000_000_000,
+        acks: Acks::All,
+        merge_below: 400,
+        merge_to: 1500,
         window_bytes: 4096,
         window_batches: 8,
         queue_bytes: 2048,
@@ -227,27 +339,49 @@ fn settings() -> Settings {
 }
 
 impl World {
-    fn new(seed: u64, forgets: bool, loses: bool) -> Self {
+    fn new(seed: u64, manner: Manner) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let batches = rng.random_range(1..60);
-        let source = source(&mut rng, batches);
-        let (mirror, actions) = PartitionMirror::start(settings(), Stored::default());
+        let start = manner.preserve_from.unwrap_or(0);
+        let source = source(&mut rng, start, batches);
+        let (mirror, actions) = PartitionMirror::start(Self::settings(manner), Stored::default());
         let mut world = Self {
             rng,
             source,
-            leader: Leader::default(),
+            leader: Leader {
+                answers_early: manner.early,
+                most_bytes: manner.most_bytes,
+                ..Leader::default()
+            },
             mirror,
             events: VecDeque::new(),
             requests: VecDeque::new(),
             broken: 0,
             ghosts: VecDeque::new(),
+            padding: None,
+            ghost_markers: 0,
             stored: (Vec::new(), 0, Vec::new()),
+            alignment: Alignment::default(),
             failure: None,
-            forgets,
-            loses,
+            manner,
         };
         world.take(actions);
         world
+    }
+
+    fn settings(manner: Manner) -> Settings {
+        let mut settings = settings();
+        if manner.preserve_from.is_some() {
+            let on_hole = HolePolicy {
+                larger_than: manner.translate_over.unwrap_or(1_000_000),
+                then: OnHole::Translate,
+            };
+            settings.offsets = OffsetsSpec::Preserve { on_hole };
+        }
+        if manner.early {
+            settings.acks = Acks::Leader;
+        }
+        settings
     }
 
     fn take(&mut self, actions: Vec<Action>) {
@@ -255,16 +389,36 @@ impl World {
             match action {
                 Action::ResolveStart => {
                     self.events.push_back(Event::StartResolved {
-                        source: 0,
-                        destination: self.leader.end,
+                        source: self.source.start,
+                        destination: LogSpan {
+                            start: self.leader.start,
+                            end: self.leader.end,
+                        },
+                        fill: FillWay::Records,
                     });
                 }
-                Action::ReadTail => {
+                Action::ReadTail { .. } => {
                     // Settling: what is still under way arrives before the tail is read.
                     while let Some(ghost) = self.ghosts.pop_front() {
                         self.leader.append(&ghost);
                     }
+                    self.leader.pad(std::mem::take(&mut self.ghost_markers));
                     self.events.push_back(Event::Tail(self.leader.tail()));
+                }
+                Action::Pad {
+                    attempt, from, to, ..
+                } => {
+                    assert_eq!(from, self.leader.end, "nothing is on its way");
+                    self.padding = Some((attempt, to - from));
+                }
+                Action::DeleteBefore { offset } => {
+                    assert!(offset <= self.leader.high_watermark());
+                    self.leader.start = offset;
+                    self.events.push_back(Event::Deleted);
+                }
+                Action::AskWatermark { attempt } => {
+                    let end = self.leader.high_watermark();
+                    self.events.push_back(Event::Watermark { attempt, end });
                 }
                 Action::Fetch { attempt, offset } => {
                     let records = self.source.fetch(offset, &mut self.rng);
@@ -291,7 +445,10 @@ impl World {
                     anchors,
                     map_chunk,
                     map,
+                    alignment,
+                    ..
                 } => {
+                    self.alignment = alignment;
                     self.stored.0 = anchors;
                     self.stored.1 = map_chunk;
                     for (chunk, record) in map {
@@ -327,6 +484,9 @@ impl World {
         );
         self.requests.clear();
         self.events.clear();
+        if let Some((_, count)) = self.padding.take() {
+            self.ghost_markers = self.rng.random_range(0..=count);
+        }
         self.broken = 0;
         let (anchors, chunk, chunks) = self.stored.clone();
         let runs = |chunk| {
@@ -336,19 +496,28 @@ impl World {
                 .map(|(_, runs)| runs.clone())
         };
         let map = MapTail::load(chunk, anchors.first(), runs);
-        let stored = Stored { anchors, map };
-        let (mirror, actions) = PartitionMirror::start(settings(), stored);
+        let stored = Stored {
+            anchors,
+            map,
+            alignment: self.alignment,
+            pads_by_transactions: false,
+        };
+        let (mirror, actions) = PartitionMirror::start(Self::settings(self.manner), stored);
         self.mirror = mirror;
         self.take(actions);
     }
 
     /// Something goes wrong.
     fn fault(&mut self) {
-        match self.rng.random_range(0..5) {
+        match self.rng.random_range(0..6) {
             0 => self.kill(),
             1 => self.disconnect(),
-            2 if self.forgets => self.leader.producer = None,
-            3 if self.loses => {
+            2 if self.manner.forgets => self.leader.producer = None,
+            4 if self.manner.early => {
+                self.leader.fail_over();
+                self.disconnect();
+            }
+            3 if self.manner.loses => {
                 let batches = self.rng.random_range(0..3);
                 self.leader.lose(batches);
                 self.disconnect();
@@ -379,7 +548,35 @@ impl World {
         }
     }
 
+    /// Markers arrive, wholly or in part, with or without an answer.
+    fn pad(&mut self) {
+        let Some((attempt, count)) = self.padding.take() else {
+            return;
+        };
+        let whole = self.rng.random_bool(0.8);
+        let written = if whole {
+            count
+        } else {
+            self.rng.random_range(0..=count)
+        };
+        self.leader.pad(written);
+        let answer = if self.rng.random_bool(0.9) {
+            PadAnswer::Ends {
+                at: self.leader.end,
+            }
+        } else {
+            PadAnswer::Lost {
+                cause: "disconnected".into(),
+            }
+        };
+        self.events.push_back(Event::Padded { attempt, answer });
+    }
+
     fn step(&mut self) {
+        self.pad();
+        if self.rng.random_bool(0.5) {
+            self.leader.replicated = self.leader.log.len();
+        }
         match self.rng.random_range(0..10) {
             0..5 if !self.events.is_empty() => {
                 let event = self.events.pop_front().expect("is not empty");
@@ -403,6 +600,7 @@ impl World {
         self.requests.is_empty()
             && self.ghosts.is_empty()
             && self.mirror.confirmed().source_offset == self.source.end
+            && self.padding.is_none()
             && self.mirror.outstanding == 0
             && self.mirror.confirmed().destination_offset == self.leader.end
             && matches!(self.mirror.phase, Phase::Copying { .. })
@@ -447,6 +645,14 @@ impl World {
         self.check_map(seed);
     }
 
+    /// Which source offset is said to be at a destination offset, by the map or because they are equal.
+    fn equal_before(&self) -> i64 {
+        match self.alignment {
+            Alignment::Equal { .. } => i64::MAX,
+            Alignment::Translated { equal_before } => equal_before.unwrap_or(0),
+        }
+    }
+
     /// The stored map says for every destination offset which source record is there.
     fn check_map(&self, seed: u64) {
         let mut chunks = self.stored.2.clone();
@@ -458,12 +664,20 @@ impl World {
             .flat_map(|(_, runs)| runs.iter())
             .flat_map(|run| (0..run.count).map(|n| (run.source + n, run.destination + n)))
             .collect();
-        let values = self.leader.values();
-        assert_eq!(mapped.len(), values.len(), "seed {seed}");
-        for (index, (source, destination)) in mapped.iter().enumerate() {
-            assert_eq!(*destination, index as i64, "seed {seed}");
-            assert_eq!(values[index], format!("value-{source}"), "seed {seed}");
+        let equal_before = self.equal_before();
+        let (equal, translated): (Vec<_>, Vec<_>) = self
+            .leader
+            .records()
+            .into_iter()
+            .partition(|(offset, _)| *offset < equal_before);
+        for (offset, value) in equal {
+            assert_eq!(value, format!("value-{offset}"), "seed {seed}");
         }
+        let said: Vec<_> = mapped
+            .iter()
+            .map(|(source, destination)| (*destination, format!("value-{source}")))
+            .collect();
+        assert_eq!(translated, said, "seed {seed}");
     }
 }
 
@@ -478,7 +692,7 @@ fn seeds() -> u64 {
 #[test]
 fn kills_and_lost_connections_leave_an_exact_copy() {
     for seed in 0..seeds() {
-        let mut world = World::new(seed, false, false);
+        let mut world = World::new(seed, Manner::default());
         world.run(0.02);
         world.check(seed);
     }
@@ -488,9 +702,83 @@ fn kills_and_lost_connections_leave_an_exact_copy() {
 #[test]
 fn a_leader_that_forgets_the_producer_id_gets_an_exact_copy() {
     for seed in 0..seeds() {
-        let mut world = World::new(1_000_000 + seed, true, false);
+        let mut world = World::new(
+            1_000_000 + seed,
+            Manner {
+                forgets: true,
+                ..Manner::default()
+            },
+        );
         world.run(0.02);
         world.check(seed);
+    }
+}
+
+/// With equal offsets every record has to be where the source has it, filler has to be gone, and kills or lost
+/// answers must neither shift nor repeat a marker.
+#[test]
+fn offsets_stay_equal_whatever_is_killed_or_lost() {
+    for seed in 0..seeds() {
+        for (forgets, early) in [(false, false), (true, false), (false, true)] {
+            let manner = Manner {
+                forgets,
+                early,
+                preserve_from: Some([0, 3, 257][seed as usize % 3]),
+                ..Manner::default()
+            };
+            let mut world = World::new(4_000_000 + seed, manner);
+            world.run(0.02);
+            world.check(seed);
+            assert!(world.mirror.is_aligned());
+        }
+    }
+}
+
+/// A hole that is larger than the link allows ends equal offsets; the map has to be exact from there on.
+#[test]
+fn offsets_are_translated_exactly_after_a_large_hole() {
+    for seed in 0..seeds() {
+        let manner = Manner {
+            preserve_from: Some(20),
+            translate_over: Some(seed as i64 % 8),
+            early: seed % 2 == 0,
+            ..Manner::default()
+        };
+        let mut world = World::new(5_000_000 + seed, manner);
+        world.run(0.02);
+        world.check(seed);
+    }
+}
+
+/// With acks=1 what the leader acknowledged is gone with it, unless it was below the high watermark.
+#[test]
+fn leaders_that_fail_with_what_only_they_had_leave_an_exact_copy() {
+    for seed in 0..seeds() {
+        let manner = Manner {
+            early: true,
+            ..Manner::default()
+        };
+        let mut world = World::new(6_000_000 + seed, manner);
+        world.run(0.02);
+        world.check(seed);
+    }
+}
+
+/// A destination that takes less than the source's batches gets the same records in smaller ones.
+#[test]
+fn batches_that_are_too_large_are_split() {
+    for seed in 0..seeds() {
+        for preserve_from in [None, Some(5)] {
+            let manner = Manner {
+                preserve_from,
+                most_bytes: Some(250),
+                early: seed % 2 == 1,
+                ..Manner::default()
+            };
+            let mut world = World::new(7_000_000 + seed, manner);
+            world.run(0.01);
+            world.check(seed);
+        }
     }
 }
 
@@ -498,7 +786,13 @@ fn a_leader_that_forgets_the_producer_id_gets_an_exact_copy() {
 #[test]
 fn a_destination_that_lost_its_end_is_filled_again() {
     for seed in 0..seeds() {
-        let mut world = World::new(2_000_000 + seed, false, true);
+        let mut world = World::new(
+            2_000_000 + seed,
+            Manner {
+                loses: true,
+                ..Manner::default()
+            },
+        );
         world.run(0.01);
         if let Some(failure) = &world.failure {
             // More was lost than the anchors reach back: said, not papered over.
@@ -517,7 +811,7 @@ fn a_destination_that_lost_its_end_is_filled_again() {
 
 #[test]
 fn a_foreign_record_stops_the_mirror_at_once() {
-    let mut world = World::new(5, false, false);
+    let mut world = World::new(5, Manner::default());
     world.run(0.0);
     world.leader.end += 1;
     let end = world.leader.end;
@@ -536,30 +830,26 @@ fn a_foreign_record_stops_the_mirror_at_once() {
 fn nothing_is_written_before_the_first_anchor_is_stored() {
     let (mut mirror, actions) = PartitionMirror::start(settings(), Stored::default());
     assert!(matches!(actions[..], [Action::ResolveStart]));
-    let actions = mirror.handle(Event::StartResolved {
-        source: 0,
-        destination: 0,
-    });
+    let actions = mirror.handle(START_AT_ZERO);
     assert!(matches!(actions[..], [Action::Save { .. }]));
     assert!(mirror.handle(Event::Tick).is_empty());
     assert!(matches!(
         mirror.handle(Event::Saved)[..],
-        [Action::ReadTail]
+        [Action::ReadTail { .. }]
     ));
 }
 
 #[test]
 fn one_batch_goes_alone_until_the_leader_has_shown_where_it_lies() {
     let (mut mirror, _) = PartitionMirror::start(settings(), Stored::default());
-    mirror.handle(Event::StartResolved {
-        source: 0,
-        destination: 0,
-    });
+    mirror.handle(START_AT_ZERO);
     mirror.handle(Event::Saved);
     mirror.handle(Event::Tail(Tail {
+        start: 0,
         end: 0,
         last: None,
         producer_next_sequence: None,
+        producer_epoch: None,
     }));
     let records: Bytes = (0..3)
         .map(|n| samples::batch(&samples::dense(n * 2, 2), Compression::None))
@@ -600,20 +890,22 @@ fn counts_are_found_from_sequences_across_the_wrap() {
 
 #[test]
 fn a_batch_too_large_for_the_topic_stops_the_mirror_with_the_setting_to_change() {
-    let mut world = World::new(3, false, false);
-    while world.requests.is_empty() {
-        let event = world
-            .events
-            .pop_front()
-            .expect("the mirror gets as far as sending");
-        world.handle(event);
+    let mut world = World::new(3, Manner::default());
+    let mut records = i32::MAX;
+    for _ in 0..1000 {
+        if let Some((attempt, batch)) = world.requests.pop_front() {
+            records = BatchHeader::parse(&batch).expect("a batch").count;
+            let answer = Answer::Refused {
+                code: ErrorCode::MESSAGE_TOO_LARGE,
+                message: None,
+            };
+            world.handle(Event::Answer { attempt, answer });
+        } else if let Some(event) = world.events.pop_front() {
+            world.handle(event);
+        }
     }
-    let (attempt, _) = world.requests.pop_front().expect("a batch was sent");
-    let answer = Answer::Refused {
-        code: ErrorCode::MESSAGE_TOO_LARGE,
-        message: None,
-    };
-    world.handle(Event::Answer { attempt, answer });
+    // What can be made smaller is tried first.
+    assert_eq!(records, 1);
     let failure = world.failure.expect("it failed").to_string();
     assert!(failure.contains("max.message.bytes"), "{failure}");
 }

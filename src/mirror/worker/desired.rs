@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 use crate::control::records::{
-    DesiredState, LinkRecord, MirrorRecord, SlotsRecord, StartSpec, TimestampsSpec, WORK_SLOTS,
+    DesiredState, LinkRecord, MirrorRecord, OffsetsSpec, SlotsRecord, StartSpec, TimestampsSpec,
+    WORK_SLOTS,
 };
 use crate::control::store::ControlState;
 use crate::mirror::io::PartitionKey;
@@ -21,6 +22,7 @@ pub struct Wanted {
     pub producer_epoch: i16,
     pub start: StartSpec,
     pub timestamps: TimestampsSpec,
+    pub offsets: OffsetsSpec,
     pub state: DesiredState,
 }
 
@@ -65,6 +67,7 @@ fn wanted_partition(link: &LinkRecord, mirror: &MirrorRecord, partition: i32) ->
             StartSpec::Earliest
         },
         timestamps: link.timestamps,
+        offsets: link.offsets,
         state: if paused {
             DesiredState::Paused
         } else {

@@ -31,12 +31,14 @@ use crate::control::records::{DesiredState, IncarnationId};
 use crate::control::store::{self, ControlState};
 use crate::kafka;
 use crate::mirror::io::keeper::{self, Keeper};
+use crate::mirror::io::pad::MarkerProducer;
 use crate::mirror::io::task::{self, Running, Surroundings};
 use crate::mirror::io::throttle::Throttle;
+use crate::mirror::io::watermark::{self, Watermarks};
 use crate::mirror::io::writer::Writer;
 use crate::mirror::io::{PartitionKey, Route, TopicPartition};
 use crate::mirror::map::{self, MapTail};
-use crate::mirror::partition::{Event, Settings, Stored};
+use crate::mirror::partition::{Acks, Event, Settings, Stored};
 
 /// How often idle mirrors are looked at for records that somebody else wrote.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -53,6 +55,9 @@ const LEADING_SLOT: i32 = 0;
 const WINDOW_BYTES: usize = 16 << 20;
 const WINDOW_BATCHES: usize = 1024;
 const QUEUE_BYTES: usize = 4 << 20;
+/// Source batches smaller than this are merged where the number of requests is the limit.
+const MERGE_BELOW: usize = 4 << 10;
+const MERGE_TO: usize = 64 << 10;
 
 /// Why a worker cannot go on.
 #[derive(Debug, Error)]
@@ -102,6 +107,8 @@ pub struct DestinationWorker {
     lease: Arc<Lease>,
     writer: Arc<Writer>,
     keeper: Keeper,
+    watermarks: Watermarks,
+    marker_producer: MarkerProducer,
     /// Why progress cannot be stored.
     unstored: watch::Receiver<Option<keeper::Trouble>>,
     state: ControlState,
@@ -139,7 +146,9 @@ impl DestinationWorker {
         let (keeper, unstored) = keeper::start(client.clone());
         Self {
             lease: Arc::new(Lease::new(options.session_timeout)),
-            writer: Writer::new(client),
+            writer: Writer::new(client.clone()),
+            watermarks: watermark::start(client),
+            marker_producer: MarkerProducer::default(),
             keeper,
             unstored,
             state: ControlState::default(),
@@ -517,6 +526,8 @@ impl DestinationWorker {
                         Stored {
                             anchors: found.record.anchors,
                             map,
+                            alignment: found.record.alignment,
+                            pads_by_transactions: found.record.pads_by_transactions,
                         }
                     });
             self.start_partition(key, wanted, stored);
@@ -558,12 +569,19 @@ impl DestinationWorker {
             throttle: Arc::clone(self.throttles.entry(key.id.link).or_default()),
             writer: Arc::clone(&self.writer),
             keeper: self.keeper.clone(),
+            watermarks: self.watermarks.clone(),
+            marker_producer: self.marker_producer.clone(),
             start: wanted.start,
             settings: Settings {
                 producer_id: wanted.producer_id,
                 producer_epoch: wanted.producer_epoch,
                 append_time: wanted.timestamps
                     == crate::control::records::TimestampsSpec::AsConsumed,
+                offsets: wanted.offsets,
+                filler_timestamp: now_ms(),
+                acks: Acks::All,
+                merge_below: MERGE_BELOW,
+                merge_to: MERGE_TO,
                 window_bytes: WINDOW_BYTES,
                 window_batches: WINDOW_BATCHES,
                 queue_bytes: QUEUE_BYTES,
@@ -662,6 +680,14 @@ impl Wanted {
         same.link.clone_from(&self.link);
         *self == same
     }
+}
+
+/// Milliseconds since the epoch.
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }
 
 fn event_of(state: DesiredState) -> Event {

@@ -176,7 +176,8 @@ const LINK: &[Key] = rows! {
     "rename" Rename, Words("the same name") => "Names at the destination: a template such as `\"${topic}.replica\"`, `{ prefix = \"east.\" }`, or rules by regex.";
     "auto_create" Bool, Value("true") => "Whether running workers create mirrors of topics that come to match later, without another apply.";
     "start" Start, Value("\"earliest\"") => "Where a mirror that has never copied anything begins: `\"earliest\"`, `\"latest\"`, or an RFC 3339 time with its offset from UTC.";
-    "offsets" Takes::Words(&[plain("translate"), asking("preserve", Setting::OffsetsPreserve)]), Value("\"translate\"") => "What is asked of destination offsets: `translate` keeps an exact map from source offsets.";
+    "offsets" Takes::Words(&[asking("preserve", Setting::OffsetsPreserve), plain("translate")]), Value("\"preserve\"") => "What is asked of destination offsets: `preserve` gives every record the offset that it has at the source, `translate` keeps an exact map.";
+    "on_hole" Table(Kind::OnHole), Words("none"), for Setting::OnHole => "What is done, with `offsets = \"preserve\"`, about many offsets in a row for which the source has no record.";
     "timestamps" Takes::Words(&[plain("as-consumed"), plain("original")]), Value("\"as-consumed\"") => "Which timestamps consumers of a mirror see: those that they would see at the source, or the producer's own also where the source stamps on append.";
     "replication_factor" REPLICATION_FACTOR, Words("the source topic's") => "Number of replicas of the mirrors.";
     "state" Takes::Words(&[plain("active"), plain("paused"), asking("absent", Setting::LinkAbsent)]), Value("\"active\"") => "What the link's mirrors do, unless their own state says otherwise; `absent` deletes the link, once none of its mirrors is left.";
@@ -187,7 +188,6 @@ const LINK: &[Key] = rows! {
     "properties_file" Text, Words("none"), for Setting::LinkProperties => "Path of a Java properties file with keys of the engine's own.";
     "engine" Takes::Words(&[plain("kmirror")]), Value("\"kmirror\"") => "What moves the data.";
     "mirrors" Named(Kind::Mirror), Words("none") => "Settings of single mirrors, by the name of the source topic. A topic that is named here is mirrored.";
-    "on_hole" Table(Kind::OnHole), Words("none"), for Setting::OnHole => "What is done where the source has no records for a while of offsets.";
     "groups" Table(Kind::Groups), Words("none"), for Setting::Groups => "Consumer groups whose offsets are synced.";
     "acls" Table(Kind::Acls), Words("none") => "Whether ACLs of the topics are synced.";
     "limit" Table(Kind::Limit), Words("as fast as brokers allow"), for Setting::Limit => "How fast the link may copy.";
@@ -222,8 +222,8 @@ const LIMIT: &[Key] = rows! {
 };
 
 const ON_HOLE: &[Key] = rows! {
-    "larger_than" Count { most: i64::MAX }, Words("any") => "The number of missing offsets from which on it counts.";
-    "then" Takes::Words(&[plain("stop"), plain("translate")]), Words("the engine's") => "What the mirror does then.";
+    "larger_than" Count { most: i64::MAX }, Value("1000000") => "Up to so many missing offsets in a row are taken up by control markers, 78 bytes each.";
+    "then" Takes::Words(&[plain("stop"), plain("translate")]), Value("\"stop\"") => "What a partition does about more: it stops, or its offsets are translated from there on.";
 };
 
 const SELECTOR: &[Key] = rows! {

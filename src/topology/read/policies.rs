@@ -14,7 +14,9 @@ use super::selectors::check_regex;
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
 use crate::topology::engines::{self, Engine, Setting};
-use crate::topology::model::{Link, LinkState, MirrorState, OffsetsPolicy, Span, Spanned};
+use crate::topology::model::{
+    HolePolicy, Link, LinkState, MirrorState, OffsetsPolicy, OnHole, Span, Spanned,
+};
 use crate::topology::selector::{RenameRule, TopicSelector};
 
 /// Reports settings that the link's engine does not carry out.
@@ -81,11 +83,12 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge)
     if let Some(node) = table.get("config") {
         config(reader, node, judge);
     }
-    if let Some(node) = table.get("on_hole") {
-        on_hole(reader, node);
+    let hole = table.get("on_hole").map(|node| {
+        let policy = on_hole(reader, node);
         let span = reader.span(node.span());
         judge.refuse(reader, Setting::OnHole, "`on_hole`", span);
-    }
+        (policy, span)
+    });
     if let Some(node) = table.get("on_foreign_write") {
         let words = [("stop", false), ("translate", true)];
         if let Some(translate) = reader.word("on_foreign_write", node, &words)
@@ -125,14 +128,28 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge)
     }
     if let Some(node) = table.get("offsets") {
         let words = [("translate", false), ("preserve", true)];
-        if let Some(preserve) = reader.word("offsets", node, &words)
-            && preserve.value
-        {
-            let asked = "`offsets = \"preserve\"`";
-            judge.refuse(reader, Setting::OffsetsPreserve, asked, preserve.span);
+        match reader.word("offsets", node, &words) {
+            Some(preserve) if preserve.value => {
+                let asked = "`offsets = \"preserve\"`";
+                judge.refuse(reader, Setting::OffsetsPreserve, asked, preserve.span);
+            }
+            Some(translate) => {
+                if let Some((_, span)) = hole {
+                    reader.report(
+                        Diagnostic::error(Code::InvalidValue, "`on_hole` has nothing to decide")
+                            .at(span, "holes are no matter here")
+                            .at(translate.span, "the map says where each record is")
+                            .help("leave `on_hole` out, or write offsets = \"preserve\""),
+                    );
+                }
+                return OffsetsPolicy::Translate;
+            }
+            None => {}
         }
     }
-    OffsetsPolicy::Translate
+    OffsetsPolicy::Preserve {
+        on_hole: hole.map_or_else(HolePolicy::default, |(policy, _)| policy),
+    }
 }
 
 /// Says which of the names that a link takes and gives its engine cannot handle.
@@ -361,17 +378,24 @@ pub fn limit(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Spanned<u64>> {
     bytes.map(|value| Spanned { value, span })
 }
 
-fn on_hole(reader: &mut Reader<'_>, node: &Node<'_>) {
+fn on_hole(reader: &mut Reader<'_>, node: &Node<'_>) -> HolePolicy {
     let example = "{ larger_than = 1000000, then = \"stop\" }";
+    let mut policy = HolePolicy::default();
     let Some(table) = inner(reader, "on_hole", node, Kind::OnHole, example) else {
-        return;
+        return policy;
     };
-    if let Some(node) = table.get("larger_than") {
-        reader.count("larger_than", node, i64::MAX);
+    if let Some(node) = table.get("larger_than")
+        && let Some(larger_than) = reader.count("larger_than", node, i64::MAX)
+    {
+        policy.larger_than = larger_than.value;
     }
     if let Some(node) = table.get("then") {
-        reader.word("then", node, &[("stop", ()), ("translate", ())]);
+        let words = [("stop", OnHole::Stop), ("translate", OnHole::Translate)];
+        if let Some(then) = reader.word("then", node, &words) {
+            policy.then = then.value;
+        }
     }
+    policy
 }
 
 fn config(reader: &mut Reader<'_>, node: &Node<'_>, judge: Judge) {

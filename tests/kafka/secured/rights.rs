@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use kmirror::control::records::{Anchor, OffsetsKey, ProgressRecord, RECORD_VERSION};
+use kmirror::control::records::{Alignment, Anchor, OffsetsKey, ProgressRecord, RECORD_VERSION};
 use kmirror::control::{self, progress};
 use kmirror::kafka::{Client, ClientConfig};
 
@@ -202,6 +202,8 @@ impl<'a> Newcomer<'a> {
             version: RECORD_VERSION,
             anchors: vec![anchor],
             map_chunk: 0,
+            alignment: Alignment::default(),
+            pads_by_transactions: false,
         };
         tokio::runtime::Runtime::new()?.block_on(async {
             let client = Client::connect(config).await?;

@@ -1,0 +1,395 @@
+//! The same offsets on both sides: the start of the log, and the offsets that no record takes.
+//!
+//! A leader gives a batch the next offset of its log, so a record gets the offset that it has at the source only
+//! if the log ends there. What comes before the first record is filled with records that are then deleted; where the
+//! source has no record later on (transaction markers, aborted batches, what its cleaner removed), control
+//! markers take the offsets up, which no consumer sees.
+//!
+//! Filler is written with the mirror's producer id and counts as written, so that it is taken once and in order as
+//! everything else is. Markers have no sequence: they are written only while nothing else is on its way and
+//! everything before is replicated, and the end is looked up after them. A destination that is cut back in between all
+//! the same shows it: the source has a record where there is a marker.
+
+use super::content::{Compared, TailCheck};
+use super::failure;
+use super::messages::{Action, LogSpan, Notice, PadAnswer, Tail};
+use super::{Failure, PartitionMirror, Phase};
+use crate::control::records::{Alignment, Anchor, FillWay, HolePolicy, OffsetsSpec, OnHole};
+use crate::mirror::batch::filler;
+use crate::mirror::select::{Chunk, Step};
+
+/// Markers in one request.
+const MARKERS_A_REQUEST: i64 = 4_000;
+
+impl PartitionMirror {
+    pub(super) fn is_aligned(&self) -> bool {
+        matches!(self.alignment, Alignment::Equal { .. })
+    }
+
+    /// Where the first source offset to copy is, if offsets before it are still to be taken up by records.
+    pub(super) fn filling_up_to(&self) -> Option<i64> {
+        match self.alignment {
+            Alignment::Equal {
+                start,
+                filling: true,
+                ..
+            } => Some(start),
+            _ => None,
+        }
+    }
+
+    fn hole_policy(&self) -> HolePolicy {
+        match self.settings.offsets {
+            OffsetsSpec::Preserve { on_hole } => on_hole,
+            // The link asks for equal offsets no more: the next hole ends them.
+            OffsetsSpec::Translate => HolePolicy {
+                larger_than: 0,
+                then: OnHole::Translate,
+            },
+        }
+    }
+
+    pub(super) fn on_start_resolved(
+        &mut self,
+        source: i64,
+        destination: LogSpan,
+        fill: FillWay,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.phase != Phase::ResolvingStart {
+            return;
+        }
+        let LogSpan { start, end } = destination;
+        let mut position = Anchor {
+            source_offset: source,
+            source_leader_epoch: -1,
+            destination_offset: end,
+            count: 0,
+            epoch: self.settings.producer_epoch,
+        };
+        self.alignment = Alignment::Translated { equal_before: None };
+        if let OffsetsSpec::Preserve { on_hole } = self.settings.offsets {
+            // Records that somebody else wrote must not be deleted with the filler.
+            if source == end || (source > end && start == end) {
+                position.source_offset = end;
+                self.alignment = Alignment::Equal {
+                    start: source,
+                    fill,
+                    filling: source > end && fill != FillWay::Markers,
+                };
+            } else {
+                let failure = Failure::CannotAlign {
+                    source_start: source,
+                    start,
+                    end,
+                };
+                if on_hole.then == OnHole::Stop {
+                    return self.fail(failure, actions);
+                }
+                actions.push(Action::Notify(Notice::Translating {
+                    from: source,
+                    why: failure.to_string(),
+                }));
+            }
+        }
+        self.confirmed = position;
+        self.sent = position;
+        self.phase = Phase::SavingStart;
+        self.save(actions);
+    }
+
+    /// Before the first record was copied, the source dropped its oldest ones: copying begins later.
+    pub(super) fn move_start(&mut self, to: i64, actions: &mut Vec<Action>) {
+        match &mut self.alignment {
+            Alignment::Equal {
+                start,
+                fill,
+                filling,
+            } => {
+                *start = to;
+                *filling = *fill != FillWay::Markers;
+                self.abandon(actions);
+            }
+            Alignment::Translated { .. } => {
+                self.confirmed.source_offset = to;
+                let anchor = self.confirmed;
+                self.rewind(anchor);
+            }
+        }
+        self.phase = Phase::SavingStart;
+        self.save(actions);
+    }
+
+    /// With equal offsets the destination's end is the position; the last batch there is compared with the source's
+    /// records at its offsets.
+    pub(super) fn go_on_aligned(
+        &mut self,
+        tail: &Tail,
+        present: i64,
+        start: i64,
+        actions: &mut Vec<Action>,
+    ) {
+        let end = tail.end;
+        let position = Anchor {
+            source_offset: end,
+            source_leader_epoch: -1,
+            destination_offset: end,
+            count: present,
+            epoch: self.settings.producer_epoch,
+        };
+        // What is stored may be ahead of a destination that lost its end.
+        self.anchors.retain(|known| known.destination_offset <= end);
+        self.rewind(position);
+        let ours = tail
+            .last
+            .as_ref()
+            .filter(|last| last.header.producer_id == self.settings.producer_id);
+        self.data_end = ours
+            .map_or(end, |last| last.header.next_offset())
+            .max(start.min(end));
+        self.tail_check = ours
+            .filter(|last| last.header.base_offset >= start)
+            .map(|last| TailCheck::new(last, last.header.base_offset));
+        if let Alignment::Equal { fill, filling, .. } = &mut self.alignment {
+            // Records are copied only once the filler is gone. Where less than that is left, it is made anew.
+            *filling = match end.cmp(&start) {
+                std::cmp::Ordering::Less => *fill != FillWay::Markers,
+                std::cmp::Ordering::Equal => *filling,
+                std::cmp::Ordering::Greater => false,
+            };
+        }
+        // Also what should hold nothing is read again: the source must have no record where a marker lies.
+        self.fetch_next = match &self.tail_check {
+            Some(_) => ours.map_or(end, |last| last.header.base_offset),
+            None if ours.is_some() => self.data_end,
+            None => end,
+        }
+        .max(start);
+        self.present = present;
+        self.phase = Phase::Copying { primed: false };
+        if let Some(to) = self.filling_up_to()
+            && end < to
+        {
+            actions.push(Action::Notify(Notice::Filling { from: end, to }));
+        }
+        self.pump(actions);
+    }
+
+    /// The source no longer has what only was to be compared: nothing is lost by that.
+    pub(super) fn passes_over_comparison(&mut self, log_start: i64) -> bool {
+        let is_comparing = self.is_aligned() && self.fetch_next < self.sent.source_offset;
+        if is_comparing && log_start <= self.sent.source_offset {
+            self.tail_check = None;
+            self.fetch_next = self.sent.source_offset;
+            return true;
+        }
+        false
+    }
+
+    /// Sends filler while there is room, and has it deleted once it reaches far enough.
+    pub(super) fn pump_filler(&mut self, to: i64, actions: &mut Vec<Action>) {
+        let Alignment::Equal { fill, .. } = self.alignment else {
+            return;
+        };
+        while self.sent.source_offset < to {
+            let count = (to - self.sent.source_offset).min(filler::RECORDS_A_BATCH);
+            let keyed = fill == FillWay::KeyedRecords;
+            let time = self.settings.filler_timestamp;
+            let chunk = Chunk::filler(self.sent.source_offset, count, keyed, time);
+            if !self.window_has_room(chunk.batch.len()) {
+                return;
+            }
+            self.send(chunk, actions);
+        }
+        if self.in_flight.is_empty() && self.unreplicated.is_empty() {
+            self.phase = Phase::DeletingFiller;
+            actions.push(Action::DeleteBefore { offset: to });
+        }
+    }
+
+    pub(super) fn on_deleted(&mut self, actions: &mut Vec<Action>) {
+        if self.phase != Phase::DeletingFiller {
+            return;
+        }
+        if let Alignment::Equal { filling, start, .. } = &mut self.alignment {
+            *filling = false;
+            self.data_end = *start;
+        }
+        self.phase = Phase::SavingStart;
+        self.save(actions);
+    }
+
+    /// The next step where offsets are equal. `false`: it has to wait.
+    pub(super) fn step_aligned(&mut self, actions: &mut Vec<Action>) -> bool {
+        match self.queue.front() {
+            None => false,
+            Some(Step::Pass { next }) => {
+                let next = *next;
+                if next <= self.sent.source_offset {
+                    self.queue.pop_front();
+                    return true;
+                }
+                self.take_up(next, actions);
+                false
+            }
+            Some(Step::Copy(chunk)) if chunk.first() < self.sent.source_offset => {
+                self.compare_present(actions)
+            }
+            Some(Step::Copy(chunk)) if chunk.first() > self.sent.source_offset => {
+                let first = chunk.first();
+                self.take_up(first, actions);
+                false
+            }
+            Some(Step::Copy(_)) => self.send_next(actions),
+        }
+    }
+
+    /// A chunk of which the destination holds at least the beginning.
+    fn compare_present(&mut self, actions: &mut Vec<Action>) -> bool {
+        let Some(Step::Copy(chunk)) = self.queue.pop_front() else {
+            return false;
+        };
+        self.queue_bytes -= chunk.batch.len();
+        match self.compare_with_tail(&chunk) {
+            Ok(None) => {}
+            Ok(Some(rest)) => {
+                self.queue_bytes += rest.batch.len();
+                self.queue.push_front(Step::Copy(rest));
+            }
+            Err(failure) => {
+                self.fail(failure, actions);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What of the chunk is still to be copied.
+    fn compare_with_tail(&mut self, chunk: &Chunk) -> Result<Option<Chunk>, Failure> {
+        let unreadable = |error: crate::mirror::batch::repack::RepackError| {
+            Failure::Unreadable(error.to_string())
+        };
+        let end = self.sent.source_offset;
+        let offsets = chunk
+            .segments
+            .iter()
+            .flat_map(|(first, count)| *first..first + count);
+        if let Some(check) = &mut self.tail_check {
+            if check.compare(chunk, offsets.clone()).map_err(unreadable)? == Compared::Other {
+                return Err(Failure::NotACopy {
+                    source_offset: chunk.first(),
+                    destination_offset: chunk.first(),
+                });
+            }
+            let data_end = check.end();
+            if let Some(offset) = offsets
+                .clone()
+                .find(|offset| (data_end..end).contains(offset))
+            {
+                return Err(Failure::Displaced { offset });
+            }
+        } else if let Some(offset) = offsets
+            .clone()
+            .find(|offset| (self.data_end..end).contains(offset))
+        {
+            return Err(Failure::Displaced { offset });
+        }
+        chunk.from(end).map_err(unreadable)
+    }
+
+    /// Has the offsets up to `to` taken up, as far as the policy allows it.
+    fn take_up(&mut self, to: i64, actions: &mut Vec<Action>) {
+        let is_quiet = self.in_flight.is_empty() && self.unreplicated.is_empty();
+        if self.padding || !is_quiet || self.outstanding > 0 {
+            return;
+        }
+        let policy = self.hole_policy();
+        let from = self.data_end;
+        if to - from > policy.larger_than {
+            let failure = Failure::HoleTooLarge {
+                from,
+                to,
+                larger_than: policy.larger_than,
+            };
+            return match policy.then {
+                OnHole::Stop => self.fail(failure, actions),
+                OnHole::Translate => self.translate_from_here(&failure, actions),
+            };
+        }
+        self.padding = true;
+        self.outstanding += 1;
+        actions.push(Action::Pad {
+            attempt: self.attempt,
+            from: self.sent.destination_offset,
+            to: to.min(self.sent.destination_offset + MARKERS_A_REQUEST),
+            by_transactions: self.pads_by_transactions,
+        });
+    }
+
+    /// Offsets are equal up to here; later ones are counted at the destination and mapped.
+    fn translate_from_here(&mut self, why: &Failure, actions: &mut Vec<Action>) {
+        let from = self.confirmed.source_offset;
+        actions.push(Action::Notify(Notice::Translating {
+            from,
+            why: why.to_string(),
+        }));
+        self.alignment = Alignment::Translated {
+            equal_before: Some(from),
+        };
+        // Before it, counts and offsets do not rise together.
+        self.anchors.clear();
+        self.abandon(actions);
+        self.phase = Phase::SavingStart;
+        self.save(actions);
+    }
+
+    pub(super) fn on_padded(&mut self, attempt: u64, answer: PadAnswer, actions: &mut Vec<Action>) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if attempt == self.attempt && std::mem::take(&mut self.padding) {
+            match answer {
+                PadAnswer::Ends { at } if at > self.sent.destination_offset => {
+                    self.sent.destination_offset = at;
+                    self.sent.source_offset = at;
+                    self.confirmed = self.sent;
+                    self.fruitless = 0;
+                    self.refusals = 0;
+                    self.pump(actions);
+                    self.note_if_caught_up(actions);
+                }
+                PadAnswer::Ends { at } => {
+                    self.recover(format!("after markers the log ends at {at}"), actions);
+                }
+                PadAnswer::Refused { code, message } => self.on_pad_refused(code, message, actions),
+                PadAnswer::Lost { cause } => self.recover(cause, actions),
+            }
+        }
+        if self.outstanding == 0 && self.phase == Phase::Draining {
+            self.drained(actions);
+        }
+    }
+
+    fn on_pad_refused(
+        &mut self,
+        code: crate::kafka::ErrorCode,
+        message: Option<String>,
+        actions: &mut Vec<Action>,
+    ) {
+        if !failure::is_authorization(code) {
+            return self.recover(code.to_string(), actions);
+        }
+        if self.pads_by_transactions {
+            let offset = self.sent.destination_offset;
+            let failure = Failure::CannotPad {
+                code,
+                message,
+                offset,
+            };
+            return self.fail(failure, actions);
+        }
+        // Whoever comes next has to know before the first transaction that one may be left open.
+        self.pads_by_transactions = true;
+        self.abandon(actions);
+        self.phase = Phase::SavingStart;
+        self.save(actions);
+    }
+}

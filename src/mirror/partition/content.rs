@@ -1,0 +1,98 @@
+//! Whether what lies at the destination's end is what the source has there.
+//!
+//! Where a batch was copied as it is, its payload's checksum says so without looking into a record. Batches that were merged,
+//! split or compressed anew have other boundaries and other bytes: then records are compared one by one.
+
+use std::collections::HashMap;
+
+use super::messages::TailBatch;
+use crate::mirror::batch::header::ContentKey;
+use crate::mirror::batch::repack::{RepackError, digests};
+use crate::mirror::select::Chunk;
+
+/// The destination's last data batch, to be found again in what the source gives.
+#[derive(Debug)]
+pub(super) struct TailCheck {
+    /// Where it begins, in the numbers that records are found by: counts of records, or offsets that are equal
+    /// on both sides.
+    first: i64,
+    /// After its last record.
+    end: i64,
+    tail: TailBatch,
+    key: ContentKey,
+    /// Its records by number, once they were needed.
+    records: Option<HashMap<i64, u32>>,
+}
+
+/// What a comparison shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// The chunk lies before the batch.
+    NotReached,
+    Same,
+    Other,
+}
+
+impl TailCheck {
+    pub(super) fn new(tail: &TailBatch, first: i64) -> Self {
+        Self {
+            first,
+            end: first + i64::from(tail.header.last_offset_delta) + 1,
+            key: tail.header.content_key(&tail.batch),
+            tail: tail.clone(),
+            records: None,
+        }
+    }
+
+    pub(super) fn end(&self) -> i64 {
+        self.end
+    }
+
+    /// Compares the chunk's records, whose numbers are `numbers`, with those of the batch. A record that the
+    /// destination's cleaner took out is no difference.
+    ///
+    /// # Errors
+    /// Where records do not decode.
+    pub(super) fn compare(
+        &mut self,
+        chunk: &Chunk,
+        numbers: impl Iterator<Item = i64> + Clone,
+    ) -> Result<Compared, RepackError> {
+        let (mut low, mut high) = (i64::MAX, i64::MIN);
+        for number in numbers.clone() {
+            low = low.min(number);
+            high = high.max(number);
+        }
+        if high < self.first {
+            return Ok(Compared::NotReached);
+        }
+        let is_whole = low == self.first && high + 1 == self.end && self.tail.header.is_dense();
+        if is_whole && chunk.header.content_key(&chunk.batch) == self.key {
+            return Ok(Compared::Same);
+        }
+        let theirs = match &mut self.records {
+            Some(records) => records,
+            empty => {
+                let decoded = digests(&self.tail.header, &self.tail.batch)?;
+                let numbered = decoded
+                    .into_iter()
+                    .map(|(delta, digest)| (self.first + delta, digest));
+                empty.insert(numbered.collect())
+            }
+        };
+        let ours = digests(&chunk.header, &chunk.batch)?;
+        let was_cleaned = !self.tail.header.is_dense();
+        let same = numbers
+            .zip(ours)
+            .filter(|(number, _)| (self.first..self.end).contains(number))
+            .all(|(number, (_, digest))| match theirs.get(&number) {
+                Some(known) => *known == digest,
+                None => was_cleaned,
+            });
+        Ok(if same {
+            Compared::Same
+        } else {
+            Compared::Other
+        })
+    }
+}
