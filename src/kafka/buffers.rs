@@ -20,7 +20,7 @@ use tokio::sync::watch;
 /// Large buffers have a multiple of this; smaller ones are not kept.
 const GRAIN: usize = 64 << 10;
 /// Free buffers that are kept, together.
-const KEPT: usize = 32 << 20;
+const KEPT: usize = 16 << 20;
 
 /// A budget of bytes and the buffers in it.
 #[derive(Debug)]

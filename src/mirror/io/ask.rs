@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::reader::Wanted;
+use super::share::Pace;
 use crate::kafka::{Buffers, Reservation};
 
 /// Bytes of one answer; of one for partitions that had nothing the last time; and what an answer has besides records.
@@ -64,7 +65,7 @@ pub fn choose(
     let mut held_up: Option<Duration> = None;
     for wanted in take_distinct(waiting) {
         let share = &wanted.share;
-        let asks = share.pace(|pace| pace.asks(now));
+        let asks = share.pace(Pace::asks);
         match share.throttle().admit(asks, now) {
             Ok(bytes) => match share.allowance(bytes) {
                 Some(bytes) => able.push((wanted, bytes)),
@@ -125,7 +126,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::mirror::io::share::Share;
+    use crate::mirror::io::share::{Piece, Share};
     use crate::mirror::io::throttle::Throttle;
     use crate::mirror::io::{Events, TopicPartition};
 
@@ -159,8 +160,6 @@ mod tests {
         assert!(waiting.is_empty());
     }
 
-    const MS: Duration = Duration::from_millis(1);
-
     fn names(asked: &Asked) -> Vec<&str> {
         asked
             .wanted
@@ -188,8 +187,15 @@ mod tests {
         let buffers = Buffers::new(256 << 20);
         let make = |topic| of(topic, &events, &buffers, &Arc::default());
         let (idle, behind, live) = (make("idle"), make("behind"), make("live"));
-        idle.share
-            .pace(|pace| pace.answered(1 << 20, 0, false, MS, Instant::now()));
+        idle.share.pace(|pace| {
+            pace.answered(Piece {
+                asked: 1 << 20,
+                bytes: 0,
+                more: false,
+                held: 0,
+                took: Duration::ZERO,
+            });
+        });
         let _held = behind.share.hold(Bytes::from(vec![0; 1 << 20]), 1 << 20);
         let mut waiting = vec![idle, behind, live];
         let asked = choose(&mut waiting, &buffers, false).expect("something to ask for");

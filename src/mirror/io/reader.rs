@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::ask::{self, Rest, choose};
-use super::share::Share;
+use super::share::{Piece, Share};
 use super::throttle::Throttle;
 use super::{Events, TopicPartition};
 use crate::kafka::admin::OffsetSpec;
@@ -365,8 +365,13 @@ impl BrokerLanes {
                     match partitions.remove(&key) {
                         Some(mut found) => {
                             wanted.share.pace(|pace| {
-                                let more = found.last_stable_offset > wanted.offset;
-                                pace.answered(asked, found.records.len(), more, done.took, now);
+                                pace.answered(Piece {
+                                    asked,
+                                    bytes: found.records.len(),
+                                    more: found.last_stable_offset > wanted.offset,
+                                    held: wanted.share.held(),
+                                    took: done.took,
+                                });
                             });
                             wanted.share.throttle().spend(found.records.len(), now);
                             found.records = wanted.share.hold(found.records, answer);

@@ -9,16 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::time::Instant;
-
 use super::throttle::Throttle;
 use crate::kafka::{Buffers, Reservation};
+use bytes::Bytes;
 
 /// Bytes of one partition in one answer: once its end was reached, from a near source, and from a distant one.
 const LEAST: usize = 256 << 10;
 const NEAR: usize = 1 << 20;
 const MOST: usize = 8 << 20;
+/// A source that answers within this time is near enough to be asked often.
+const NEARBY: Duration = Duration::from_millis(20);
 /// The least that is worth asking for. Small batches come whole in it; a larger one comes alone (KIP-74).
 const SMALLEST: usize = 64 << 10;
 
@@ -46,7 +46,7 @@ pub fn allowance(
 ///
 /// One request of a partition is on its way at a time, because the next offset is known only from the answer. So what
 /// a partition gets is its limit once in a round trip, and a distant source has to be asked for more. The sign of it is
-/// a full answer that took longer than its records then took to leave again. A partition that is read to its end
+/// a full answer that took its time and found little left of the one before. A partition that is read to its end
 /// is asked for little, so that waiting for records reserves next to no memory.
 #[derive(Debug)]
 pub struct Pace {
@@ -62,10 +62,33 @@ enum Last {
     End {
         quiet: bool,
     },
-    /// The answer was full. When it came, and how long it took.
-    Full(Instant, Duration),
+    /// The answer was full.
+    Full(Found),
     /// There were records, but the answer had no room for the first batch.
     TooSmall,
+}
+
+/// A partition's part of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    /// The bytes that were asked for, and those that came.
+    pub asked: usize,
+    pub bytes: usize,
+    /// Whether the log goes on after the offset that was asked for.
+    pub more: bool,
+    /// What the partition still held when the answer came.
+    pub held: usize,
+    pub took: Duration,
+}
+
+/// What a full answer found when it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// Little was left of what came before, although the source is not near.
+    Starved,
+    Fed,
+    /// Much more than one answer was still there.
+    Sated,
 }
 
 impl Default for Pace {
@@ -79,19 +102,15 @@ impl Default for Pace {
 
 impl Pace {
     /// The partition asks again: how many bytes.
-    pub fn asks(&mut self, now: Instant) -> usize {
+    pub fn asks(&mut self) -> usize {
         match self.last {
             Last::Unknown => {}
             Last::End { .. } => self.limit = LEAST,
             Last::TooSmall => self.limit = (self.limit * 2).min(MOST),
-            Last::Full(came, took) => {
-                let leaving = now - came;
-                if self.limit < NEAR || leaving < took / 2 {
-                    self.limit = (self.limit * 2).min(MOST);
-                } else if leaving > took * 2 {
-                    self.limit = (self.limit / 2).max(NEAR);
-                }
-            }
+            Last::Full(_) if self.limit < NEAR => self.limit *= 2,
+            Last::Full(Found::Starved) => self.limit = (self.limit * 2).min(MOST),
+            Last::Full(Found::Fed) => {}
+            Last::Full(Found::Sated) => self.limit = (self.limit / 2).max(NEAR),
         }
         if !matches!(self.last, Last::End { .. }) {
             self.last = Last::Unknown;
@@ -99,29 +118,25 @@ impl Pace {
         self.limit
     }
 
-    /// An answer with `bytes` of the partition came, where `asked` were asked for. `more`: the log goes on
-    /// after the offset that was asked for.
-    pub fn answered(
-        &mut self,
-        asked: usize,
-        bytes: usize,
-        more: bool,
-        took: Duration,
-        now: Instant,
-    ) {
-        self.last = if bytes == 0 {
-            if more {
+    /// An answer came.
+    pub fn answered(&mut self, answer: Piece) {
+        self.last = if answer.bytes == 0 {
+            if answer.more {
                 Last::TooSmall
             } else {
                 Last::End { quiet: true }
             }
-        } else if bytes < asked / 4 * 3 {
+        } else if answer.bytes < answer.asked / 4 * 3 {
             // Or others filled the answer; then it is soon asked for more again.
             Last::End { quiet: false }
-        } else if asked < self.limit {
+        } else if answer.asked < self.limit {
             Last::Unknown
+        } else if answer.held > self.limit * 3 {
+            Last::Full(Found::Sated)
+        } else if answer.held < self.limit / 2 * 3 && answer.took > NEARBY {
+            Last::Full(Found::Starved)
         } else {
-            Last::Full(now, took)
+            Last::Full(Found::Fed)
         };
     }
 
@@ -298,38 +313,53 @@ mod tests {
         }
     }
 
-    /// Full answers that took so long, with the partition asking again after so long. What it asks for in the end.
-    fn paced(pace: &mut Pace, rounds: u32, took: Duration, leaving: Duration) -> usize {
-        let mut now = Instant::now();
-        for _ in 0..rounds {
-            let asked = pace.asks(now);
-            pace.answered(asked, asked, true, took, now + took);
-            now += took + leaving;
+    fn piece(asked: usize, bytes: usize) -> Piece {
+        Piece {
+            asked,
+            bytes,
+            more: bytes > 0,
+            held: 0,
+            took: Duration::from_millis(2),
         }
-        pace.asks(now)
     }
 
-    const MS: Duration = Duration::from_millis(1);
+    /// Full answers that took so long and found so much. What is asked for in the end.
+    fn paced(pace: &mut Pace, rounds: u32, ms: u64, held: usize) -> usize {
+        for _ in 0..rounds {
+            let asked = pace.asks();
+            pace.answered(Piece {
+                held,
+                took: Duration::from_millis(ms),
+                ..piece(asked, asked)
+            });
+        }
+        pace.asks()
+    }
 
     /// Without this, four partitions would get 40 MB/s over a round trip of 100 ms.
     #[test]
     fn a_distant_source_is_asked_for_more() {
-        assert_eq!(paced(&mut Pace::default(), 5, 100 * MS, 4 * MS), MOST);
-        assert_eq!(paced(&mut Pace::default(), 5, 2 * MS, 20 * MS), NEAR);
+        let mut pace = Pace::default();
+        assert_eq!(paced(&mut pace, 5, 100, 1000), MOST);
+        // What is on its way to a destination as distant as the source is no reason to ask for less.
+        assert_eq!(paced(&mut pace, 5, 100, MOST), MOST);
+        // A slow destination is.
+        assert_eq!(paced(&mut pace, 5, 100, 4 * MOST), NEAR);
+        assert_eq!(paced(&mut Pace::default(), 5, 2, 0), NEAR);
     }
 
     /// Without this, thousands of partitions that only wait for records would reserve the memory of those that have some.
     #[test]
     fn who_waits_for_records_asks_for_little() {
         let mut pace = Pace::default();
-        paced(&mut pace, 5, 100 * MS, 4 * MS);
-        pace.answered(MOST, 1000, false, 100 * MS, Instant::now());
+        paced(&mut pace, 5, 100, 0);
+        pace.answered(piece(MOST, 1000));
         assert!(!pace.is_quiet());
-        assert_eq!(pace.asks(Instant::now()), LEAST);
-        pace.answered(LEAST, 0, false, 500 * MS, Instant::now());
+        assert_eq!(pace.asks(), LEAST);
+        pace.answered(piece(LEAST, 0));
         assert!(pace.is_quiet());
         // It falls behind again.
-        assert_eq!(paced(&mut pace, 4, 2 * MS, 20 * MS), NEAR);
+        assert_eq!(paced(&mut pace, 4, 2, 0), NEAR);
         assert!(!pace.is_quiet());
     }
 
@@ -337,9 +367,12 @@ mod tests {
     #[test]
     fn a_batch_that_found_no_room_is_asked_for_with_more() {
         let mut pace = Pace::default();
-        let asked = pace.asks(Instant::now());
-        pace.answered(asked, 0, true, MS, Instant::now());
-        assert_eq!(pace.asks(Instant::now()), 2 * asked);
+        let asked = pace.asks();
+        pace.answered(Piece {
+            more: true,
+            ..piece(asked, 0)
+        });
+        assert_eq!(pace.asks(), 2 * asked);
     }
 
     /// Without this, a few small batches that wait for a slow destination would hold whole answers.
