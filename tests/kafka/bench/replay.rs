@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use kmirror::kafka::admin::NewTopic;
+use kmirror::kafka::admin::{NewTopic, OffsetSpec};
 use kmirror::kafka::fetch::{FetchOptions, FetchPartition, fetch, fetch_into};
 use kmirror::kafka::produce::{ProduceBatch, produce};
 use kmirror::kafka::{Buffers, Client, Isolation};
@@ -52,6 +52,15 @@ pub fn replay(
         }];
         for (_, created) in to.admin().create_topics(topics, false).await {
             created?;
+        }
+        // Asked until their leaders know that they are.
+        let ends =
+            (0..load.partitions).map(|partition| (topic.to_owned(), partition, OffsetSpec::Latest));
+        let found = to
+            .admin()
+            .list_offsets(ends.collect(), Isolation::ReadUncommitted);
+        for (_, end) in found.await {
+            end?;
         }
         let written = Arc::new(AtomicU64::new(0));
         let reading = read_too.then(|| tokio::spawn(read(from, load, Arc::clone(&written))));
