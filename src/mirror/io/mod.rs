@@ -4,7 +4,8 @@
 //! all partitions of a destination, over a few connections a broker; [`tail`] reads where a
 //! destination partition ends, [`watermark`] how far it is replicated; [`pad`] takes up offsets that no
 //! record has; [`keeper`] stores progress. [`ask`] decides what a fetch asks for, [`share`] how much memory a
-//! partition gets, [`throttle`] how fast it is read, [`window`] how much is on its way to a broker.
+//! partition gets, [`throttle`] how fast it is read, [`turns`] whose batches go into a request, [`window`] how much is
+//! on its way to a broker.
 
 pub mod ask;
 pub mod keeper;
@@ -14,6 +15,7 @@ pub mod share;
 pub mod tail;
 pub mod task;
 pub mod throttle;
+pub mod turns;
 pub mod watermark;
 pub mod window;
 pub mod writer;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Always allowed: enough to keep a near broker busy.
-const LEAST: usize = 4 << 20;
+/// Always allowed: a few large batches.
+const LEAST: usize = 1 << 20;
 /// A round trip of 100 ms carries 640 MB/s with it.
 const MOST: usize = 64 << 20;
 /// Waiting that shows a full line without hurting anybody.

@@ -2,9 +2,9 @@
 //!
 //! Each broker has a few lanes, each one connection with a deep pipeline; a partition always uses the same
 //! lane of its leader, because several connections on one partition only fight over the order. A request
-//! carries one batch a partition (the protocol's limit), of as many partitions as have one ready.
+//! carries one batch a partition (the protocol's limit), of those whose turn it is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
@@ -13,6 +13,7 @@ use futures::stream::FuturesOrdered;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::turns::Turns;
 use super::window::{Ticket, Window};
 
 use super::{Events, Route};
@@ -94,9 +95,9 @@ struct Lane {
     client: Client,
     broker: i32,
     connection: Option<Connection>,
-    /// Batches not yet sent, by route; `ready` names each route once that has some.
-    waiting: HashMap<u64, VecDeque<Job>>,
-    ready: VecDeque<u64>,
+    /// Batches not yet sent, by route. A partition that was stopped and started again has two routes for a moment, but
+    /// all that the former one sent is void by then.
+    waiting: Turns<Job>,
     in_flight: FuturesOrdered<BoxFuture<'static, Sent>>,
     window: Window,
 }
@@ -114,8 +115,7 @@ impl Lane {
             client,
             broker,
             connection: None,
-            waiting: HashMap::new(),
-            ready: VecDeque::new(),
+            waiting: Turns::default(),
             in_flight: FuturesOrdered::new(),
             window: Window::new(Instant::now()),
         }
@@ -149,36 +149,24 @@ impl Lane {
         if lost && !self.in_flight.is_empty() {
             return false;
         }
-        !self.ready.is_empty()
+        !self.waiting.is_empty()
             && self.in_flight.len() < MAX_REQUESTS
             && self.window.has_room(Instant::now())
     }
 
     fn queue(&mut self, job: Job) {
-        let route = job.route.id;
-        let waiting = self.waiting.entry(route).or_default();
-        if waiting.is_empty() {
-            self.ready.push_back(route);
-        }
-        waiting.push_back(job);
+        let (route, bytes) = (job.route.id, job.batch.size());
+        self.waiting.push(route, job, bytes);
     }
 
-    /// The next request: one batch of each ready partition, up to the size of a request. A partition that was stopped
-    /// and started again has two routes for a moment, but all that the former one sent is void by then.
+    /// The next request: one batch of each partition whose turn it is, up to the size of a request.
     fn next_request(&mut self) -> (Vec<Job>, usize) {
         let (mut jobs, mut bytes) = (Vec::new(), 0usize);
-        let partitions = self.ready.len();
-        for _ in 0..partitions {
+        for route in self.waiting.next_round() {
             if bytes >= REQUEST_BYTES {
                 break;
             }
-            let Some(route) = self.ready.pop_front() else {
-                break;
-            };
-            let Some(waiting) = self.waiting.get_mut(&route) else {
-                continue;
-            };
-            while let Some(job) = waiting.pop_front() {
+            while let Some(job) = self.waiting.pop(route) {
                 if job.route.is_void(job.attempt) {
                     job.answer(Answer::Lost {
                         cause: "given up".to_owned(),
@@ -194,11 +182,6 @@ impl Lane {
                 bytes += job.batch.size();
                 jobs.push(job);
                 break;
-            }
-            if waiting.is_empty() {
-                self.waiting.remove(&route);
-            } else {
-                self.ready.push_back(route);
             }
         }
         (jobs, bytes)
@@ -256,13 +239,10 @@ impl Lane {
     }
 
     fn lose_all(&mut self, error: &Error) {
-        self.ready.clear();
-        for (_, jobs) in self.waiting.drain() {
-            for job in jobs {
-                job.answer(Answer::Lost {
-                    cause: error.to_string(),
-                });
-            }
+        for job in self.waiting.take_all() {
+            job.answer(Answer::Lost {
+                cause: error.to_string(),
+            });
         }
     }
 
