@@ -446,6 +446,8 @@ fn idle(lab: &Lab) -> Result<()> {
     for name in &names {
         client::create_topics(&source.bootstrap(), &[name], 500)?;
     }
+    // Brokers take a while until they show them all.
+    std::thread::sleep(Duration::from_secs(20));
     let kmirror = Kmirror::new(lab, &topology(&source, &destination, "idle-*"))?;
     kmirror.ok("apply", &["--yes"])?;
     let mut worker = kmirror.start(&[])?;
