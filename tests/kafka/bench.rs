@@ -288,37 +288,30 @@ fn near(lab: &Lab, name: &str) -> Result<(Cluster, String)> {
 
 /// A source where 100 transactions a second are committed in each of four partitions.
 fn transactions(lab: &Lab) -> Result<()> {
-    const COMMITS: u32 = 100;
-    const SECONDS: u32 = 20;
+    const PRODUCERS: u32 = 12;
+    const SECONDS: Duration = Duration::from_secs(20);
     let (source, destination) = (spec("source").start(lab)?, spec("destination").start(lab)?);
     source.tools().create_topic(TOPIC, 4, &[])?;
     let kmirror = Kmirror::new(lab, &topology(&source, &destination, TOPIC))?;
     kmirror.ok("apply", &["--yes"])?;
     let mut worker = kmirror.start(&[])?;
-    let producer: BaseProducer = client::config(&source.bootstrap())
-        .set("transactional.id", "bench")
-        .create()?;
-    producer.init_transactions(Duration::from_secs(30))?;
-    let payload = vec![b'x'; 1_000];
     let began = Instant::now();
-    let mut records = 0;
-    for commit in 0..COMMITS * SECONDS {
-        let due = began + Duration::from_secs_f64(f64::from(commit) / f64::from(COMMITS));
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        producer.begin_transaction()?;
-        for partition in (0..4).cycle().take(40) {
-            producer
-                .send(
-                    BaseRecord::<[u8], [u8]>::to(TOPIC)
-                        .partition(partition)
-                        .payload(&payload),
-                )
-                .map_err(|(error, _)| error)?;
-            records += 1;
-        }
-        producer.commit_transaction(Duration::from_secs(30))?;
-    }
+    // librdkafka commits some ten times a second, so several take part.
+    let bootstrap = source.bootstrap();
+    let commits: u32 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..PRODUCERS)
+            .map(|n| {
+                let bootstrap = &bootstrap;
+                scope.spawn(move || commit_for(bootstrap, n, SECONDS))
+            })
+            .collect();
+        let joined = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
+        joined.sum::<Result<u32>>()
+    })?;
     let (committed, took) = (Instant::now(), began.elapsed());
+    let records = u64::from(commits) * RECORDS_A_COMMIT as u64;
     let watch = Watch::new(
         &Place::new(destination.bootstrap(), format!("copy.{TOPIC}")),
         4,
@@ -334,7 +327,7 @@ fn transactions(lab: &Lab) -> Result<()> {
     let behind = committed.elapsed();
     worker.stop(Duration::from_secs(30))?;
     println!("\ntransactions of 10 records in each of 4 partitions");
-    let rate = f64::from(COMMITS * SECONDS) / took.as_secs_f64();
+    let rate = f64::from(commits) / took.as_secs_f64();
     tell("commits in each partition", rate, "a second", 95.0, true);
     tell(
         "behind after the last commit",
@@ -344,6 +337,31 @@ fn transactions(lab: &Lab) -> Result<()> {
         false,
     );
     Ok(())
+}
+
+const RECORDS_A_COMMIT: usize = 40;
+
+/// Commits transactions one after the other, each with records in all four partitions. How many.
+fn commit_for(bootstrap: &str, number: u32, lasts: Duration) -> Result<u32> {
+    let producer: BaseProducer = client::config(bootstrap)
+        .set("transactional.id", format!("bench-{number}"))
+        .create()?;
+    producer.init_transactions(Duration::from_secs(30))?;
+    let payload = vec![b'x'; 1_000];
+    let began = Instant::now();
+    let mut commits = 0;
+    while began.elapsed() < lasts {
+        producer.begin_transaction()?;
+        for partition in (0..4).cycle().take(RECORDS_A_COMMIT) {
+            let record = BaseRecord::<[u8], [u8]>::to(TOPIC)
+                .partition(partition)
+                .payload(&payload);
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+        producer.commit_transaction(Duration::from_secs(30))?;
+        commits += 1;
+    }
+    Ok(commits)
 }
 
 /// Three replicas, two of which have to have a record; against writing one batch a partition at a time.
