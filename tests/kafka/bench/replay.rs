@@ -56,9 +56,8 @@ pub fn replay(
         // Asked until their leaders know that they are.
         let ends =
             (0..load.partitions).map(|partition| (topic.to_owned(), partition, OffsetSpec::Latest));
-        let found = to
-            .admin()
-            .list_offsets(ends.collect(), Isolation::ReadUncommitted);
+        let admin = to.admin();
+        let found = admin.list_offsets(ends.collect(), Isolation::ReadUncommitted);
         for (_, end) in found.await {
             end?;
         }
