@@ -17,6 +17,10 @@ use crate::kafka::fetch::Isolation;
 
 const PARTITIONS_A_REQUEST: usize = 2_000;
 const TIMEOUT_MS: i32 = 20_000;
+/// Replica ids of clients (`ListOffsetsRequest`): consumers are told what they may read, a debugging consumer where the
+/// log ends.
+const CONSUMER: i32 = -1;
+const DEBUGGING_CONSUMER: i32 = -2;
 
 /// Which offset of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +51,26 @@ impl Admin {
         wanted: Vec<(String, i32, OffsetSpec)>,
         isolation: Isolation,
     ) -> Outcomes<TopicPartition, ListedOffset> {
+        self.list_offsets_as(CONSUMER, wanted, isolation).await
+    }
+
+    /// Where logs end at their leaders, above the high watermark too: what is appended and not replicated yet.
+    pub async fn log_ends(
+        &self,
+        wanted: Vec<TopicPartition>,
+    ) -> Outcomes<TopicPartition, ListedOffset> {
+        let latest = |(topic, partition)| (topic, partition, OffsetSpec::Latest);
+        let wanted = wanted.into_iter().map(latest).collect();
+        self.list_offsets_as(DEBUGGING_CONSUMER, wanted, Isolation::ReadUncommitted)
+            .await
+    }
+
+    async fn list_offsets_as(
+        &self,
+        replica_id: i32,
+        wanted: Vec<(String, i32, OffsetSpec)>,
+        isolation: Isolation,
+    ) -> Outcomes<TopicPartition, ListedOffset> {
         let keys: Vec<TopicPartition> = wanted
             .iter()
             .map(|(topic, partition, _)| (topic.clone(), *partition))
@@ -73,7 +97,7 @@ impl Admin {
                             .with_partitions(partitions)
                     });
                     let request = ListOffsetsRequest::default()
-                        .with_replica_id((-1).into())
+                        .with_replica_id(replica_id.into())
                         .with_isolation_level(isolation.code())
                         .with_topics(topics.collect());
                     let response = connection.send(&request).await?;

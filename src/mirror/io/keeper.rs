@@ -5,6 +5,7 @@
 //! go on copying, but nothing newer counts as stored.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -17,6 +18,7 @@ use crate::control::records::{
 };
 use crate::kafka::{Backoff, Client};
 use crate::mirror::partition::Event;
+use crate::mirror::worker::lease::Lease;
 
 /// How long requests are gathered.
 const GATHER: Duration = Duration::from_millis(20);
@@ -48,15 +50,16 @@ pub struct Trouble {
 }
 
 /// Starts the keeper for a destination; the second is empty as long as all is well.
-pub fn start(client: Client) -> (Keeper, watch::Receiver<Option<Trouble>>) {
+pub fn start(client: Client, lease: Arc<Lease>) -> (Keeper, watch::Receiver<Option<Trouble>>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (trouble, seen) = watch::channel(None);
-    tokio::spawn(run(client, receiver, trouble));
+    tokio::spawn(run(client, lease, receiver, trouble));
     (sender, seen)
 }
 
 async fn run(
     client: Client,
+    lease: Arc<Lease>,
     mut saves: mpsc::UnboundedReceiver<Save>,
     trouble: watch::Sender<Option<Trouble>>,
 ) {
@@ -66,7 +69,7 @@ async fn run(
         while let Ok(save) = saves.try_recv() {
             gathered.push(save);
         }
-        write(&client, &mut gathered, &trouble).await;
+        write(&client, &lease, &mut gathered, &trouble).await;
         for save in gathered {
             // A partition that is gone needs no answer.
             let _gone = save.events.send(Event::Saved);
@@ -74,12 +77,22 @@ async fn run(
     }
 }
 
-async fn write(client: &Client, saves: &mut Vec<Save>, trouble: &watch::Sender<Option<Trouble>>) {
+async fn write(
+    client: &Client,
+    lease: &Lease,
+    saves: &mut Vec<Save>,
+    trouble: &watch::Sender<Option<Trouble>>,
+) {
     let mut backoff = Backoff::for_requests();
     let mut told: Option<Instant> = None;
     loop {
         // Whoever took a partition over that was cut off stores its progress, and must not find it set back.
         saves.retain(|save| !save.events.is_closed());
+        // Nor may a worker that was frozen past its session set back what its successor stored.
+        if !lease.is_held() && !saves.is_empty() {
+            tokio::time::sleep(GATHER).await;
+            continue;
+        }
         let Err(error) = progress::write(client, &entries(saves)).await else {
             trouble.send_if_modified(|trouble| trouble.take().is_some());
             return;

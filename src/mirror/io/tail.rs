@@ -1,7 +1,8 @@
 //! Where a destination partition ends, once it no longer moves.
 //!
 //! A killed predecessor's requests may still be in a socket, so the end is watched until it stayed the same
-//! for [`SETTLE`] and the leader's memory of the producer id is not ahead of what can be read. Then the last
+//! for [`SETTLE`], nothing is appended beyond what is replicated, and the leader's memory of the producer id is not ahead of
+//! what can be read. Then the last
 //! data batch is fetched; control batches behind it are walked over.
 
 use std::sync::Arc;
@@ -113,6 +114,9 @@ async fn settled(
         if now != seen {
             seen = now;
             since = Instant::now();
+        } else if seen.log_end != seen.end {
+            // Appended, and not replicated yet: it may still come below the high watermark.
+            since = Instant::now();
         } else if since.elapsed() >= SETTLE && route.lease.is_held() {
             let last = last_data_batch(client, &route.destination, seen, from).await?;
             if is_consistent(&seen, last.as_ref(), producer_id) {
@@ -139,7 +143,10 @@ async fn settled(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
     start: i64,
+    /// The high watermark.
     end: i64,
+    /// Where the leader's log ends, replicated or not.
+    log_end: i64,
     /// What the leader expects next of the producer id.
     next_sequence: Option<i32>,
     producer_epoch: Option<i32>,
@@ -151,8 +158,15 @@ async fn look(
     producer_id: i64,
 ) -> Result<Seen, Error> {
     let (start, end) = bounds(client, partition).await?;
-    let producers = client
-        .admin()
+    let admin = client.admin();
+    let log_end = admin
+        .log_ends(vec![(partition.topic.clone(), partition.partition)])
+        .await
+        .pop()
+        .expect("one partition was asked for, one is answered")
+        .1?
+        .offset;
+    let producers = admin
         .describe_producers(&partition.topic, vec![partition.partition])
         .await
         .into_iter()
@@ -169,6 +183,7 @@ async fn look(
         producer_epoch: ours.map(|producer| producer.producer_epoch),
         start,
         end,
+        log_end,
         next_sequence,
     })
 }

@@ -79,7 +79,7 @@ pub enum Failure {
     )]
     SourceTruncated { position: i64, end: i64 },
     #[error(
-        "the destination holds {missing} records that the source no longer has from offset {offset} on: the source was truncated"
+        "the destination holds {missing} records that the source no longer has from offset {offset} on: the source was truncated, or its cleaner removed them"
     )]
     SourceCutBack { offset: i64, missing: i64 },
     #[error(

@@ -143,9 +143,10 @@ impl DestinationWorker {
         figures: Figures,
     ) -> Self {
         let client = cluster.client.clone();
-        let (keeper, unstored) = keeper::start(client.clone());
+        let lease = Arc::new(Lease::new(options.session_timeout));
+        let (keeper, unstored) = keeper::start(client.clone(), Arc::clone(&lease));
         Self {
-            lease: Arc::new(Lease::new(options.session_timeout)),
+            lease,
             writer: Writer::new(client.clone()),
             watermarks: watermark::start(client),
             marker_producer: MarkerProducer::default(),
