@@ -186,7 +186,7 @@ fn a_batch_that_a_setting_of_the_topic_forbids_is_tried_again_after_a_while() {
     for code in [10, 18, 32, 87] {
         let mut mirror = from(anchor(0, 0, 0));
         mirror.handle(tail(0, None, None));
-        mirror.handle(fetched(&mirror, &[dense(0, 2)], 2));
+        mirror.handle(fetched(&mirror, &[dense(0, 1)], 1));
         let actions = mirror.handle(refused(&mirror, code));
         assert!(failure(&actions).is_some(), "{code}: {actions:?}");
         let waited = (0..100).take_while(|_| !reads_tail(&mirror.handle(Event::Tick)));

@@ -148,10 +148,7 @@ impl PartitionMirror {
                 self.ask_watermark(actions);
             }
         }
-        if let Phase::Copying { primed } = &mut self.phase {
-            *primed = true;
-            self.pump(actions);
-        }
+        self.pump(actions);
     }
 
     fn ask_watermark(&mut self, actions: &mut Vec<Action>) {
@@ -186,6 +183,10 @@ impl PartitionMirror {
     /// The batch is at the destination for good.
     fn keep(&mut self, batch: &InFlight, actions: &mut Vec<Action>) {
         self.confirmed = batch.after;
+        // Not earlier: a replica that leads without having any batch of the id would take whatever follows.
+        if let Phase::Copying { primed } = &mut self.phase {
+            *primed = true;
+        }
         if self.filling_up_to().is_some() {
             return;
         }
