@@ -20,8 +20,8 @@ pub mod watermark;
 pub mod window;
 pub mod writer;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -64,6 +64,8 @@ pub struct Route {
     pub lease: Arc<Lease>,
     /// The broker that leads the destination partition, -1 while unknown.
     leader: AtomicI32,
+    /// The attempt that was sent last, and over which of its lane's connections it began.
+    began: Mutex<(u64, u64)>,
     /// Attempts up to this one are void: a batch of theirs was lost or refused, or they were given up.
     void: AtomicU64,
 }
@@ -76,6 +78,7 @@ impl Route {
             destination,
             lease,
             leader: AtomicI32::new(-1),
+            began: Mutex::new((0, 0)),
             void: AtomicU64::new(0),
         })
     }
@@ -86,6 +89,18 @@ impl Route {
 
     pub fn set_leader(&self, broker: i32) {
         self.leader.store(broker, Ordering::Release);
+    }
+
+    /// Whether a batch of `attempt` may go over this connection: an attempt stays on the one that it began on.
+    pub fn goes_over(&self, attempt: u64, connection: u64) -> bool {
+        let mut began = self
+            .began
+            .lock()
+            .expect("nothing panics while it holds the lock");
+        if began.0 != attempt {
+            *began = (attempt, connection);
+        }
+        began.1 == connection
     }
 
     /// Whether a batch of `attempt` may no longer be sent.

@@ -240,7 +240,8 @@ async fn last_data_batch(
     if end <= start {
         return Ok(None);
     }
-    let from = from.max(start);
+    // A log that lost its end may end before what is known of it.
+    let from = if from > end { start } else { from.max(start) };
     // A fetch limited to one byte returns exactly the batch that holds the offset (KIP-74).
     let Some((header, batch)) = batches(client, partition, end - 1, 1).await?.pop() else {
         return Ok(None);

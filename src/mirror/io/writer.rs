@@ -97,6 +97,8 @@ struct Lane {
     connection: Option<Connection>,
     /// Batches not yet sent, by route. A partition that was stopped and started again has two routes for a moment, but
     /// all that the former one sent is void by then.
+    /// How many connections there were, the present one included.
+    connections: u64,
     waiting: Turns<Job>,
     in_flight: FuturesOrdered<BoxFuture<'static, Sent>>,
     window: Window,
@@ -115,6 +117,7 @@ impl Lane {
             client,
             broker,
             connection: None,
+            connections: 0,
             waiting: Turns::default(),
             in_flight: FuturesOrdered::new(),
             window: Window::new(Instant::now()),
@@ -170,6 +173,14 @@ impl Lane {
                 if job.route.is_void(job.attempt) {
                     job.answer(Answer::Lost {
                         cause: "given up".to_owned(),
+                    });
+                    continue;
+                }
+                if !job.route.goes_over(job.attempt, self.connections) {
+                    // Whatever made the connection end may have made the leader forget the producer id, and then
+                    // it would take any sequence: the tail is read and one batch goes alone.
+                    job.answer(Answer::Lost {
+                        cause: "connected anew".to_owned(),
                     });
                     continue;
                 }
@@ -234,6 +245,7 @@ impl Lane {
             return Ok(connection.clone());
         }
         let connection = self.client.connect_broker(self.broker).await?;
+        self.connections += 1;
         self.connection = Some(connection.clone());
         Ok(connection)
     }

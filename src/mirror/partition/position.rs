@@ -72,6 +72,10 @@ impl PartitionMirror {
     /// follower down that may last as long as the follower counts as in sync. (Where the last readable
     /// batch is this mirror's, whoever read the tail compared it with the leader's memory.)
     fn is_behind_its_leader(&self, tail: &Tail) -> bool {
+        if self.is_aligned() {
+            // Markers make counts and offsets differ; whoever read the tail saw where the log ends.
+            return false;
+        }
         let ours = |last: &TailBatch| last.header.producer_id == self.settings.producer_id;
         let (Some(next), false) = (
             tail.producer_next_sequence,
