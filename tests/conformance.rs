@@ -3,9 +3,11 @@
 #[path = "conformance/mod.rs"]
 mod conformance;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kmirror::sandbox::{Sandbox, SandboxConfig};
 
+use conformance::traces::format::Step;
+use conformance::traces::{self, compare, perform, recorded, scripts};
 use conformance::{control, wire};
 
 /// One embedded broker for one case.
@@ -37,4 +39,30 @@ cases! {
     control::newcomers_race_without_losing_anything,
     control::a_watch_follows_changes,
     control::keeps_progress,
+}
+
+/// Without this, whatever is shown on the sandbox might not hold on a broker.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_as_real_brokers_did() -> Result<()> {
+    let config = SandboxConfig {
+        producer_id_expiration: traces::EXPIRY,
+        producer_id_expiration_check: traces::EXPIRY_CHECK,
+        ..SandboxConfig::new("sandbox", 1)
+    };
+    let sandbox = Sandbox::start(config).await?;
+    for (name, _, steps) in scripts() {
+        // It keeps nothing over a restart.
+        if steps.contains(&Step::Restart) {
+            continue;
+        }
+        let mut never = || anyhow::bail!("the sandbox is not restarted");
+        let taken = perform(&sandbox.bootstrap_servers(), &steps, &mut never)
+            .await
+            .context(name)?;
+        for kafka in ["3.9", "4.3"] {
+            compare(&recorded(name, kafka)?, &taken).with_context(|| format!("{name}, {kafka}"))?;
+        }
+    }
+    sandbox.shutdown().await;
+    Ok(())
 }

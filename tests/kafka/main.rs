@@ -27,6 +27,7 @@ mod scale;
 mod secured;
 mod sharing;
 mod storage;
+mod traces;
 mod tutorial;
 mod wire;
 
@@ -38,6 +39,7 @@ fn main() {
         apply::tests(),
         checks::tests(),
         wire::tests(),
+        traces::tests(),
         control::tests(),
         tutorial::tests(),
         copy::tests(),
