@@ -86,7 +86,7 @@ fn reference(lab: &Lab, source: Version, destination: Version, records: usize) -
 }
 
 /// Offsets are kept, but for the topic that begins so high that filling it takes minutes.
-fn reference_topology(source: &Cluster, destination: &Cluster) -> String {
+pub fn reference_topology(source: &Cluster, destination: &Cluster) -> String {
     let kept = topology(source, destination, "ref.*");
     let high = dataset::HIGH_START;
     let kept = kept.replace(

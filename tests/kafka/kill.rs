@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::copy::{same, topology};
-use crate::support::client::{self, Place};
+use crate::copy::{reference_topology, same_records};
+use crate::support::client::{self, Offsets, Place};
 use crate::support::cluster::{Cluster, Spec};
 use crate::support::dataset::{self, Ages, Mixed, Plan};
 use crate::support::jars::{Heap, Version};
@@ -119,7 +119,7 @@ fn kill(lab: &Lab, version: Version, memory: Memory, kills: usize, records: usiz
     writer.write_up_to(records / 2)?;
     lab.note("half of the data set is written");
 
-    let kmirror = Kmirror::new(lab, &topology(&source, &destination, "ref.*"))?;
+    let kmirror = Kmirror::new(lab, &reference_topology(&source, &destination))?;
     kmirror.ok("apply", &["--yes"])?;
     let mut rng = StdRng::seed_from_u64(seed);
     let mut while_copying = 0;
@@ -151,7 +151,11 @@ fn kill(lab: &Lab, version: Version, memory: Memory, kills: usize, records: usiz
         dataset::APPEND_TIME,
         dataset::HIGH_START,
     ] {
-        same(lab, &source, &destination, topic)?;
+        let offsets = match topic {
+            dataset::HIGH_START => Offsets::Free,
+            _ => Offsets::Equal,
+        };
+        same_records(lab, &source, &destination, topic, offsets)?;
     }
     Ok(())
 }
