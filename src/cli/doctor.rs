@@ -134,7 +134,11 @@ fn chosen(topology: &Topology, args: &Args) -> Result<BTreeSet<String>, CliError
     Ok(names)
 }
 
-async fn connect(topology: &Topology, names: &BTreeSet<String>) -> Result<Vec<Client>, CliError> {
+/// Connects to clusters of the file.
+pub(super) async fn connect(
+    topology: &Topology,
+    names: &BTreeSet<String>,
+) -> Result<Vec<Client>, CliError> {
     let clusters = topology
         .clusters
         .values()

@@ -1,17 +1,17 @@
 //! `kmirror offsets`: which offset of a mirror corresponds to which of its source.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
+use super::doctor::connect;
 use super::{CliError, ErrorKind, ExitCode, Ui};
 use crate::control::ControlError;
 use crate::control::progress::{self, Stored};
 use crate::control::records::{MirrorRecord, Run};
 use crate::control::store::{self, ControlState};
-use crate::kafka::{Client, ClientConfig};
+use crate::kafka::Client;
 use crate::mirror::map;
 use crate::mirror::translate::{Direction, OffsetView, Translated};
-use crate::observe::Unreachable;
 use crate::report::clean;
 use crate::topology::Topology;
 
@@ -149,15 +149,9 @@ async fn destination(topology: &Topology, link: &str) -> Result<Client, CliError
         );
         return Err(error.with_hint(format!("its links are {}", known.join(", "))));
     };
-    let cluster = &topology.clusters[&found.destination];
-    let config = ClientConfig::with_settings(
-        &cluster.name,
-        cluster.bootstrap_servers.clone(),
-        cluster.client.clone(),
-    );
-    Client::connect(config)
-        .await
-        .map_err(|error| Unreachable(vec![(cluster.name.clone(), error.into())]).into())
+    let destination = BTreeSet::from([found.destination.clone()]);
+    let mut clients = connect(topology, &destination).await?;
+    Ok(clients.pop().expect("one cluster was asked for"))
 }
 
 fn mirror<'a>(state: &'a ControlState, args: &Translate) -> Result<&'a MirrorRecord, CliError> {

@@ -63,10 +63,7 @@ pub fn repack(
     batch: &Bytes,
     want: Want,
 ) -> Result<Vec<Repacked>, RepackError> {
-    check(header, batch)?;
-    let records = decompressed(header, batch)?;
-    let pieces = renumbered(header, records, want)?;
-    pieces
+    renumbered(header, batch, want)?
         .into_iter()
         .map(|piece| encoded(header, piece, want))
         .collect()
@@ -84,14 +81,8 @@ pub fn merge<'a>(
     };
     let mut kept = Kept::new(batches.clone().map(|(header, _)| header.len).sum());
     for (header, batch) in batches {
-        check(header, batch)?;
-        let mut records = decompressed(header, batch)?;
-        for index in 0..header.count {
-            let record = RawRecord::take(&mut records).ok_or(RepackError::Malformed {
-                offset: header.base_offset,
-                record: index,
-                count: header.count,
-            })?;
+        for record in records(header, batch)? {
+            let record = record?;
             let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
             let delta = timestamp.wrapping_sub(first.base_timestamp);
             // Where the records lay at the source is known by their batches.
@@ -115,8 +106,6 @@ pub fn split(
     batch: &Bytes,
     pieces: usize,
 ) -> Result<Vec<(Bytes, i64)>, RepackError> {
-    check(header, batch)?;
-    let mut records = decompressed(header, batch)?;
     let each = usize::try_from(header.count)
         .unwrap_or(1)
         .div_ceil(pieces.max(1))
@@ -127,14 +116,10 @@ pub fn split(
         split_at_gaps: false,
     };
     let mut kept: Vec<Kept> = Vec::new();
-    for index in 0..header.count {
-        let record = RawRecord::take(&mut records).ok_or(RepackError::Malformed {
-            offset: header.base_offset,
-            record: index,
-            count: header.count,
-        })?;
+    for (index, record) in records(header, batch)?.enumerate() {
+        let record = record?;
         let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
-        if usize::try_from(index).unwrap_or(0) % each == 0 {
+        if index % each == 0 {
             kept.push(Kept::new(0));
         }
         let piece = kept
@@ -160,15 +145,9 @@ pub fn split(
 /// # Errors
 /// As of [`repack`].
 pub fn digests(header: &BatchHeader, batch: &Bytes) -> Result<Vec<(i64, u32)>, RepackError> {
-    check(header, batch)?;
-    let mut records = decompressed(header, batch)?;
     let mut digests = Vec::with_capacity(usize::try_from(header.count).unwrap_or(0).min(1 << 16));
-    for index in 0..header.count {
-        let record = RawRecord::take(&mut records).ok_or(RepackError::Malformed {
-            offset: header.base_offset,
-            record: index,
-            count: header.count,
-        })?;
+    for record in records(header, batch)? {
+        let record = record?;
         let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
         let digest = crc32c::crc32c(&timestamp.to_be_bytes());
         let digest = crc32c::crc32c_append(digest, &[record.attributes]);
@@ -201,11 +180,7 @@ fn encoded(header: &BatchHeader, kept: Kept, want: Want) -> Result<Repacked, Rep
         max_timestamp: kept.max_timestamp,
         count: kept.count,
     };
-    let batch = shape.batch(&records).ok_or(RepackError::Malformed {
-        offset: header.base_offset,
-        record: 0,
-        count: header.count,
-    })?;
+    let batch = shape.batch(&records).ok_or_else(|| malformed(header, 0))?;
     Ok(Repacked {
         batch,
         segments: kept.segments,
@@ -279,26 +254,37 @@ impl Kept {
     }
 }
 
-fn renumbered(
+/// The batch's records in their order.
+fn records(
     header: &BatchHeader,
-    mut records: Bytes,
-    want: Want,
-) -> Result<Vec<Kept>, RepackError> {
+    batch: &Bytes,
+) -> Result<impl Iterator<Item = Result<RawRecord, RepackError>>, RepackError> {
+    check(header, batch)?;
+    let mut rest = decompressed(header, batch)?;
+    let header = *header;
+    Ok((0..header.count)
+        .map(move |index| RawRecord::take(&mut rest).ok_or_else(|| malformed(&header, index))))
+}
+
+fn malformed(header: &BatchHeader, record: i32) -> RepackError {
+    RepackError::Malformed {
+        offset: header.base_offset,
+        record,
+        count: header.count,
+    }
+}
+
+fn renumbered(header: &BatchHeader, batch: &Bytes, want: Want) -> Result<Vec<Kept>, RepackError> {
     let mut pieces: Vec<Kept> = Vec::new();
     let mut next_delta = 0;
-    for index in 0..header.count {
-        let malformed = || RepackError::Malformed {
-            offset: header.base_offset,
-            record: index,
-            count: header.count,
-        };
-        let record = RawRecord::take(&mut records).ok_or_else(malformed)?;
+    for (index, record) in (0..).zip(records(header, batch)?) {
+        let record = record?;
         // Wrapping: these are a broker's bytes, and nonsense must not stop the worker.
         let offset = header.base_offset.wrapping_add(record.offset_delta);
         if record.offset_delta < next_delta
             || record.offset_delta > i64::from(header.last_offset_delta)
         {
-            return Err(malformed());
+            return Err(malformed(header, index));
         }
         next_delta = record.offset_delta + 1;
         if offset < want.from {
@@ -316,7 +302,7 @@ fn renumbered(
         if let Some(piece) = pieces.last_mut().filter(goes_on) {
             piece.put(&record, offset, timestamp, timestamp_delta);
         } else {
-            let mut piece = Kept::new(if want.split_at_gaps { 0 } else { records.len() });
+            let mut piece = Kept::new(if want.split_at_gaps { 0 } else { header.len });
             piece.put(&record, offset, timestamp, timestamp_delta);
             pieces.push(piece);
         }

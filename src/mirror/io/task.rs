@@ -223,8 +223,11 @@ impl Doer {
         let padder = Arc::clone(&self.padder);
         let producer_id = self.around.settings.producer_id;
         self.spawn(async move {
-            if fence && let Err(failure) = fenced(&padder).await {
-                return Event::Failed(failure);
+            if fence {
+                let fenced = until_done("end a transaction that may be open", || padder.fence());
+                if let Err(failure) = fenced.await {
+                    return Event::Failed(failure);
+                }
             }
             match tail::read(&client, &route, producer_id, from).await {
                 Ok(tail) => Event::Tail(tail),
@@ -363,14 +366,14 @@ impl Doer {
 }
 
 /// Calls until it works, or until only a person can help.
-async fn until_done<F>(operation: &'static str, call: impl Fn() -> F) -> Result<Event, Failure>
+async fn until_done<T, F>(operation: &'static str, call: impl Fn() -> F) -> Result<T, Failure>
 where
-    F: Future<Output = Result<Event, Error>>,
+    F: Future<Output = Result<T, Error>>,
 {
     let mut backoff = Backoff::for_requests();
     loop {
         match call().await {
-            Ok(event) => return Ok(event),
+            Ok(done) => return Ok(done),
             Err(error) if !error.may_pass() => {
                 return Err(Failure::Call {
                     operation,
@@ -379,25 +382,6 @@ where
                 });
             }
             Err(error) => tracing::debug!(operation, %error, "not yet"),
-        }
-        backoff.sleep().await;
-    }
-}
-
-/// What a former owner's transaction may still append is appended once this is done.
-async fn fenced(padder: &Padder) -> Result<(), Failure> {
-    let mut backoff = Backoff::for_requests();
-    loop {
-        match padder.fence().await {
-            Ok(()) => return Ok(()),
-            Err(error) if !error.may_pass() => {
-                return Err(Failure::Call {
-                    operation: "end a transaction that may be open",
-                    cause: error.to_string(),
-                    retried: true,
-                });
-            }
-            Err(error) => tracing::debug!(%error, "the coordinator is not there yet"),
         }
         backoff.sleep().await;
     }
