@@ -12,9 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::brokers::Brokers;
 use super::{Manner, Outcome, PARALLELISM, Progress, execute};
-use crate::control::records::{
-    self, DesiredState, LinkRecord, OffsetsSpec, StartSpec, TimestampsSpec, WantedState,
-};
+use crate::control::records::{DesiredState, LinkRecord, StartSpec, TimestampsSpec, WantedState};
 use crate::control::{ControlState, ControlWriter};
 use crate::kafka::Client;
 use crate::observe::model::Observed;
@@ -25,8 +23,7 @@ use crate::plan::model::{
 use crate::report::words;
 use crate::topology::engines::Engine;
 use crate::topology::model::{
-    Cluster, HolePolicy, Link, LinkState, Mirror, MirrorState, OffsetsPolicy, OnHole, Span,
-    Spanned, Start, Timestamps, Topology,
+    Cluster, Link, LinkState, Mirror, MirrorState, Span, Spanned, Start, Timestamps, Topology,
 };
 use crate::topology::resolve::LinkRule;
 
@@ -208,24 +205,14 @@ fn link_of(record: &LinkRecord, source: &str, destination: &str) -> Link {
             StartSpec::Timestamp(ms) => Start::Timestamp(ms),
         },
         engine: Engine::Kmirror,
-        offsets: match record.offsets {
-            OffsetsSpec::Preserve { on_hole } => OffsetsPolicy::Preserve {
-                on_hole: HolePolicy {
-                    larger_than: on_hole.larger_than,
-                    then: match on_hole.then {
-                        records::OnHole::Stop => OnHole::Stop,
-                        records::OnHole::Translate => OnHole::Translate,
-                    },
-                },
-            },
-            OffsetsSpec::Translate => OffsetsPolicy::Translate,
-        },
+        offsets: record.offsets,
         timestamps: match record.timestamps {
             TimestampsSpec::AsConsumed => Timestamps::AsConsumed,
             TimestampsSpec::Original => Timestamps::Original,
         },
         replication_factor: record.replication_factor.map(nowhere),
         bytes_per_second: record.bytes_per_second.map(nowhere),
+        acks: Some(nowhere(record.acks)),
         state: match record.state {
             DesiredState::Active => LinkState::Active,
             DesiredState::Paused => LinkState::Paused,

@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use crate::topology::model::{Acks, HolePolicy, OffsetsSpec, OnHole};
 use crate::topology::selector::{RenameRule, TopicSelector};
 
 /// The version written by this build, and the newest one it reads.
@@ -109,44 +110,6 @@ pub enum TimestampsSpec {
     Original,
 }
 
-/// What is asked of destination offsets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OffsetsSpec {
-    /// Those of the source, where a hole is not larger than this.
-    Preserve { on_hole: HolePolicy },
-    /// Counted at the destination, with an exact map.
-    #[default]
-    Translate,
-}
-
-/// What is done about a run of source offsets that no record takes, where offsets are kept equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HolePolicy {
-    /// Up to so many offsets are taken up by control markers.
-    pub larger_than: i64,
-    /// What is done about more.
-    pub then: OnHole,
-}
-
-impl Default for HolePolicy {
-    fn default() -> Self {
-        Self {
-            larger_than: 1_000_000,
-            then: OnHole::Stop,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnHole {
-    /// The partition stops and says so.
-    Stop,
-    /// From there on offsets are translated.
-    Translate,
-}
-
 /// A link as it was applied: what workers obey.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LinkRecord {
@@ -163,17 +126,24 @@ pub struct LinkRecord {
     pub auto_create: bool,
     pub start: StartSpec,
     pub timestamps: TimestampsSpec,
-    #[serde(default)]
+    #[serde(default = "translated")]
     pub offsets: OffsetsSpec,
     pub replication_factor: Option<i16>,
     /// Bytes a second that all workers together may read; none: as fast as brokers allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_second: Option<u64>,
+    #[serde(default)]
+    pub acks: Acks,
     pub state: DesiredState,
     /// Settings of single mirrors by source topic name.
     pub mirrors: IndexMap<String, MirrorSettings>,
     /// Raised by every change, so that a stale file cannot undo a later state.
     pub generation: u64,
+}
+
+/// Of links that were recorded before offsets could be kept equal.
+fn translated() -> OffsetsSpec {
+    OffsetsSpec::Translate
 }
 
 /// What a link says of one mirror.

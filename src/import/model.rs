@@ -67,6 +67,8 @@ pub struct LinkDraft {
     pub replication_factor: Option<i16>,
     /// `limit`
     pub bytes_per_second: Option<u64>,
+    /// `config = { acks = "1" }`
+    pub acks_one: bool,
     /// `timestamps = "original"`
     pub original_timestamps: bool,
     /// `offsets = "translate"`

@@ -133,6 +133,9 @@ fn write_link(out: &mut String, link: &LinkDraft) {
     if let Some(bytes) = link.bytes_per_second {
         table.put("limit", &format!("{{ bytes_per_second = {bytes} }}"));
     }
+    if link.acks_one {
+        table.put("config", "{ acks = \"1\" }");
+    }
     if link.paused {
         table.put("state", "\"paused\"");
     }

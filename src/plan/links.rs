@@ -13,12 +13,10 @@ use super::model::{Action, Address, Change, Entry, LinkOperation, Operation, Ori
 use super::reason::{Blocker, End, Reason};
 use super::world::World;
 use crate::control::records::{
-    self, DesiredState, LinkRecord, MirrorSettings, OffsetsSpec, Owner, RECORD_VERSION, StartSpec,
-    TimestampsSpec, WantedState,
+    Acks, DesiredState, HolePolicy, LinkRecord, MirrorSettings, OffsetsSpec, OnHole, Owner,
+    RECORD_VERSION, StartSpec, TimestampsSpec, WantedState,
 };
-use crate::topology::model::{
-    Link, LinkState, Mirror, MirrorState, OffsetsPolicy, OnHole, Start, Timestamps,
-};
+use crate::topology::model::{Link, LinkState, Mirror, MirrorState, Start, Timestamps};
 use crate::topology::selector::{RenameRule, TopicSelector};
 
 /// A link's entry and what is known of it so far.
@@ -184,9 +182,10 @@ pub(super) fn wanted_record(
             Timestamps::AsConsumed => TimestampsSpec::AsConsumed,
             Timestamps::Original => TimestampsSpec::Original,
         },
-        offsets: offsets(link.offsets),
+        offsets: link.offsets,
         replication_factor: link.replication_factor.as_ref().map(|it| it.value),
         bytes_per_second: link.bytes_per_second.as_ref().map(|it| it.value),
+        acks: link.acks.as_ref().map_or_else(Acks::default, |it| it.value),
         state: match link.state {
             LinkState::Active => DesiredState::Active,
             // A link that is to be deleted copies nothing meanwhile.
@@ -201,32 +200,16 @@ pub(super) fn wanted_record(
     }
 }
 
-fn offsets(policy: OffsetsPolicy) -> OffsetsSpec {
-    let OffsetsPolicy::Preserve { on_hole } = policy else {
-        return OffsetsSpec::Translate;
-    };
-    OffsetsSpec::Preserve {
-        on_hole: records::HolePolicy {
-            larger_than: on_hole.larger_than,
-            then: match on_hole.then {
-                OnHole::Stop => records::OnHole::Stop,
-                OnHole::Translate => records::OnHole::Translate,
-            },
-        },
-    }
-}
-
-/// What is done about holes, where that is not the usual.
 fn on_hole(offsets: OffsetsSpec) -> Option<Value> {
     let OffsetsSpec::Preserve { on_hole } = offsets else {
         return None;
     };
     let then = match on_hole.then {
-        records::OnHole::Stop => "stop",
-        records::OnHole::Translate => "translate",
+        OnHole::Stop => "stop",
+        OnHole::Translate => "translate",
     };
     let larger_than = on_hole.larger_than;
-    (on_hole != records::HolePolicy::default())
+    (on_hole != HolePolicy::default())
         .then(|| format!("larger_than = {larger_than}, then = {then}").into())
 }
 
@@ -286,6 +269,10 @@ fn attributes(record: &LinkRecord) -> Vec<(String, Option<Value>)> {
             record
                 .bytes_per_second
                 .map(|bytes| Value::Int(i64::try_from(bytes).unwrap_or(i64::MAX))),
+        ),
+        (
+            "config.acks".to_owned(),
+            (record.acks == Acks::Leader).then(|| "1".into()),
         ),
         ("state".to_owned(), Some(state(record.state))),
     ];
@@ -385,6 +372,7 @@ fn place_of(world: &World<'_>, link: &Link, attribute: &str) -> Option<super::mo
         "exclude" => link.exclude.first().map(|it| it.span),
         "replication_factor" => link.replication_factor.as_ref().map(|it| it.span),
         "limit.bytes_per_second" => link.bytes_per_second.as_ref().map(|it| it.span),
+        "config.acks" => link.acks.as_ref().map(|it| it.span),
         _ => link
             .mirrors
             .iter()

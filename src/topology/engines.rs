@@ -141,6 +141,7 @@ fn built_in(setting: Setting) -> Support {
         | Setting::RenameOne
         | Setting::StartTime
         | Setting::Limit
+        | Setting::Config
         | Setting::MirrorAbsent
         | Setting::LinkAbsent => return Support::Yes,
         Setting::Groups => (
@@ -150,10 +151,6 @@ fn built_in(setting: Setting) -> Support {
         Setting::Acls => (
             "ACLs are not synced",
             "write acls = { sync = false } or leave it out, and create the ACLs at the destination yourself",
-        ),
-        Setting::Config => (
-            "the built-in engine has no configs of its own",
-            "leave it out; configs of a topic belong into [links.NAME.mirrors.TOPIC]",
         ),
         Setting::Promoted | Setting::FailedOver => (
             "mirrors are not promoted: the topic would still be taken for a copy",

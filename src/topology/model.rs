@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use super::engines::Engine;
 use super::selector::{RenameRule, TopicSelector};
@@ -127,12 +128,14 @@ pub struct Link {
     pub auto_create: bool,
     pub start: Start,
     pub engine: Engine,
-    pub offsets: OffsetsPolicy,
+    pub offsets: OffsetsSpec,
     pub timestamps: Timestamps,
     /// `None`: the source topic's own.
     pub replication_factor: Option<Spanned<i16>>,
     /// How fast the link may be read, by all workers together (`limit`).
     pub bytes_per_second: Option<Spanned<u64>>,
+    /// `config.acks`.
+    pub acks: Option<Spanned<Acks>>,
     pub state: LinkState,
     /// Settings of single mirrors, by source topic name. A name listed here is mirrored.
     pub mirrors: IndexMap<String, Mirror>,
@@ -161,20 +164,22 @@ pub enum Start {
     Timestamp(i64),
 }
 
-/// What is asked of destination offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OffsetsPolicy {
-    /// Those of the source. The default.
+/// What is asked of destination offsets. It is recorded as it is written here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OffsetsSpec {
+    /// Those of the source, where a hole is not larger than this. A file's default.
     Preserve { on_hole: HolePolicy },
-    /// An exact map from source to destination offsets; equal where nothing had to be left out.
+    /// Counted at the destination, with an exact map.
     Translate,
 }
 
-/// What is done about a run of source offsets without a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is done about a run of source offsets that no record takes, where offsets are kept equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HolePolicy {
-    /// Up to so many offsets are taken up at the destination, whatever `then` says.
+    /// Up to so many offsets are taken up by control markers, whatever `then` says.
     pub larger_than: i64,
+    /// What is done about more.
     pub then: OnHole,
 }
 
@@ -187,12 +192,25 @@ impl Default for HolePolicy {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnHole {
-    /// The partition stops.
+    /// The partition stops and says so.
     Stop,
     /// Its offsets are translated from there on.
     Translate,
+}
+
+/// When a leader acknowledges a batch. Nothing counts as copied before it is on all in-sync replicas, either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Acks {
+    /// Once all in-sync replicas have it (`acks=all`).
+    #[default]
+    #[serde(rename = "all")]
+    All,
+    /// Once it is in its own log (`acks=1`). It counts as copied once it is below the high watermark.
+    #[serde(rename = "1")]
+    Leader,
 }
 
 /// What timestamp a consumer of the mirror sees for batches that the source stamped on append.

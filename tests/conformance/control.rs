@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use indexmap::IndexMap;
 use kmirror::control::progress::{self, Entry};
 use kmirror::control::records::{
-    Alignment, Anchor, DesiredState, IncarnationId, LINKS_TOPIC, LinkRecord, LockRecord, MapRecord,
-    MirrorRecord, OFFSETS_TOPIC, OffsetsKey, OffsetsSpec, Owner, ProgressRecord, RECORD_VERSION,
-    StartSpec, TimestampsSpec, WORK_TOPIC,
+    Acks, Alignment, Anchor, DesiredState, IncarnationId, LINKS_TOPIC, LinkRecord, LockRecord,
+    MapRecord, MirrorRecord, OFFSETS_TOPIC, OffsetsKey, OffsetsSpec, Owner, ProgressRecord,
+    RECORD_VERSION, StartSpec, TimestampsSpec, WORK_TOPIC,
 };
 use kmirror::control::{self, ControlError, ControlWriter, LockError, Watch, Write};
 use kmirror::kafka::{Client, Topics};
@@ -66,9 +66,10 @@ pub fn link(name: &str) -> LinkRecord {
         auto_create: true,
         start: StartSpec::Earliest,
         timestamps: TimestampsSpec::AsConsumed,
-        offsets: OffsetsSpec::default(),
+        offsets: OffsetsSpec::Translate,
         replication_factor: None,
         bytes_per_second: None,
+        acks: Acks::All,
         state: DesiredState::Active,
         mirrors: IndexMap::new(),
         generation: 1,

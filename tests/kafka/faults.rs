@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::copy::{same, topology};
-use crate::support::client::{self, Place};
+use crate::copy::{same_records, topology};
+use crate::support::client::{self, Offsets, Place};
 use crate::support::cluster::{Cluster, Spec};
 use crate::support::dataset::{self, Ages, Mixed, Plan};
 use crate::support::jars::{Heap, Version};
@@ -42,14 +42,28 @@ pub fn tests() -> Vec<Test> {
             Tier::Readme,
             4,
             60,
-            destination_leaders,
+            |lab| destination_leaders(lab, Acknowledged::ByAll),
+        ),
+        test(
+            "faults::leaders_killed_and_moved_acks_1",
+            Tier::Readme,
+            4,
+            60,
+            |lab| destination_leaders(lab, Acknowledged::ByTheLeader),
+        ),
+        test(
+            "faults::leaders_lost_and_moved_on_both_sides_acks_1",
+            Tier::Long,
+            6,
+            240,
+            |lab| leaders_on_both_sides(lab, Acknowledged::ByTheLeader),
         ),
         test(
             "faults::leaders_lost_and_moved_on_both_sides",
             Tier::Long,
             6,
             240,
-            leaders_on_both_sides,
+            |lab| leaders_on_both_sides(lab, Acknowledged::ByAll),
         ),
         test(
             "faults::workers_come_and_go",
@@ -61,6 +75,9 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
+/// Leaders acknowledge what only they have.
+pub const ACKS_1: &str = "config = { acks = \"1\" }\n";
+
 /// A source that is written to, a destination, and what is known about them.
 pub struct Stage {
     pub source: Cluster,
@@ -68,6 +85,7 @@ pub struct Stage {
     pub kmirror: Kmirror,
     writer: Mixed,
     plan: Plan,
+    offsets: Offsets,
 }
 
 impl Stage {
@@ -85,6 +103,26 @@ impl Stage {
         (destination, factor): (Spec, u16),
         plan: Plan,
     ) -> Result<Self> {
+        let ends = ((source, source_factor), (destination, factor));
+        Self::with(lab, ends, plan, "", Offsets::Equal)
+    }
+
+    /// One node on each side, and `offsets = "translate"`: for what equal offsets do not stand, as several workers that
+    /// write at once.
+    pub fn translated(lab: &Lab, destination: Spec, plan: Plan) -> Result<Self> {
+        let source = Spec::new("source", Version::V4_3);
+        let ends = ((source, 1), (destination, 1));
+        Self::with(lab, ends, plan, "offsets = \"translate\"\n", Offsets::Free)
+    }
+
+    /// `link` is what the link says besides.
+    fn with(
+        lab: &Lab,
+        ((source, source_factor), (destination, factor)): ((Spec, u16), (Spec, u16)),
+        plan: Plan,
+        link: &str,
+        offsets: Offsets,
+    ) -> Result<Self> {
         let source = source.heap(Heap::Medium).start(lab)?;
         let destination = destination.heap(Heap::Medium).start(lab)?;
         let mut writer = Mixed::create_replicated(&source, plan, source_factor)?;
@@ -93,6 +131,7 @@ impl Stage {
             "replication_factor = 1",
             &format!("replication_factor = {factor}"),
         );
+        text.push_str(link);
         for cluster in [&source, &destination] {
             if !cluster.proxies().is_empty() {
                 text = text.replace(&cluster.bootstrap(), &cluster.proxied());
@@ -106,6 +145,7 @@ impl Stage {
             kmirror,
             writer,
             plan,
+            offsets,
         })
     }
 
@@ -168,7 +208,13 @@ impl Stage {
         }
         self.kmirror
             .ok("run", &["--until-caught-up", "--session-timeout", "1s"])?;
-        same(lab, &self.source, &self.destination, dataset::MIXED)?;
+        same_records(
+            lab,
+            &self.source,
+            &self.destination,
+            dataset::MIXED,
+            self.offsets,
+        )?;
         Ok(())
     }
 }
@@ -269,6 +315,22 @@ pub fn three(name: &str) -> Spec {
         .config("replica.fetch.wait.max.ms", "200")
 }
 
+/// Who has a batch before it is acknowledged.
+#[derive(Debug, Clone, Copy)]
+enum Acknowledged {
+    ByAll,
+    ByTheLeader,
+}
+
+impl Acknowledged {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::ByAll => "",
+            Self::ByTheLeader => ACKS_1,
+        }
+    }
+}
+
 /// What happens to the leader of a topic's first partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blow {
@@ -358,8 +420,11 @@ fn in_sync(place: &Place) -> Result<()> {
 }
 
 /// The destination's leader is killed and moved while records are copied.
-fn destination_leaders(lab: &Lab) -> Result<()> {
-    let mut stage = Stage::set(lab, three("destination"), plan(60_000, Ages::OldAndNew), 3)?;
+fn destination_leaders(lab: &Lab, acknowledged: Acknowledged) -> Result<()> {
+    let source = Spec::new("source", Version::V4_3);
+    let ends = ((source, 1), (three("destination"), 3));
+    let plan = plan(60_000, Ages::OldAndNew);
+    let mut stage = Stage::with(lab, ends, plan, acknowledged.setting(), Offsets::Equal)?;
     let worker = stage.worker()?;
     stage.await_progress(0)?;
     let copy = copy_in(&stage.destination).topic;
@@ -372,16 +437,13 @@ fn destination_leaders(lab: &Lab) -> Result<()> {
 }
 
 /// Every blow to both clusters, records old enough for the destination to forget who wrote them.
-fn leaders_on_both_sides(lab: &Lab) -> Result<()> {
+fn leaders_on_both_sides(lab: &Lab, acknowledged: Acknowledged) -> Result<()> {
     let destination = three("destination")
         .config("producer.id.expiration.ms", "1000")
         .config("producer.id.expiration.check.interval.ms", "200");
-    let mut stage = Stage::between(
-        lab,
-        (three("source"), 3),
-        (destination, 3),
-        plan(200_000, Ages::OldAndNew),
-    )?;
+    let ends = ((three("source"), 3), (destination, 3));
+    let plan = plan(200_000, Ages::OldAndNew);
+    let mut stage = Stage::with(lab, ends, plan, acknowledged.setting(), Offsets::Equal)?;
     let worker = stage.worker()?;
     let mut before = stage.await_progress(0)?;
     let copy = copy_in(&stage.destination).topic;

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::copy::{reference_topology, same_records};
+use crate::faults::{ACKS_1, three};
 use crate::support::client::{self, Offsets, Place};
 use crate::support::cluster::{Cluster, Spec};
 use crate::support::dataset::{self, Ages, Mixed, Plan};
@@ -42,6 +43,15 @@ pub fn tests() -> Vec<Test> {
             600,
             fifty_times_forgotten,
         ),
+        Test {
+            brokers: 4,
+            ..test(
+                "kill::fifty_times_acks_1",
+                Tier::Long,
+                600,
+                fifty_times_acks_1,
+            )
+        },
         test(
             "kill::fifty_times_kafka_3_9",
             Tier::Long,
@@ -51,20 +61,41 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// Whether the destination remembers producers for long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Memory {
-    Normal,
+/// What is copied between.
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    version: Version,
     /// Records are three days old and producer state expires after a second.
-    Forgetful,
+    forgetful: bool,
+    /// Leaders of three replicas acknowledge alone.
+    acks_1: bool,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        Self {
+            version: Version::V4_3,
+            forgetful: false,
+            acks_1: false,
+        }
+    }
+}
+
+impl Given {
+    fn forgetful() -> Self {
+        Self {
+            forgetful: true,
+            ..Self::default()
+        }
+    }
 }
 
 fn ten_times(lab: &Lab) -> Result<()> {
-    kill(lab, Version::V4_3, Memory::Normal, 10, 200_000)
+    kill(lab, &Given::default(), 10, 200_000)
 }
 
 fn ten_times_forgotten(lab: &Lab) -> Result<()> {
-    kill(lab, Version::V4_3, Memory::Forgetful, 10, 200_000)
+    kill(lab, &Given::forgetful(), 10, 200_000)
 }
 
 /// `KMIRROR_KILLS` asks for another number.
@@ -72,32 +103,51 @@ fn many_times(lab: &Lab) -> Result<()> {
     let kills = std::env::var("KMIRROR_KILLS")
         .ok()
         .map_or(Ok(200), |text| text.parse())?;
-    kill(lab, Version::V4_3, Memory::Normal, kills, 5_000 * kills)
+    kill(lab, &Given::default(), kills, 5_000 * kills)
 }
 
 fn fifty_times_forgotten(lab: &Lab) -> Result<()> {
-    kill(lab, Version::V4_3, Memory::Forgetful, 50, 1_000_000)
+    kill(lab, &Given::forgetful(), 50, 1_000_000)
 }
 
 fn fifty_times_3_9(lab: &Lab) -> Result<()> {
-    kill(lab, Version::V3_9, Memory::Normal, 50, 1_000_000)
+    let given = Given {
+        version: Version::V3_9,
+        ..Given::default()
+    };
+    kill(lab, &given, 50, 1_000_000)
 }
 
-fn kill(lab: &Lab, version: Version, memory: Memory, kills: usize, records: usize) -> Result<()> {
+fn fifty_times_acks_1(lab: &Lab) -> Result<()> {
+    let given = Given {
+        acks_1: true,
+        ..Given::forgetful()
+    };
+    kill(lab, &given, 50, 500_000)
+}
+
+fn kill(lab: &Lab, given: &Given, kills: usize, records: usize) -> Result<()> {
     // The seed is new each time, and noted: what it decides about a run can be had again.
     let seed = std::env::var("KMIRROR_SEED")
         .ok()
         .map_or_else(|| Ok(rand::rng().random()), |s| s.parse())?;
     lab.note(format!("seed {seed} (KMIRROR_SEED)"));
-    let mut source = Spec::new("source", version).heap(Heap::Medium).start(lab)?;
-    let mut destination = Spec::new("destination", version).heap(Heap::Medium);
-    if memory == Memory::Forgetful {
+    let mut source = Spec::new("source", given.version)
+        .heap(Heap::Medium)
+        .start(lab)?;
+    let mut destination = if given.acks_1 {
+        three("destination")
+    } else {
+        Spec::new("destination", given.version)
+    }
+    .heap(Heap::Medium);
+    if given.forgetful {
         destination = destination
             .config("producer.id.expiration.ms", "1000")
             .config("producer.id.expiration.check.interval.ms", "200");
     }
     let destination = destination.start(lab)?;
-    let ages = if memory == Memory::Forgetful {
+    let ages = if given.forgetful {
         Ages::Old
     } else {
         Ages::OldAndNew
@@ -119,7 +169,12 @@ fn kill(lab: &Lab, version: Version, memory: Memory, kills: usize, records: usiz
     writer.write_up_to(records / 2)?;
     lab.note("half of the data set is written");
 
-    let kmirror = Kmirror::new(lab, &reference_topology(&source, &destination))?;
+    let mut text = reference_topology(&source, &destination);
+    if given.acks_1 {
+        let link = format!("replication_factor = 3\n{ACKS_1}");
+        text = text.replace("replication_factor = 1\n", &link);
+    }
+    let kmirror = Kmirror::new(lab, &text)?;
     kmirror.ok("apply", &["--yes"])?;
     let mut rng = StdRng::seed_from_u64(seed);
     let mut while_copying = 0;

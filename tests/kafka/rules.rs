@@ -390,7 +390,7 @@ fn race(lab: &Lab, workers: usize, kills: usize, records: usize) -> Result<()> {
     lab.note(format!("seed {seed} (KMIRROR_SEED)"));
     let mut rng = StdRng::seed_from_u64(seed);
     let destination = Spec::new("destination", Version::V4_3);
-    let mut stage = Stage::set(lab, destination, plan(records, Ages::OldAndNew), 1)?;
+    let mut stage = Stage::translated(lab, destination, plan(records, Ages::OldAndNew))?;
     let start = |stage: &Stage, n: usize| {
         let (source, destination) = (stage.source.bootstrap(), stage.destination.bootstrap());
         racer::start(lab, &format!("racer-{n}"), &source, &destination)
@@ -476,7 +476,7 @@ fn identical(lab: &Lab) -> Result<()> {
 /// beyond 2^31 - 1, every batch after it was refused.)
 fn wrap(lab: &Lab) -> Result<()> {
     let destination = Spec::new("destination", Version::V4_3);
-    let mut stage = Stage::set(lab, destination, plan(20_000, Ages::OldAndNew), 1)?;
+    let mut stage = Stage::translated(lab, destination, plan(20_000, Ages::OldAndNew))?;
     let copied = |partition: i32| (1 << 31) - 700 * (i64::from(partition) + 1);
     block_on(async {
         let client = connect(&stage.destination.bootstrap()).await?;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kmirror::control::records::Acks;
 use kmirror::control::records::{
     Alignment, Anchor, IncarnationId, MapRecord, OffsetsSpec, StartSpec,
 };
@@ -16,7 +17,7 @@ use kmirror::mirror::io::watermark;
 use kmirror::mirror::io::writer::Writer;
 use kmirror::mirror::io::{PartitionKey, Route, TopicPartition};
 use kmirror::mirror::map::{self, MapTail};
-use kmirror::mirror::partition::{Acks, Event, Settings, Stored};
+use kmirror::mirror::partition::{Event, Settings, Stored};
 use kmirror::mirror::worker::figures::PartitionFigures;
 use kmirror::mirror::worker::lease::{Lease, Moment};
 use kmirror::sandbox::{RecordView, Sandbox, SandboxConfig};

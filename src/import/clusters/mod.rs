@@ -15,7 +15,7 @@ use super::model::{
     StartDraft, StateDraft,
 };
 use crate::control::records::{
-    DesiredState, HolePolicy, LinkRecord, MirrorRecord, MirrorSettings, OffsetsSpec, OnHole,
+    Acks, DesiredState, HolePolicy, LinkRecord, MirrorRecord, MirrorSettings, OffsetsSpec, OnHole,
     StartSpec, TimestampsSpec, WantedState,
 };
 use crate::topology::names;
@@ -275,6 +275,7 @@ fn applied(record: &LinkRecord) -> LinkDraft {
         on_hole: on_hole(record.offsets),
         replication_factor: record.replication_factor,
         bytes_per_second: record.bytes_per_second,
+        acks_one: record.acks == Acks::Leader,
         paused: record.state == DesiredState::Paused,
         mirrors: record
             .mirrors

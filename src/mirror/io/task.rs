@@ -152,6 +152,7 @@ impl Doer {
                 }
                 Action::Send { attempt, batch } => self.around.writer.send(Job {
                     route: Arc::clone(&self.around.route),
+                    acks: self.around.settings.acks,
                     attempt,
                     batch,
                     events: self.events.clone(),

@@ -17,6 +17,7 @@ use super::turns::Turns;
 use super::window::{Ticket, Window};
 
 use super::{Events, Route};
+use crate::control::records::Acks;
 use crate::kafka::produce::{ProduceBatch, ProducedPartition, produce};
 use crate::kafka::{Client, Connection, Error, ErrorCode};
 use crate::mirror::batch::Rewritten;
@@ -30,13 +31,12 @@ const MAX_REQUESTS: usize = 512;
 const REQUEST_BYTES: usize = 8 << 20;
 /// How long a broker may wait for its followers before it answers.
 const ACKS_TIMEOUT_MS: i32 = 20_000;
-/// All in-sync replicas. Progress counts what is acknowledged, so acknowledged has to mean kept.
-const ACKS: i16 = -1;
 
 /// One batch to write and whom to tell.
 #[derive(Debug)]
 pub struct Job {
     pub route: Arc<Route>,
+    pub acks: Acks,
     pub attempt: u64,
     pub batch: Rewritten,
     pub events: Events,
@@ -55,11 +55,19 @@ impl Job {
     }
 }
 
+/// What the requests of a lane have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Destination {
+    broker: i32,
+    lane: usize,
+    acks: Acks,
+}
+
 /// All lanes to a destination.
 #[derive(Debug)]
 pub struct Writer {
     client: Client,
-    lanes: Mutex<HashMap<(i32, usize), mpsc::UnboundedSender<Job>>>,
+    lanes: Mutex<HashMap<Destination, mpsc::UnboundedSender<Job>>>,
 }
 
 impl Writer {
@@ -72,15 +80,18 @@ impl Writer {
 
     /// Queues a batch; its answer comes as an event, in order.
     pub fn send(&self, job: Job) {
-        let leader = job.route.leader();
-        let lane = usize::try_from(job.route.destination.partition).unwrap_or(0) % LANES;
+        let destination = Destination {
+            broker: job.route.leader(),
+            lane: usize::try_from(job.route.destination.partition).unwrap_or(0) % LANES,
+            acks: job.acks,
+        };
         let mut lanes = self
             .lanes
             .lock()
             .expect("no lane panics while it holds the lock");
-        let sender = lanes.entry((leader, lane)).or_insert_with(|| {
+        let sender = lanes.entry(destination).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
-            tokio::spawn(Lane::new(self.client.clone(), leader).run(receiver));
+            tokio::spawn(Lane::new(self.client.clone(), destination).run(receiver));
             sender
         });
         if let Err(refused) = sender.send(job) {
@@ -94,11 +105,13 @@ impl Writer {
 struct Lane {
     client: Client,
     broker: i32,
+    /// As Produce has it: -1 for all in-sync replicas.
+    acks: i16,
     connection: Option<Connection>,
-    /// Batches not yet sent, by route. A partition that was stopped and started again has two routes for a moment, but
-    /// all that the former one sent is void by then.
     /// How many connections there were, the present one included.
     connections: u64,
+    /// Batches not yet sent, by route. A partition that was stopped and started again has two routes for a moment, but
+    /// all that the former one sent is void by then.
     waiting: Turns<Job>,
     in_flight: FuturesOrdered<BoxFuture<'static, Sent>>,
     window: Window,
@@ -112,10 +125,14 @@ struct Sent {
 }
 
 impl Lane {
-    fn new(client: Client, broker: i32) -> Self {
+    fn new(client: Client, destination: Destination) -> Self {
         Self {
             client,
-            broker,
+            broker: destination.broker,
+            acks: match destination.acks {
+                Acks::All => -1,
+                Acks::Leader => 1,
+            },
             connection: None,
             connections: 0,
             waiting: Turns::default(),
@@ -217,7 +234,7 @@ impl Lane {
             })
             .collect();
         // Queued here, in order; only the answer is waited for later.
-        let answers = produce(&connection, ACKS, ACKS_TIMEOUT_MS, &batches);
+        let answers = produce(&connection, self.acks, ACKS_TIMEOUT_MS, &batches);
         let ticket = self.window.send(bytes, Instant::now());
         self.in_flight.push_back(Box::pin(async move {
             let outcome = answers.await;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use kafka_protocol::records::Compression;
 
 use super::*;
+use crate::control::records::FillWay;
 use crate::kafka::ErrorCode;
 use crate::mirror::batch::rewrite::{Stamp, rewritten};
 use crate::mirror::batch::{BatchHeader, samples};
@@ -215,6 +216,34 @@ fn a_start_that_expired_is_not_moved_once_records_were_copied() {
         matches!(failure(&actions), Some(Failure::SourceExpired { .. })),
         "{actions:?}"
     );
+}
+
+/// Where offsets are equal, a restart compares the destination's last batch with the source's. Whoever looks for what is
+/// missing must not be sent to records that are there.
+#[test]
+fn an_expired_source_names_only_what_was_not_copied() {
+    for (log_start, missing) in [(10, None), (30, Some((10, 30)))] {
+        let (settings, mut stored) = (settings(), Stored::default());
+        stored.anchors = vec![anchor(0, 0, 0)];
+        stored.alignment = Alignment::Equal {
+            start: 0,
+            fill: FillWay::Records,
+            filling: false,
+        };
+        let (mut mirror, _) = PartitionMirror::start(settings, stored);
+        let last = written(&dense(8, 2), 8, PRODUCER_ID);
+        mirror.handle(tail(10, Some(last), Some(10)));
+        let actions = mirror.handle(Event::SourceLost {
+            attempt: mirror.attempt,
+            log_start,
+            end: 100,
+        });
+        let named = match failure(&actions) {
+            Some(Failure::SourceExpired { from, to }) => Some((*from, *to)),
+            _ => None,
+        };
+        assert_eq!(named, missing, "{actions:?}");
+    }
 }
 
 /// With a follower down, the first batches may be appended for as long as half a minute before anybody can

@@ -90,7 +90,12 @@ impl PartitionMirror {
         }
         let failure = if next < log_start {
             Failure::SourceExpired {
-                from: next,
+                // Where offsets are equal, what lies before this was only to be compared.
+                from: if self.is_aligned() {
+                    next.max(self.sent.source_offset)
+                } else {
+                    next
+                },
                 to: log_start,
             }
         } else {

@@ -36,7 +36,7 @@ use content::TailCheck;
 
 use super::map::MapTail;
 use super::select::{Chunk, Step};
-use crate::control::records::{Alignment, Anchor, OffsetsSpec};
+use crate::control::records::{Acks, Alignment, Anchor, OffsetsSpec};
 
 /// Anchors that are kept: enough to survive a destination that lost its last seconds.
 pub const ANCHORS_KEPT: usize = 8;
@@ -69,15 +69,6 @@ pub struct Settings {
     pub window_batches: usize,
     /// Bytes fetched and not yet sent above which no more is fetched.
     pub queue_bytes: usize,
-}
-
-/// When the leader acknowledges a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acks {
-    /// Once all in-sync replicas have it (`acks=all`).
-    All,
-    /// Once it is in its own log (`acks=1`). It counts as copied once it is below the high watermark.
-    Leader,
 }
 
 /// What was stored of a partition when this worker took it over.

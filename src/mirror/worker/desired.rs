@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 use crate::control::records::{
-    DesiredState, LinkRecord, MirrorRecord, OffsetsSpec, SlotsRecord, StartSpec, TimestampsSpec,
-    WORK_SLOTS,
+    Acks, DesiredState, LinkRecord, MirrorRecord, OffsetsSpec, SlotsRecord, StartSpec,
+    TimestampsSpec, WORK_SLOTS,
 };
 use crate::control::store::ControlState;
 use crate::mirror::io::PartitionKey;
@@ -23,6 +23,7 @@ pub struct Wanted {
     pub start: StartSpec,
     pub timestamps: TimestampsSpec,
     pub offsets: OffsetsSpec,
+    pub acks: Acks,
     pub state: DesiredState,
 }
 
@@ -68,6 +69,7 @@ fn wanted_partition(link: &LinkRecord, mirror: &MirrorRecord, partition: i32) ->
         },
         timestamps: link.timestamps,
         offsets: link.offsets,
+        acks: link.acks,
         state: if paused {
             DesiredState::Paused
         } else {

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_protocol::messages::ProduceRequest;
+use kafka_protocol::protocol::Request;
 use rdkafka::error::KafkaError;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -27,9 +29,9 @@ use super::slots::{self, Announcement, Gates, Rates};
 use super::{ConnectedCluster, Options};
 use crate::control::ControlError;
 use crate::control::progress;
-use crate::control::records::{DesiredState, IncarnationId};
+use crate::control::records::{Acks, DesiredState, IncarnationId};
 use crate::control::store::{self, ControlState};
-use crate::kafka;
+use crate::kafka::{self, Target};
 use crate::mirror::io::keeper::{self, Keeper};
 use crate::mirror::io::pad::MarkerProducer;
 use crate::mirror::io::task::{self, Running, Surroundings};
@@ -38,7 +40,7 @@ use crate::mirror::io::watermark::{self, Watermarks};
 use crate::mirror::io::writer::Writer;
 use crate::mirror::io::{PartitionKey, Route, TopicPartition};
 use crate::mirror::map::{self, MapTail};
-use crate::mirror::partition::{Acks, Event, Settings, Stored};
+use crate::mirror::partition::{Event, Settings, Stored};
 
 /// How often idle mirrors are looked at for records that somebody else wrote.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -52,6 +54,8 @@ const LOOK_FOR_LINKS: Duration = Duration::from_secs(2);
 const TROUBLE_AGAIN: Duration = Duration::from_secs(30);
 /// Its owner is the one worker that makes mirrors of topics that match later.
 const LEADING_SLOT: i32 = 0;
+/// The newest Produce version of Kafka 3.7, from which on `acks = "1"` was tried.
+const ACKS_ONE_FROM_PRODUCE: i16 = 10;
 const WINDOW_BYTES: usize = 16 << 20;
 const WINDOW_BATCHES: usize = 1024;
 const QUEUE_BYTES: usize = 4 << 20;
@@ -516,7 +520,14 @@ impl DestinationWorker {
                 return;
             }
         };
+        let takes_leaders_word = self.takes_leaders_word(&missing).await;
         for (key, wanted) in missing {
+            let acks = if takes_leaders_word && self.seen.is_replicated(&wanted.destination_topic) {
+                wanted.acks
+            } else {
+                // Without a second replica both mean the same, and this one needs no second look.
+                Acks::All
+            };
             let stored =
                 stored
                     .remove(&(key.id, key.partition))
@@ -531,11 +542,33 @@ impl DestinationWorker {
                             pads_by_transactions: found.record.pads_by_transactions,
                         }
                     });
-            self.start_partition(key, wanted, stored);
+            self.start_partition(key, wanted, acks, stored);
         }
     }
 
-    fn start_partition(&mut self, key: PartitionKey, wanted: Wanted, stored: Stored) {
+    /// Whether leaders of this cluster may acknowledge alone where a link asks for it.
+    async fn takes_leaders_word(&self, missing: &[(PartitionKey, Wanted)]) -> bool {
+        if missing.iter().all(|(_, wanted)| wanted.acks == Acks::All) {
+            return false;
+        }
+        let found = match self.cluster.client.route(&Target::Any).await {
+            Ok(connection) => connection.versions().offered(ProduceRequest::KEY),
+            Err(error) => {
+                tracing::debug!(cluster = self.cluster.name, %error, "no broker says its version just now");
+                return false;
+            }
+        };
+        let is_new = found.is_some_and(|(_, newest)| newest >= ACKS_ONE_FROM_PRODUCE);
+        if !is_new {
+            tracing::warn!(
+                cluster = self.cluster.name,
+                "acks = \"1\" is tried on Kafka 3.7 and later: acks = \"all\" is used with these brokers"
+            );
+        }
+        is_new
+    }
+
+    fn start_partition(&mut self, key: PartitionKey, wanted: Wanted, acks: Acks, stored: Stored) {
         let (Some(source), Some(slot)) = (
             self.clusters.get(&wanted.source_cluster_id),
             self.slot_map.slot(&key),
@@ -580,7 +613,7 @@ impl DestinationWorker {
                     == crate::control::records::TimestampsSpec::AsConsumed,
                 offsets: wanted.offsets,
                 filler_timestamp: now_ms(),
-                acks: Acks::All,
+                acks,
                 merge_below: MERGE_BELOW,
                 merge_to: MERGE_TO,
                 window_bytes: WINDOW_BYTES,
@@ -593,6 +626,10 @@ impl DestinationWorker {
             link = name.link,
             topic = name.topic,
             partition = key.partition,
+            acks = match acks {
+                Acks::All => "all",
+                Acks::Leader => "1",
+            },
             "partition assigned"
         );
         let running = task::start(around, stored);

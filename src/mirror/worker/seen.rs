@@ -14,8 +14,8 @@ type Topic = (String, String);
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     destination: String,
-    /// Partition counts.
-    topics: HashMap<Topic, i32>,
+    /// Partition counts, and whether a partition has several replicas.
+    topics: HashMap<Topic, (i32, bool)>,
     /// Topics that their cluster said it does not have.
     absent: HashSet<Topic>,
 }
@@ -70,9 +70,15 @@ impl Seen {
     /// How many partitions of a mirror can be copied: those that both topics have.
     pub(super) fn partition_count(&self, link: &LinkRecord, mirror: &MirrorRecord) -> Option<i32> {
         let [source, destination] = self.ends(link, mirror);
-        let source = self.topics.get(&source)?;
-        let destination = self.topics.get(&destination)?;
+        let (source, _) = self.topics.get(&source)?;
+        let (destination, _) = self.topics.get(&destination)?;
         Some(*source.min(destination))
+    }
+
+    /// Whether what a leader of the destination topic alone has can be lost with it.
+    pub(super) fn is_replicated(&self, destination_topic: &str) -> bool {
+        let key = (self.destination.clone(), destination_topic.to_owned());
+        self.topics.get(&key).is_some_and(|(_, several)| *several)
     }
 
     /// The end of a mirror that its cluster does not have (`source` or `destination`), and its topic.
@@ -103,7 +109,8 @@ impl Seen {
             ErrorCode::NONE => {
                 let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
                 self.absent.remove(&key);
-                self.topics.insert(key, count);
+                let several = topic.partitions.iter().any(|it| it.replicas.len() > 1);
+                self.topics.insert(key, (count, several));
             }
             // Partitions that already run find out by themselves whether it was deleted.
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {

@@ -51,8 +51,6 @@ pub(in crate::topology) enum Takes {
     Start,
     /// Topic configs.
     Config,
-    /// Keys of the engine's own.
-    EngineConfig,
     /// A table of its own kind.
     Table(Kind),
     /// Tables by names of the user's choice.
@@ -134,8 +132,8 @@ macro_rules! rows {
 }
 
 use Takes::{
-    Bool, Client, Config, Count, Duration, EngineConfig, Named, Regex, Rename, Selectors, Servers,
-    Size, Start, Table, Text, TextOrReference, Tls, Version,
+    Bool, Client, Config, Count, Duration, Named, Regex, Rename, Selectors, Servers, Size, Start,
+    Table, Text, TextOrReference, Tls, Version,
 };
 use Without::{Required, Value, Words};
 
@@ -191,7 +189,7 @@ const LINK: &[Key] = rows! {
     "groups" Table(Kind::Groups), Words("none"), for Setting::Groups => "Consumer groups whose offsets are synced.";
     "acls" Table(Kind::Acls), Words("none") => "Whether ACLs of the topics are synced.";
     "limit" Table(Kind::Limit), Words("as fast as brokers allow"), for Setting::Limit => "How fast the link may copy.";
-    "config" EngineConfig, Words("none") => "Keys of the engine's own.";
+    "config" Table(Kind::EngineConfig), Words("none") => "Keys of the engine's own.";
 };
 
 const MIRROR: &[Key] = rows! {
@@ -224,6 +222,10 @@ const LIMIT: &[Key] = rows! {
 const ON_HOLE: &[Key] = rows! {
     "larger_than" Count { most: i64::MAX }, Value("1000000") => "Up to so many missing offsets in a row are taken up by control markers, 78 bytes each.";
     "then" Takes::Words(&[plain("stop"), plain("translate")]), Value("\"stop\"") => "What a partition does about more: it stops, or its offsets are translated from there on.";
+};
+
+const ENGINE_CONFIG: &[Key] = rows! {
+    "acks" Takes::Words(&[plain("all"), plain("1")]), Value("\"all\"") => "When a leader acknowledges what is written: once all in-sync replicas have it, or at once. Nothing counts as copied before all of them have it.";
 };
 
 const SELECTOR: &[Key] = rows! {
@@ -267,6 +269,7 @@ impl Kind {
             Self::Acls => ACLS,
             Self::Limit => LIMIT,
             Self::OnHole => ON_HOLE,
+            Self::EngineConfig => ENGINE_CONFIG,
             Self::Reference => REFERENCE,
             Self::Endpoint => ENDPOINT,
         }

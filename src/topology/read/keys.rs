@@ -17,12 +17,13 @@ pub(in crate::topology) enum Kind {
     Acls,
     Limit,
     OnHole,
+    EngineConfig,
     Reference,
     Endpoint,
 }
 
 impl Kind {
-    pub(in crate::topology) const ALL: [Self; 14] = [
+    pub(in crate::topology) const ALL: [Self; 15] = [
         Self::Root,
         Self::Cluster,
         Self::OwnedTopic,
@@ -35,6 +36,7 @@ impl Kind {
         Self::Acls,
         Self::Limit,
         Self::OnHole,
+        Self::EngineConfig,
         Self::Reference,
         Self::Endpoint,
     ];
@@ -62,6 +64,7 @@ impl Kind {
             Self::Acls => "a link's `acls`",
             Self::Limit => "a link's `limit`",
             Self::OnHole => "a link's `on_hole`",
+            Self::EngineConfig => "a link's `config`",
             Self::Reference => "a reference",
             Self::Endpoint => "an endpoint",
         }
@@ -82,6 +85,7 @@ impl Kind {
             Self::Acls => "acls = { … }",
             Self::Limit => "limit = { … }",
             Self::OnHole => "on_hole = { … }",
+            Self::EngineConfig => "config = { … }",
             Self::Reference => "{ env = \"NAME\" } or { file = \"PATH\" }",
             Self::Endpoint => "[clusters.NAME.rest] and [clusters.NAME.connect]",
         }

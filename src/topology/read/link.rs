@@ -64,6 +64,7 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
         timestamps: Timestamps::AsConsumed,
         replication_factor: cluster::replication_factor(table, reader),
         bytes_per_second: None,
+        acks: None,
         state: LinkState::Active,
         mirrors,
         span: table.span,
@@ -103,6 +104,9 @@ fn read_settings(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge, l
     }
     if let Some(node) = table.get("limit") {
         link.bytes_per_second = policies::limit(reader, node);
+    }
+    if let Some(node) = table.get("config") {
+        link.acks = policies::acks(reader, node, judge);
     }
     if let Some(node) = table.get("state") {
         link.state = policies::link_state(reader, node, judge).unwrap_or(link.state);

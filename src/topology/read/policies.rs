@@ -15,7 +15,7 @@ use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
 use crate::topology::engines::{self, Engine, Setting};
 use crate::topology::model::{
-    HolePolicy, Link, LinkState, MirrorState, OffsetsPolicy, OnHole, Span, Spanned,
+    Acks, HolePolicy, Link, LinkState, MirrorState, OffsetsSpec, OnHole, Span, Spanned,
 };
 use crate::topology::selector::{RenameRule, TopicSelector};
 
@@ -67,7 +67,7 @@ pub(super) fn engine(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<E
 }
 
 /// Reads everything that is asked of a link and not needed to say which topics it takes.
-pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge) -> OffsetsPolicy {
+pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge) -> OffsetsSpec {
     if let Some(node) = table.get("groups") {
         groups(reader, node);
         let span = reader.span(node.span());
@@ -79,9 +79,6 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge)
     if let Some(node) = table.get("limit") {
         let span = reader.span(node.span());
         judge.refuse(reader, Setting::Limit, "`limit`", span);
-    }
-    if let Some(node) = table.get("config") {
-        config(reader, node, judge);
     }
     let hole = table.get("on_hole").map(|node| {
         let policy = on_hole(reader, node);
@@ -142,12 +139,12 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge)
                             .help("leave `on_hole` out, or write offsets = \"preserve\""),
                     );
                 }
-                return OffsetsPolicy::Translate;
+                return OffsetsSpec::Translate;
             }
             None => {}
         }
     }
-    OffsetsPolicy::Preserve {
+    OffsetsSpec::Preserve {
         on_hole: hole.map_or_else(HolePolicy::default, |(policy, _)| policy),
     }
 }
@@ -398,15 +395,21 @@ fn on_hole(reader: &mut Reader<'_>, node: &Node<'_>) -> HolePolicy {
     policy
 }
 
-fn config(reader: &mut Reader<'_>, node: &Node<'_>, judge: Judge) {
-    let Some(entries) = node.get_ref().as_table() else {
-        let help = "write config = { }".to_owned();
-        reader.wrong_type("config", node, "a table", Some(help));
-        return;
-    };
-    for key in entries.keys() {
-        let span = reader.span(key.span());
-        let asked = format!("`{}` in the link's `config`", key.get_ref());
-        judge.refuse(reader, Setting::Config, &asked, span);
-    }
+/// The `acks` among the keys of the engine's own.
+pub(super) fn acks(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    judge: Judge,
+) -> Option<Spanned<Acks>> {
+    let span = reader.span(node.span());
+    judge.refuse(reader, Setting::Config, "`config` of a link", span);
+    let table = inner(
+        reader,
+        "config",
+        node,
+        Kind::EngineConfig,
+        "{ acks = \"1\" }",
+    )?;
+    let words = [("all", Acks::All), ("1", Acks::Leader)];
+    reader.word("acks", table.get("acks")?, &words)
 }

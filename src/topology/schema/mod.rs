@@ -6,7 +6,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::engines::Setting;
 use super::read::FORMAT_VERSION;
 use super::read::key_table::{Key, Takes, Without, refusal};
 use super::read::keys::Kind;
@@ -58,7 +57,12 @@ fn definition(kind: Kind) -> Option<&'static str> {
         Kind::RenameRule => Some("rename_by_regex"),
         Kind::Reference => Some("reference"),
         Kind::Endpoint => Some("endpoint"),
-        Kind::Root | Kind::Groups | Kind::Acls | Kind::Limit | Kind::OnHole => None,
+        Kind::Root
+        | Kind::Groups
+        | Kind::Acls
+        | Kind::Limit
+        | Kind::OnHole
+        | Kind::EngineConfig => None,
     }
 }
 
@@ -157,10 +161,6 @@ fn value_of(takes: Takes) -> Value {
                 { "type": "string", "pattern": "^[0-9.]+ *[A-Za-z]*$" },
             ],
         }),
-        Takes::EngineConfig if refusal(Setting::Config).is_some() => {
-            json!({ "type": "object", "maxProperties": 0, "x-taplo": { "hidden": true } })
-        }
-        Takes::EngineConfig => json!({ "type": "object" }),
         Takes::Table(kind) => match definition(kind) {
             // A description beside a bare `$ref` would not be read.
             Some(_) => json!({ "anyOf": [reference(kind)] }),

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::{document, schema};
 use crate::topology::Code;
-use crate::topology::engines::Setting;
 use crate::topology::explain;
 use crate::topology::read::key_table::{Key, Takes, Without, refusal};
 use crate::topology::read::keys::Kind;
@@ -259,7 +258,6 @@ fn documented(heading: &str) -> Vec<Vec<String>> {
 
 fn is_documented(key: &Key) -> bool {
     match key.takes {
-        Takes::EngineConfig => refusal(Setting::Config).is_none(),
         Takes::Table(kind) => {
             key.refusal().is_none() && kind.table().iter().any(|key| key.refusal().is_none())
         }
@@ -320,7 +318,9 @@ fn what_no_engine_carries_out_is_refused_by_the_reader_too() {
         ("acls = { sync = true }", &[Code::NotCarriedOut]),
         ("acls = { sync = false }", &[]),
         ("limit = { bytes_per_second = \"200MB\" }", &[]),
-        ("config = { a = 1 }", &[Code::NotCarriedOut]),
+        ("config = { a = 1 }", &[Code::UnknownKey]),
+        ("config = { acks = \"1\" }", &[]),
+        ("config = { acks = \"0\" }", &[Code::InvalidValue]),
         ("config = {}", &[]),
         ("check_interval = \"30s\"", &[Code::NotCarriedOut]),
         ("properties_file = \"x\"", &[Code::NotCarriedOut]),
@@ -343,6 +343,7 @@ fn the_reference_documents_every_key_with_its_default() {
         (Kind::OwnedTopic, "`[clusters.NAME.topics.TOPIC]`"),
         (Kind::Link, "`[links.NAME]`"),
         (Kind::OnHole, "Offsets"),
+        (Kind::EngineConfig, "Acknowledgements"),
         (Kind::Mirror, "`[links.NAME.mirrors.TOPIC]`"),
         (Kind::Endpoint, "Endpoints"),
     ] {
