@@ -52,6 +52,7 @@ fn equal(lab: &Lab, version: Version) -> Result<()> {
     dataset::generate_mixed(lab, &source, plan)?;
     dataset::generate_special(lab, &mut source, plan)?;
     late(lab, &source)?;
+    java_transactions(lab, &source)?;
     let text = topology(&source, &destination, "ref.*").replace(
         "topics = [\"ref.*\"]",
         "topics = [\"ref.*\"]\nexclude = [\"ref.high-start\"]",
@@ -68,11 +69,12 @@ fn equal(lab: &Lab, version: Version) -> Result<()> {
         dataset::COMPACTED,
         dataset::APPEND_TIME,
         LATE,
+        JAVA,
     ] {
         same(lab, &source, &destination, topic)?;
         same_ends(&source, &destination, topic)?;
     }
-    for topic in [dataset::MIXED, LATE] {
+    for topic in [dataset::MIXED, LATE, JAVA] {
         same_output(lab, &source, &destination, topic)?;
     }
     let (start, _) =
@@ -108,6 +110,56 @@ fn late(lab: &Lab, source: &Cluster) -> Result<()> {
         .tools()
         .delete_records(LATE, 0, LATE_START, lab.dir())?;
     client::produce(&place, "late", 500)
+}
+
+/// Written by transactions of Java's producers.
+const JAVA: &str = "ref.java";
+
+/// Kafka's own copier, twice at the same time into the same partition: transactions of two producers lie between each
+/// other, and some of them are aborted.
+fn java_transactions(lab: &Lab, source: &Cluster) -> Result<()> {
+    const SEED: &str = "seed";
+    client::create_topics(&source.bootstrap(), &[SEED, JAVA], 1)?;
+    client::produce(&Place::new(source.bootstrap(), SEED), "copied", 3_000)?;
+    let copy = |name: &str| {
+        let arguments = [
+            "--input-topic",
+            SEED,
+            "--input-partition",
+            "0",
+            "--output-topic",
+            JAVA,
+            "--consumer-group",
+            name,
+            "--transactional-id",
+            name,
+            "--transaction-size",
+            "37",
+            "--enable-random-aborts",
+        ];
+        let class = "org.apache.kafka.tools.TransactionalMessageCopier";
+        source.tools().run_raw(class, &arguments, None)
+    };
+    std::thread::scope(|scope| {
+        let copiers = ["one", "another"].map(|name| scope.spawn(move || copy(name)));
+        for copier in copiers {
+            let done = copier.join().expect("the copier does not panic")?;
+            ensure!(done.status.success(), "{}", done.text());
+        }
+        anyhow::Ok(())
+    })?;
+    let place = Place::new(source.bootstrap(), JAVA);
+    let (_, end) = client::watermarks(&place)?[0];
+    let records = client::read_partition(&place.bootstrap, JAVA, 0)?.len();
+    lab.note(format!("{JAVA}: {records} records in {end} offsets"));
+    // Both copied everything; a marker for each transaction, and the records of the aborted ones.
+    ensure!(records == 6_000, "{records} records were committed");
+    let markers = 2 * (3_000 / 37);
+    ensure!(
+        end > 6_000 + markers + 37,
+        "no transaction was aborted: {end}"
+    );
+    Ok(())
 }
 
 /// The logs end at the same offsets, markers at the end included.

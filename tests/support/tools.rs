@@ -54,15 +54,20 @@ impl Tools {
 
     /// Like [`Tools::run`], but the caller judges the exit code.
     pub fn run_raw(&self, class: &str, args: &[&str], input: Option<&[u8]>) -> Result<Output> {
+        let tool = class.rsplit_once('.').map_or(class, |(_, name)| name);
+        let servers = match tool {
+            "TransactionalMessageCopier" => "--broker-list",
+            _ => "--bootstrap-server",
+        };
         let mut command = self.distribution.java(Heap::Small);
         command
             .args(&self.java)
-            .args([class, "--bootstrap-server", &self.bootstrap])
+            .args([class, servers, &self.bootstrap])
             .args(args);
         if let Some(file) = &self.config {
-            let flag = match class.rsplit_once('.').map(|(_, name)| name) {
-                Some("ConsoleProducer") => "--producer.config",
-                Some("ConsoleConsumer") => "--consumer.config",
+            let flag = match tool {
+                "ConsoleProducer" => "--producer.config",
+                "ConsoleConsumer" => "--consumer.config",
                 _ => "--command-config",
             };
             command.arg(flag).arg(file);

@@ -99,28 +99,42 @@ impl Padder {
             .await
     }
 
-    /// Writes markers until the log, which ends at `from`, ends at `to`.
+    /// Writes markers until the log, which ends at `from`, ends at `to`: control markers where this user may write them, else
+    /// empty transactions, once it is stored (`by_transactions`) that there may be some.
     pub async fn pad(&self, from: i64, to: i64, by_transactions: bool) -> PadAnswer {
-        let answer = if self.refused.load(Ordering::Relaxed) && by_transactions {
-            self.empty_transactions(from, to).await
-        } else {
-            self.markers(from, to).await
-        };
-        match answer {
-            Ok(answer) => {
-                if let PadAnswer::Refused { code, .. } = &answer
-                    && code.is_authorization()
-                {
-                    // Granting one of the rights is found out by trying the other way next time.
-                    self.refused
-                        .store(!self.refused.load(Ordering::Relaxed), Ordering::Relaxed);
-                }
-                answer
+        let answer = self.in_one_way(from, to, by_transactions).await;
+        answer.unwrap_or_else(|error| PadAnswer::Lost {
+            cause: error.to_string(),
+        })
+    }
+
+    async fn in_one_way(
+        &self,
+        from: i64,
+        to: i64,
+        by_transactions: bool,
+    ) -> Result<PadAnswer, Error> {
+        if !self.refused.load(Ordering::Relaxed) {
+            let answer = self.markers(from, to).await?;
+            if !is_missing_right(&answer) {
+                return Ok(answer);
             }
-            Err(error) => PadAnswer::Lost {
-                cause: error.to_string(),
-            },
+            self.refused.store(true, Ordering::Relaxed);
         }
+        let answer = if by_transactions {
+            self.empty_transactions(from, to).await?
+        } else {
+            // Nothing is begun by that; a transaction is, only when whoever comes next would know of it.
+            match self.initialised().await? {
+                Ok(_) => PadAnswer::OnlyByTransactions,
+                Err(refused) => refused,
+            }
+        };
+        if is_missing_right(&answer) {
+            // Either right may be granted.
+            self.refused.store(false, Ordering::Relaxed);
+        }
+        Ok(answer)
     }
 
     fn refused(&self, code: ErrorCode) -> PadAnswer {
@@ -151,18 +165,9 @@ impl Padder {
     }
 
     async fn empty_transactions(&self, from: i64, to: i64) -> Result<PadAnswer, Error> {
-        let mut transactional = self.transactional.lock().await;
-        let producer = match *transactional {
-            Some(producer) => producer,
-            None => match self.initialise().await {
-                Ok(producer) => *transactional.insert(producer),
-                Err(error) => {
-                    return match error.code().filter(|code| code.is_authorization()) {
-                        Some(code) => Ok(self.refused(code)),
-                        None => Err(error),
-                    };
-                }
-            },
+        let producer = match self.initialised().await? {
+            Ok(producer) => producer,
+            Err(refused) => return Ok(refused),
         };
         for next in from + 1..=to {
             if let Some(lost) = self.not_allowed() {
@@ -170,7 +175,7 @@ impl Padder {
             }
             let code = self.empty_transaction(producer).await?;
             if !code.is_ok() {
-                *transactional = None;
+                *self.transactional.lock().await = None;
                 return Ok(self.refused(code));
             }
             let at = self.wait_for(next).await?;
@@ -179,6 +184,21 @@ impl Padder {
             }
         }
         Ok(PadAnswer::Ends { at: to })
+    }
+
+    /// The producer of the empty transactions, or the right that it lacks.
+    async fn initialised(&self) -> Result<Result<ProducerIdentity, PadAnswer>, Error> {
+        let mut transactional = self.transactional.lock().await;
+        if let Some(producer) = *transactional {
+            return Ok(Ok(producer));
+        }
+        match self.initialise().await {
+            Ok(producer) => Ok(Ok(*transactional.insert(producer))),
+            Err(error) => match error.code().filter(|code| code.is_authorization()) {
+                Some(code) => Ok(Err(self.refused(code))),
+                None => Err(error),
+            },
+        }
     }
 
     async fn empty_transaction(&self, producer: ProducerIdentity) -> Result<ErrorCode, Error> {
@@ -220,4 +240,8 @@ impl Padder {
             cause: "this worker's membership is unconfirmed".to_owned(),
         })
     }
+}
+
+fn is_missing_right(answer: &PadAnswer) -> bool {
+    matches!(answer, PadAnswer::Refused { code, .. } if code.is_authorization())
 }

@@ -359,37 +359,29 @@ impl PartitionMirror {
                 PadAnswer::Ends { at } => {
                     self.recover(format!("after markers the log ends at {at}"), actions);
                 }
-                PadAnswer::Refused { code, message } => self.on_pad_refused(code, message, actions),
+                // Whoever halts meanwhile asks again later.
+                PadAnswer::OnlyByTransactions if self.phase == Phase::Draining => {}
+                PadAnswer::OnlyByTransactions => {
+                    // Whoever comes next has to know before the first transaction that one may be left open.
+                    self.pads_by_transactions = true;
+                    self.abandon(actions);
+                    self.phase = Phase::SavingStart;
+                    self.save(actions);
+                }
+                PadAnswer::Refused { code, message } if failure::is_authorization(code) => {
+                    let failure = Failure::CannotPad {
+                        code,
+                        message,
+                        offset: self.sent.destination_offset,
+                    };
+                    self.fail(failure, actions);
+                }
+                PadAnswer::Refused { code, .. } => self.recover(code.to_string(), actions),
                 PadAnswer::Lost { cause } => self.recover(cause, actions),
             }
         }
         if self.outstanding == 0 && self.phase == Phase::Draining {
             self.drained(actions);
         }
-    }
-
-    fn on_pad_refused(
-        &mut self,
-        code: crate::kafka::ErrorCode,
-        message: Option<String>,
-        actions: &mut Vec<Action>,
-    ) {
-        if !failure::is_authorization(code) {
-            return self.recover(code.to_string(), actions);
-        }
-        if self.pads_by_transactions {
-            let offset = self.sent.destination_offset;
-            let failure = Failure::CannotPad {
-                code,
-                message,
-                offset,
-            };
-            return self.fail(failure, actions);
-        }
-        // Whoever comes next has to know before the first transaction that one may be left open.
-        self.pads_by_transactions = true;
-        self.abandon(actions);
-        self.phase = Phase::SavingStart;
-        self.save(actions);
     }
 }

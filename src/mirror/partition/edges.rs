@@ -4,7 +4,7 @@ use bytes::Bytes;
 use kafka_protocol::records::Compression;
 
 use super::*;
-use crate::control::records::FillWay;
+use crate::control::records::{FillWay, HolePolicy};
 use crate::kafka::ErrorCode;
 use crate::mirror::batch::rewrite::{Stamp, rewritten};
 use crate::mirror::batch::{BatchHeader, samples};
@@ -46,6 +46,27 @@ pub(super) fn from(anchor: Anchor) -> PartitionMirror {
         pads_by_transactions: false,
     };
     PartitionMirror::start(settings(), stored).0
+}
+
+/// The same with equal offsets.
+pub(super) fn aligned_from(anchor: Anchor) -> PartitionMirror {
+    let alignment = Alignment::Equal {
+        start: 0,
+        fill: FillWay::Records,
+        filling: false,
+    };
+    let settings = Settings {
+        offsets: OffsetsSpec::Preserve {
+            on_hole: HolePolicy::default(),
+        },
+        ..settings()
+    };
+    let stored = Stored {
+        anchors: vec![anchor],
+        alignment,
+        ..Stored::default()
+    };
+    PartitionMirror::start(settings, stored).0
 }
 
 pub(super) fn dense(base: i64, count: i64) -> Bytes {
@@ -218,19 +239,55 @@ fn a_start_that_expired_is_not_moved_once_records_were_copied() {
     );
 }
 
+/// A worker that is told to stop while markers are refused must not go on with transactions.
+#[test]
+fn a_stop_is_obeyed_while_a_right_for_markers_is_missing() {
+    for stops in [false, true] {
+        let mut mirror = aligned_from(anchor(0, 0, 0));
+        mirror.handle(tail(0, None, None));
+        let batch = dense(3, 2);
+        let actions = mirror.handle(fetched(&mirror, &[batch], 5));
+        assert!(
+            matches!(
+                actions[..],
+                [
+                    Action::Pad {
+                        by_transactions: false,
+                        ..
+                    },
+                    ..
+                ]
+            ),
+            "{actions:?}"
+        );
+        if stops {
+            mirror.handle(Event::Stop);
+        }
+        let attempt = mirror.attempt;
+        let answer = PadAnswer::OnlyByTransactions;
+        let actions = mirror.handle(Event::Padded { attempt, answer });
+        let stored = actions.iter().any(|action| {
+            matches!(
+                action,
+                Action::Save {
+                    pads_by_transactions: true,
+                    ..
+                }
+            )
+        });
+        assert_eq!(stored, !stops, "{actions:?}");
+        let actions = mirror.handle(Event::Saved);
+        assert_eq!(reads_tail(&actions), !stops, "{actions:?}");
+        assert_eq!(mirror.is_stopped(), stops);
+    }
+}
+
 /// Where offsets are equal, a restart compares the destination's last batch with the source's. Whoever looks for what is
 /// missing must not be sent to records that are there.
 #[test]
 fn an_expired_source_names_only_what_was_not_copied() {
     for (log_start, missing) in [(10, None), (30, Some((10, 30)))] {
-        let (settings, mut stored) = (settings(), Stored::default());
-        stored.anchors = vec![anchor(0, 0, 0)];
-        stored.alignment = Alignment::Equal {
-            start: 0,
-            fill: FillWay::Records,
-            filling: false,
-        };
-        let (mut mirror, _) = PartitionMirror::start(settings, stored);
+        let mut mirror = aligned_from(anchor(0, 0, 0));
         let last = written(&dense(8, 2), 8, PRODUCER_ID);
         mirror.handle(tail(10, Some(last), Some(10)));
         let actions = mirror.handle(Event::SourceLost {

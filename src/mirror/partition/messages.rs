@@ -74,6 +74,9 @@ pub struct LogSpan {
 pub enum PadAnswer {
     /// They are written; the log's end was looked up afterwards.
     Ends { at: i64 },
+    /// Nothing was written: this user may only write empty transactions, and that there may be some has to be stored first.
+    OnlyByTransactions,
+    /// By a broker; where a right is missing, neither way is open.
     Refused {
         code: ErrorCode,
         message: Option<String>,

@@ -6,6 +6,7 @@
 mod copies;
 mod doctor;
 mod doors;
+mod holes;
 mod refusals;
 mod renewal;
 pub mod rights;
@@ -28,6 +29,7 @@ pub fn tests() -> Vec<Test> {
         copies::tests(),
         doctor::tests(),
         doors::tests(),
+        holes::tests(),
         refusals::tests(),
         renewal::tests(),
         rights::tests(),

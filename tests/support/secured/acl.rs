@@ -26,6 +26,8 @@ pub enum On {
     Topics(String),
     Group(String),
     TransactionalId(String),
+    /// All transactional ids that begin so.
+    TransactionalIds(String),
     Cluster,
 }
 
@@ -187,6 +189,7 @@ fn creation(user: &str, on: &On, operation: &str) -> Result<AclCreation> {
         On::Group(name) => (3, name.as_str(), LITERAL),
         On::Cluster => (4, "kafka-cluster", LITERAL),
         On::TransactionalId(name) => (5, name.as_str(), LITERAL),
+        On::TransactionalIds(prefix) => (5, prefix.as_str(), PREFIXED),
     };
     Ok(AclCreation::default()
         .with_resource_type(kind)
