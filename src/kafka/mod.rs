@@ -23,7 +23,7 @@ pub mod versions;
 pub use admin::Admin;
 pub use backoff::Backoff;
 pub use buffers::{Buffers, Reservation};
-pub use client::{Client, ClientConfig, CoordinatorKind, Target, Topics};
+pub use client::{Client, ClientConfig, CoordinatorKind, LARGEST_ANSWER, Target, Topics};
 pub use code::{ErrorClass, ErrorCode};
 pub use connection::{Connection, ConnectionOptions};
 pub use error::{Asked, Attempt, Error, Operation};

@@ -2,12 +2,14 @@
 //!
 //! Aborted transactions and control batches are left out without looking into a record: the answer
 //! names the aborted producers with the first offset of each (KIP-98), and an abort marker ends one.
-//! Batches that cannot pass as bytes are repacked here, so that what comes out is ready to be stamped.
+//! Batches that cannot pass as bytes are repacked here, and messages of older formats made into batches, so that what
+//! comes out is ready to be stamped.
 
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::batch::header::{Batches, HeaderError, Marker, marker};
+use super::batch::header::{HeaderError, Marker, marker};
+use super::batch::messages::{Entries, Entry, Gathered};
 use super::batch::repack::{RepackError, Repacked, Want, merge, repack, split};
 use super::batch::{BatchHeader, filler};
 
@@ -246,7 +248,7 @@ pub struct Manner {
 /// `aborted` are (producer id, first offset) as the answer lists them.
 ///
 /// # Errors
-/// Where a batch is in an old format or does not decode.
+/// Where something is damaged or does not decode.
 pub fn select(
     records: Bytes,
     position: i64,
@@ -256,29 +258,36 @@ pub fn select(
     let mut aborted = Aborted::new(aborted);
     let mut steps: Vec<Step> = Vec::new();
     let mut position = position;
-    for found in Batches::new(records) {
-        let (header, batch) = found?;
-        if header.next_offset() <= position {
-            continue;
+    let mut messages: Option<Gathered> = None;
+    for found in Entries::new(records) {
+        match found? {
+            Entry::Message(message) if message.next_offset() > position => {
+                let gathered = messages
+                    .get_or_insert_with(|| Gathered::new(manner.append_time, manner.same_offsets));
+                gathered.push(&message, position)?;
+                position = message.next_offset();
+            }
+            Entry::Batch(header, batch) if header.next_offset() > position => {
+                if let Some(gathered) = messages.take() {
+                    push_pieces(&mut steps, gathered.finish()?, position, -1);
+                }
+                let leave_out = aborted.leaves_out(&header, &batch);
+                if !leave_out && header.count > 0 {
+                    push_batch(&mut steps, header, batch, position, manner)?;
+                }
+                position = header.next_offset();
+                pass_to(&mut steps, position);
+            }
+            Entry::Message(_) | Entry::Batch(..) => {}
         }
-        let leave_out = aborted.leaves_out(&header, &batch);
-        let before = steps.len();
-        if !leave_out && header.count > 0 {
-            push_chunks(&mut steps, header, batch, position, manner)?;
-        }
-        position = header.next_offset();
-        if steps.len() > before {
-            continue;
-        }
-        match steps.last_mut() {
-            Some(Step::Pass { next }) => *next = position,
-            _ => steps.push(Step::Pass { next: position }),
-        }
+    }
+    if let Some(gathered) = messages {
+        push_pieces(&mut steps, gathered.finish()?, position, -1);
     }
     Ok(steps)
 }
 
-fn push_chunks(
+fn push_batch(
     steps: &mut Vec<Step>,
     header: BatchHeader,
     batch: Bytes,
@@ -301,18 +310,33 @@ fn push_chunks(
         append_time,
         split_at_gaps: manner.same_offsets,
     };
-    let mut pieces = repack(&header, &batch, want)?.into_iter().peekable();
+    let pieces = repack(&header, &batch, want)?;
+    push_pieces(steps, pieces, header.next_offset(), header.leader_epoch);
+    Ok(())
+}
+
+/// Chunks of what was made of the records before `next`.
+fn push_pieces(steps: &mut Vec<Step>, pieces: Vec<Repacked>, next: i64, leader_epoch: i32) {
+    let mut pieces = pieces.into_iter().peekable();
     while let Some(piece) = pieces.next() {
         let end = piece.segments.last().map(|(first, count)| first + count);
-        // Whatever the batch has no record for at its end is passed with its last piece.
+        // Offsets at the end that have no record are passed with the last piece.
         let next = match pieces.peek() {
-            Some(_) => end.unwrap_or(position),
-            None => header.next_offset(),
+            Some(_) => end.unwrap_or(next),
+            None => next,
         };
-        let chunk = Chunk::of_repacked(piece, next, header.leader_epoch);
-        steps.push(Step::Copy(chunk));
+        steps.push(Step::Copy(Chunk::of_repacked(piece, next, leader_epoch)));
     }
-    Ok(())
+    pass_to(steps, next);
+}
+
+/// Passes the offsets up to `next` that no step covers.
+fn pass_to(steps: &mut Vec<Step>, to: i64) {
+    match steps.last_mut() {
+        Some(last) if last.next() >= to => {}
+        Some(Step::Pass { next }) => *next = to,
+        _ => steps.push(Step::Pass { next: to }),
+    }
 }
 
 /// The producers whose open transaction is known to end in an abort.

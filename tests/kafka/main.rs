@@ -13,6 +13,7 @@ mod copy;
 mod doctor;
 mod examples;
 mod faults;
+mod formats;
 mod import;
 mod kill;
 mod kit;
@@ -44,6 +45,7 @@ fn main() {
         tutorial::tests(),
         copy::tests(),
         offsets::tests(),
+        formats::tests(),
         live::tests(),
         import::tests(),
         kill::tests(),

@@ -62,12 +62,15 @@ impl ClientConfig {
                 .unwrap_or_else(|| "kmirror".to_owned()),
             connect_timeout: settings.connect_timeout.unwrap_or(Duration::from_secs(5)),
             request_timeout: settings.request_timeout.unwrap_or(Duration::from_secs(30)),
-            max_response_bytes: 256 * 1024 * 1024,
+            max_response_bytes: LARGEST_ANSWER,
             security: Security::new(cluster_name.clone(), settings),
             cluster_name,
         }
     }
 }
+
+/// Bytes of the largest answer that is taken.
+pub const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
 
 /// Which broker a request is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

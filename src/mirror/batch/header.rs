@@ -12,7 +12,8 @@ pub const LENGTH_PREFIX: usize = 12;
 /// First byte that the checksum covers: the attributes.
 pub const CHECKSUMMED_FROM: usize = 21;
 
-const MAGIC_AT: usize = 16;
+/// Where the format's number is, in messages of older formats too.
+pub(super) const MAGIC_AT: usize = 16;
 const CODEC_MASK: i16 = 0b111;
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
@@ -27,14 +28,16 @@ pub enum HeaderError {
     /// Fewer bytes than the batch says it has: the cut end of a fetch answer, no mistake.
     #[error("the batch is cut short")]
     Incomplete,
-    #[error("message format v{magic} at offset {offset}: only record batches (v2) can be copied")]
-    OldMagic { magic: i8, offset: i64 },
+    #[error("message format v{magic} at offset {offset}, where a record batch (v2) should be")]
+    OtherFormat { magic: i8, offset: i64 },
     #[error("batch at offset {offset} claims {length} bytes, less than a header")]
     TooShort { offset: i64, length: i64 },
     #[error(
         "batch at offset {offset} claims {count} records up to {delta} offsets after its first"
     )]
     Counts { offset: i64, count: i32, delta: i32 },
+    #[error("a message says that it is at offset {offset}")]
+    Offset { offset: i64 },
 }
 
 /// What the header of a batch says. Offsets are those of the log it was read from.
@@ -78,7 +81,7 @@ impl BatchHeader {
         let length = i32::from_be_bytes(field(bytes, 8));
         let magic = i8::from_be_bytes(field(bytes, MAGIC_AT));
         if magic != 2 {
-            return Err(HeaderError::OldMagic {
+            return Err(HeaderError::OtherFormat {
                 magic,
                 offset: base_offset,
             });
@@ -146,7 +149,7 @@ impl BatchHeader {
 
     /// 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
     pub fn codec(&self) -> i16 {
-        self.attributes & CODEC_MASK
+        codec_of(self.attributes)
     }
 
     /// Whether every offset from first to last has a record, so that the records can stay as they are.
@@ -171,8 +174,13 @@ impl BatchHeader {
     }
 }
 
+/// The codec that attributes name, in messages of older formats too.
+pub(super) fn codec_of(attributes: i16) -> i16 {
+    attributes & CODEC_MASK
+}
+
 /// `N` bytes at `at`; callers have checked the length.
-fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("the slice has N bytes")
 }
 
@@ -185,6 +193,11 @@ pub struct Batches {
 impl Batches {
     pub fn new(records: Bytes) -> Self {
         Self { rest: records }
+    }
+
+    /// What was not taken yet.
+    pub(super) fn into_rest(self) -> Bytes {
+        self.rest
     }
 }
 

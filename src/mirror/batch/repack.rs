@@ -9,10 +9,11 @@
 //! [`digests`] decodes a batch to compare it with another one that was encoded differently.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::compression::{Compressor, Decompressor, Gzip, Lz4, Snappy, Zstd};
+use kafka_protocol::compression::{Compressor, Gzip, Lz4, Snappy, Zstd};
 use thiserror::Error;
 
-use super::header::{CHECKSUMMED_FROM, CLEARED_ON_COPY, LENGTH_PREFIX};
+use super::codec::{self, CodecError};
+use super::header::{CHECKSUMMED_FROM, CLEARED_ON_COPY, LENGTH_PREFIX, codec_of};
 use super::{BatchHeader, HEADER_LEN};
 
 /// Why a batch could not be decoded.
@@ -31,6 +32,11 @@ pub enum RepackError {
     Checksum { offset: i64 },
     #[error("the batch at offset {offset} uses codec {codec}, which is unknown here")]
     UnknownCodec { offset: i64, codec: i16 },
+    /// Of format v0 or v1.
+    #[error("the message at offset {offset} is malformed: {problem}")]
+    MalformedMessage { offset: i64, problem: &'static str },
+    #[error("the message at offset {offset} does not match its checksum")]
+    MessageChecksum { offset: i64 },
 }
 
 /// What to keep of a batch and how to stamp it.
@@ -173,18 +179,9 @@ fn encoded(header: &BatchHeader, kept: Kept, want: Want) -> Result<Repacked, Rep
     } else {
         header.base_timestamp
     };
-    let records = compressed(header, kept.records)?;
-    let shape = Shape {
-        attributes: header.attributes & !CLEARED_ON_COPY,
-        base_timestamp,
-        max_timestamp: kept.max_timestamp,
-        count: kept.count,
-    };
-    let batch = shape.batch(&records).ok_or_else(|| malformed(header, 0))?;
-    Ok(Repacked {
-        batch,
-        segments: kept.segments,
-    })
+    let attributes = header.attributes & !CLEARED_ON_COPY;
+    let whole = kept.encoded(attributes, base_timestamp, header.base_offset)?;
+    whole.ok_or_else(|| malformed(header, 0))
 }
 
 /// What the header of a batch says that is made here; its offsets begin at 0 and it has no producer.
@@ -220,15 +217,17 @@ impl Shape {
     }
 }
 
-struct Kept {
-    records: BytesMut,
-    count: i32,
+/// Records of a batch that is being made.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub records: BytesMut,
+    pub count: i32,
     max_timestamp: i64,
     segments: Vec<(i64, i64)>,
 }
 
 impl Kept {
-    fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self {
             records: BytesMut::with_capacity(capacity),
             count: 0,
@@ -238,12 +237,12 @@ impl Kept {
     }
 
     /// Whether `offset` follows without a gap.
-    fn is_followed_by(&self, offset: i64) -> bool {
+    pub fn is_followed_by(&self, offset: i64) -> bool {
         let last = self.segments.last();
         last.is_none_or(|(first, count)| first.wrapping_add(*count) == offset)
     }
 
-    fn put(&mut self, record: &RawRecord, offset: i64, timestamp: i64, timestamp_delta: i64) {
+    pub fn put(&mut self, record: &RawRecord, offset: i64, timestamp: i64, timestamp_delta: i64) {
         record.put(&mut self.records, timestamp_delta, i64::from(self.count));
         self.count += 1;
         self.max_timestamp = self.max_timestamp.max(timestamp);
@@ -251,6 +250,26 @@ impl Kept {
             Some((first, count)) if first.wrapping_add(*count) == offset => *count += 1,
             _ => self.segments.push((offset, 1)),
         }
+    }
+
+    /// The batch, compressed as its attributes say; `None` where it is longer than a batch can be.
+    pub fn encoded(
+        self,
+        attributes: i16,
+        base_timestamp: i64,
+        offset: i64,
+    ) -> Result<Option<Repacked>, RepackError> {
+        let records = compressed(codec_of(attributes), offset, self.records)?;
+        let shape = Shape {
+            attributes,
+            base_timestamp,
+            max_timestamp: self.max_timestamp,
+            count: self.count,
+        };
+        Ok(shape.batch(&records).map(|batch| Repacked {
+            batch,
+            segments: self.segments,
+        }))
     }
 }
 
@@ -311,7 +330,7 @@ fn renumbered(header: &BatchHeader, batch: &Bytes, want: Want) -> Result<Vec<Kep
 }
 
 /// A record with everything behind the offset delta left encoded.
-struct RawRecord {
+pub(super) struct RawRecord {
     attributes: u8,
     timestamp_delta: i64,
     offset_delta: i64,
@@ -320,6 +339,30 @@ struct RawRecord {
 }
 
 impl RawRecord {
+    /// A record without headers, to be given its time and its place.
+    pub fn without_headers(key: Option<&Bytes>, value: Option<&Bytes>) -> Self {
+        let length = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
+        // Two lengths of at most five bytes, and the number of headers.
+        let mut body = BytesMut::with_capacity(length(key) + length(value) + 11);
+        for bytes in [key, value] {
+            match bytes {
+                Some(bytes) => {
+                    let length = i64::try_from(bytes.len()).expect("memory is shorter than 2^63");
+                    put_varint(&mut body, length);
+                    body.put_slice(bytes);
+                }
+                None => put_varint(&mut body, -1),
+            }
+        }
+        put_varint(&mut body, 0);
+        Self {
+            attributes: 0,
+            timestamp_delta: 0,
+            offset_delta: 0,
+            body: body.freeze(),
+        }
+    }
+
     fn take(records: &mut Bytes) -> Option<Self> {
         let length = usize::try_from(take_varint(records)?).ok()?;
         if length > records.len() {
@@ -388,54 +431,41 @@ fn varint_len(value: i64) -> usize {
 }
 
 fn decompressed(header: &BatchHeader, batch: &Bytes) -> Result<Bytes, RepackError> {
-    let mut payload = batch.slice(HEADER_LEN..);
-    fn whole<B: Buf>(buf: &mut B) -> anyhow::Result<Bytes> {
-        Ok(buf.copy_to_bytes(buf.remaining()))
-    }
-    let result = match header.codec() {
-        0 => Ok(payload),
-        1 => Gzip::decompress(&mut payload, whole),
-        2 => Snappy::decompress(&mut payload, whole),
-        3 => Lz4::decompress(&mut payload, whole),
-        4 => Zstd::decompress(&mut payload, whole),
-        codec => {
-            return Err(RepackError::UnknownCodec {
-                offset: header.base_offset,
-                codec,
-            });
-        }
-    };
-    result.map_err(|cause| compression_error(header, &cause))
+    let payload = batch.slice(HEADER_LEN..);
+    codec::decompressed(header.codec(), payload)
+        .map_err(|error| compression_error(header.base_offset, error))
 }
 
-fn compressed(header: &BatchHeader, records: BytesMut) -> Result<Bytes, RepackError> {
+pub(super) fn compression_error(offset: i64, error: CodecError) -> RepackError {
+    match error {
+        CodecError::Unknown(codec) => RepackError::UnknownCodec { offset, codec },
+        error => RepackError::Compression {
+            offset,
+            cause: error.to_string(),
+        },
+    }
+}
+
+/// `offset` is where the batch lies, for the message of an error.
+fn compressed(codec: i16, offset: i64, records: BytesMut) -> Result<Bytes, RepackError> {
     let mut out = BytesMut::new();
     let fill = |buf: &mut BytesMut| {
         buf.put_slice(&records);
         Ok(())
     };
-    let result = match header.codec() {
+    let result = match codec {
         0 => return Ok(records.freeze()),
         1 => Gzip::compress(&mut out, fill),
         2 => Snappy::compress(&mut out, fill),
         3 => Lz4::compress(&mut out, fill),
         4 => Zstd::compress(&mut out, fill),
-        codec => {
-            return Err(RepackError::UnknownCodec {
-                offset: header.base_offset,
-                codec,
-            });
-        }
+        codec => return Err(RepackError::UnknownCodec { offset, codec }),
     };
-    result.map_err(|cause| compression_error(header, &cause))?;
-    Ok(out.freeze())
-}
-
-fn compression_error(header: &BatchHeader, cause: &anyhow::Error) -> RepackError {
-    RepackError::Compression {
-        offset: header.base_offset,
+    result.map_err(|cause| RepackError::Compression {
+        offset,
         cause: format!("{cause:#}"),
-    }
+    })?;
+    Ok(out.freeze())
 }
 
 #[cfg(test)]

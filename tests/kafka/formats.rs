@@ -1,0 +1,248 @@
+//! Topics from before Kafka 0.11: a 3.9 broker that still writes message formats v0 and v1 is the source, the destination a
+//! broker that knows only record batches.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::support::client::{self, Offsets, Place};
+use crate::support::cluster::{Cluster, Spec};
+use crate::support::jars::Version;
+use crate::support::lab::Lab;
+use crate::support::runner::{Test, Tier};
+use crate::support::worker::Kmirror;
+
+pub fn tests() -> Vec<Test> {
+    vec![Test {
+        name: "formats::older_messages_3_9_to_4_3",
+        tier: Tier::Readme,
+        brokers: 2,
+        seconds: 90,
+        body: older_messages,
+    }]
+}
+
+const PLAIN: &str = "old.plain";
+const STAMPED: &str = "old.stamped";
+const COMPACTED: &str = "old.compacted";
+const TOPICS: [&str; 3] = [PLAIN, STAMPED, COMPACTED];
+
+/// What `message.format.version` is set to, and the codecs of the format.
+const FORMATS: [(&str, &[&str]); 3] = [
+    ("0.9.0", &["none", "gzip", "snappy", "lz4"]),
+    ("0.10.2", &["none", "gzip", "snappy", "lz4"]),
+    ("2.8", &["none", "gzip", "snappy", "lz4", "zstd"]),
+];
+
+fn older_messages(lab: &Lab) -> Result<()> {
+    let source = Spec::new("source", Version::V3_9)
+        .zookeeper()
+        // From 3.0 on, brokers ignore the setting of the topic.
+        .config("inter.broker.protocol.version", "2.8")
+        .start(lab)?;
+    let destination = Spec::new("destination", Version::V4_3).start(lab)?;
+    let tools = source.tools();
+    tools.create_topic(PLAIN, 2, &[])?;
+    let stamped = ["message.timestamp.type=LogAppendTime"];
+    tools.create_topic(STAMPED, 1, &stamped)?;
+    let compacted = [
+        "cleanup.policy=compact",
+        "segment.ms=500",
+        "min.cleanable.dirty.ratio=0.01",
+        "max.compaction.lag.ms=1000",
+    ];
+    tools.create_topic(COMPACTED, 1, &compacted)?;
+    let kmirror = Kmirror::new(lab, &topology(&source, &destination, ""))?;
+    for (format, codecs) in FORMATS {
+        for topic in TOPICS {
+            set(&source, topic, &format!("message.format.version={format}"))?;
+            write(&source, topic, format, codecs)?;
+        }
+        // Each run takes over at a tail of another format than what follows.
+        kmirror.ok("apply", &["--yes"])?;
+        for topic in [PLAIN, STAMPED] {
+            formats_are(lab, &source, topic, format)?;
+        }
+        kmirror.ok("run", &["--until-caught-up"])?;
+    }
+    // Only what holds still can be compared.
+    await_cleaning(lab, &source)?;
+    let cleaned = link("cleaned", &[COMPACTED], "");
+    let kmirror = Kmirror::new(lab, &topology(&source, &destination, &cleaned))?;
+    kmirror.ok("apply", &["--yes"])?;
+    kmirror.ok("run", &["--until-caught-up"])?;
+    for topic in [PLAIN, STAMPED] {
+        same(lab, &source, &destination, topic, "kept", Offsets::Equal)?;
+        same(lab, &source, &destination, topic, "moved", Offsets::Free)?;
+        same_output(lab, &source, &destination, topic)?;
+    }
+    same(lab, &source, &destination, COMPACTED, "cleaned", Offsets::Equal)?;
+    // Once more: nothing is left to copy, and nothing is copied.
+    kmirror.ok("run", &["--until-caught-up"])?;
+    same(lab, &source, &destination, PLAIN, "kept", Offsets::Equal)?;
+    same(lab, &source, &destination, PLAIN, "moved", Offsets::Free)?;
+    Ok(())
+}
+
+fn topology(source: &Cluster, destination: &Cluster, more: &str) -> String {
+    let topics = [PLAIN, STAMPED];
+    let kept = link("kept", &topics, "");
+    let moved = link("moved", &topics, "offsets = \"translate\"");
+    format!(
+        r#"
+kmirror = 1
+
+[clusters.source]
+bootstrap_servers = "{}"
+
+[clusters.destination]
+bootstrap_servers = "{}"
+{kept}{moved}{more}"#,
+        source.bootstrap(),
+        destination.bootstrap()
+    )
+}
+
+fn link(name: &str, topics: &[&str], more: &str) -> String {
+    format!(
+        r#"
+[links.{name}]
+source = "source"
+destination = "destination"
+topics = {topics:?}
+rename = "{name}.${{topic}}"
+replication_factor = 1
+{more}
+"#
+    )
+}
+
+fn set(cluster: &Cluster, topic: &str, setting: &str) -> Result<()> {
+    let arguments = ["--alter", "--entity-type", "topics", "--entity-name"];
+    let arguments = [&arguments[..], &[topic, "--add-config", setting]].concat();
+    cluster.tools().configs(&arguments)?;
+    Ok(())
+}
+
+const RECORDS: i32 = 400;
+
+/// So many records of each codec: without key, without value, with times that go up and down.
+fn write(cluster: &Cluster, topic: &str, format: &str, codecs: &[&str]) -> Result<()> {
+    let place = Place::new(cluster.bootstrap(), topic);
+    let partitions = client::partition_count(&place)?;
+    for codec in codecs {
+        let producer: BaseProducer = client::config(&place.bootstrap)
+            .set("compression.codec", *codec)
+            .set("linger.ms", "50")
+            .set("batch.num.messages", "90")
+            .create()?;
+        for n in 0..RECORDS {
+            let key = format!("key-{}", n % 50);
+            let value = format!("{format} {codec} {n} {}", "compressible ".repeat(5));
+            let time = 1_700_000_000_000 + i64::from(n % 7) * 1_000;
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic)
+                .partition(n % partitions)
+                .timestamp(time);
+            if topic == COMPACTED || n % 5 != 0 {
+                record = record.key(key.as_bytes());
+            }
+            if n % 11 != 3 {
+                record = record.payload(value.as_bytes());
+            }
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+        producer.flush(Duration::from_secs(30))?;
+        ensure!(producer.in_flight_count() == 0, "not everything was written");
+    }
+    Ok(())
+}
+
+/// The broker's segments are in the formats that were asked for, or the test proves nothing.
+fn formats_are(lab: &Lab, source: &Cluster, topic: &str, format: &str) -> Result<()> {
+    let segment = source
+        .data_dir(0)
+        .join(format!("{topic}-0/00000000000000000000.log"));
+    let dump = source.tools().dump_log(&segment)?;
+    let wanted = match format {
+        "0.9.0" => "magic: 0",
+        "0.10.2" => "magic: 1",
+        _ => "magic: 2",
+    };
+    let count = dump.matches(wanted).count();
+    lab.note(format!("{topic}: {count} entries with {wanted}"));
+    ensure!(count > 0, "nothing of {topic} has {wanted}:\n{dump}");
+    Ok(())
+}
+
+/// Waits until wrappers lost some of their messages, then keeps the cleaner away.
+fn await_cleaning(lab: &Lab, source: &Cluster) -> Result<()> {
+    let written: i32 = FORMATS.iter().map(|(_, codecs)| RECORDS * codecs.len() as i32).sum();
+    let start = Instant::now();
+    loop {
+        let left = client::read_partition(&source.bootstrap(), COMPACTED, 0)?.len();
+        if left < written as usize * 6 / 10 {
+            lab.note(format!("{COMPACTED}: {left} of {written} records are left"));
+            break;
+        }
+        if start.elapsed() > Duration::from_secs(60) {
+            bail!("the cleaner left {left} of {written} records of {COMPACTED}");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    for setting in [
+        "min.cleanable.dirty.ratio=1.0",
+        "max.compaction.lag.ms=9223372036854775807",
+        "segment.ms=604800000",
+    ] {
+        set(source, COMPACTED, setting)?;
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    Ok(())
+}
+
+fn same(
+    lab: &Lab,
+    source: &Cluster,
+    destination: &Cluster,
+    topic: &str,
+    prefix: &str,
+    offsets: Offsets,
+) -> Result<()> {
+    let copy = format!("{prefix}.{topic}");
+    let records = client::assert_same(
+        &Place::new(source.bootstrap(), topic),
+        &Place::new(destination.bootstrap(), &copy),
+        offsets,
+    )?;
+    ensure!(records > 0, "{topic} is empty, which proves nothing");
+    lab.note(format!("{topic}: {records} records are the same in {copy}"));
+    Ok(())
+}
+
+/// What Kafka's own consumer shows is the same, but for who set the time.
+fn same_output(lab: &Lab, source: &Cluster, destination: &Cluster, topic: &str) -> Result<()> {
+    let told = |cluster: &Cluster, topic: &str| -> Result<Vec<String>> {
+        let lines = cluster.tools().consume_all(topic, "read_committed")?;
+        let mut lines: Vec<String> = lines
+            .iter()
+            .map(|line| {
+                line.replace("NO_TIMESTAMP", "CreateTime:-1")
+                    .replace("LogAppendTime:", "CreateTime:")
+            })
+            .collect();
+        lines.sort();
+        Ok(lines)
+    };
+    let source = told(source, topic)?;
+    let copied = told(destination, &format!("kept.{topic}"))?;
+    let differs = source.iter().zip(&copied).find(|(left, right)| left != right);
+    ensure!(
+        !source.is_empty() && source.len() == copied.len() && differs.is_none(),
+        "{topic}: {} lines and {} of the copy, the first difference: {differs:?}",
+        source.len(),
+        copied.len()
+    );
+    lab.note(format!("{topic}: {} lines are the same", source.len()));
+    Ok(())
+}
