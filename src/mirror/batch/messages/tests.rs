@@ -4,6 +4,7 @@ use kafka_protocol::records::RecordBatchDecoder;
 use proptest::prelude::*;
 
 use super::super::samples::{self, Plain};
+use crate::mirror::batch::repack::digests;
 use crate::mirror::select::{Manner, SelectError, Step, select};
 
 use super::*;
@@ -151,6 +152,38 @@ proptest! {
         }
     }
 
+    /// Rule 6: whoever takes over reads from elsewhere, in other pieces, and compares and goes on with the same records.
+    #[test]
+    fn rule_6_a_message_becomes_the_same_record_wherever_reading_begins(
+        parts in parts(),
+        from in 0i64..40,
+        cut: prop::sample::Index,
+        same_offsets: bool,
+    ) {
+        let (bytes, _) = log(0, &parts);
+        let bytes = Bytes::from(bytes);
+        let manner = Manner { append_time: true, same_offsets };
+        let digests = |steps: Vec<Step>| -> Vec<(i64, u32)> {
+            let mut found = Vec::new();
+            for step in steps {
+                let Step::Copy(chunk) = step else { continue };
+                let offsets = chunk.segments.iter().flat_map(|(first, count)| *first..first + count);
+                let records = digests(&chunk.header, &chunk.batch).expect("they decode");
+                found.extend(offsets.zip(records).map(|(offset, (_, digest))| (offset, digest)));
+            }
+            found
+        };
+        let at_once = digests(select(bytes.clone(), 0, &[], manner).expect("it selects"));
+        let first = select(bytes.slice(..cut.index(bytes.len())), 0, &[], manner).expect("it selects");
+        let position = first.last().map_or(0, Step::next);
+        let mut in_pieces = digests(first);
+        in_pieces.extend(digests(select(bytes.clone(), position, &[], manner).expect("it selects")));
+        prop_assert_eq!(&in_pieces, &at_once);
+        let later = digests(select(bytes, from, &[], manner).expect("it selects"));
+        let wanted: Vec<_> = at_once.into_iter().filter(|it| it.0 >= from).collect();
+        prop_assert_eq!(later, wanted);
+    }
+
     /// A spoilt message must not arrive with a right checksum.
     #[test]
     fn a_flipped_bit_is_refused(parts in parts(), at: prop::sample::Index, bit in 0u8..8) {
@@ -237,9 +270,7 @@ fn messages_by_themselves_go_together_and_wrappers_stay_what_they_are() {
 #[test]
 fn what_no_broker_writes_is_refused_with_its_place() {
     let malformed = |bytes: Bytes| match select(bytes, 0, &[], MANNER) {
-        Err(SelectError::Repack(RepackError::MalformedMessage { offset: 9, problem })) => {
-            problem
-        }
+        Err(SelectError::Repack(RepackError::MalformedMessage { offset: 9, problem })) => problem,
         other => panic!("{other:?}"),
     };
     let wrapping = |magic: u8, set: &[Bytes], offset: i64| {
