@@ -233,6 +233,17 @@ async fn read_cluster(
     } else {
         None
     };
+    let allows_markers = if is_destination {
+        match client.admin().cluster_operations().await {
+            Ok(operations) => Some(operations.allow_markers()),
+            Err(error) => {
+                tracing::debug!(cluster = client.cluster_name(), %error, "what the user may do is not known");
+                None
+            }
+        }
+    } else {
+        None
+    };
     let defaults = broker_configs(client, &metadata).await;
     let number = |key: &str| {
         defaults
@@ -255,6 +266,7 @@ async fn read_cluster(
             .collect(),
         hidden: BTreeSet::new(),
         user: client.asked().user,
+        allows_markers,
         control,
     })
 }

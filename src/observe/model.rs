@@ -32,6 +32,8 @@ pub struct ObservedCluster {
     pub hidden: BTreeSet<String>,
     /// Who that user is, by the key that says so.
     pub user: String,
+    /// Whether that user may write control markers; only asked of destinations, and not known of older brokers.
+    pub allows_markers: Option<bool>,
     /// What a topic inherits, by *topic* config key; empty where the broker did not say.
     pub topic_defaults: Configs,
     /// Partitions and factor of a topic that is created without them, if the broker told.

@@ -87,6 +87,20 @@ pub(super) fn plan_link<'a>(world: &World<'a>, link: &Link) -> PlannedLink<'a> {
             entry.act(action, operation);
         }
     }
+    let mut changes = entry.changes.iter();
+    if changes.any(|change| change.attribute == "offsets") && link.offsets != OffsetsSpec::Translate
+    {
+        let destination = world.cluster(&link.destination);
+        entry.reasons.extend(destination.allows_markers.map(|may| {
+            if may {
+                Reason::HolesByMarkers
+            } else {
+                Reason::HolesByTransactions {
+                    user: destination.user.clone(),
+                }
+            }
+        }));
+    }
     PlannedLink { entry, applied }
 }
 

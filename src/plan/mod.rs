@@ -20,7 +20,7 @@ use self::reason::{Blocker, Note};
 use self::world::World;
 use crate::control::records::{LINKS_TOPIC, OFFSETS_TOPIC, Owner, WORK_TOPIC};
 use crate::observe::model::Observed;
-use crate::topology::model::Topology;
+use crate::topology::model::{OffsetsSpec, Topology};
 use crate::topology::resolve::LinkRule;
 
 mod basis;
@@ -143,6 +143,12 @@ pub fn interest(topology: &Topology, observed: &Observed) -> BTreeMap<String, In
             .contains_key(&route.source_topic)
         {
             let source = interest.entry(link.source.clone()).or_default();
+            let recorded = world
+                .records(&link.destination)
+                .is_some_and(|records| !records.copied_from(&route.source_topic).is_empty());
+            if !recorded && link.offsets != OffsetsSpec::Translate {
+                source.contents.insert(route.source_topic.clone());
+            }
             source.configs.insert(route.source_topic);
         }
         let seen = world.cluster(&link.destination);

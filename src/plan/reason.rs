@@ -30,6 +30,16 @@ pub enum Reason {
     StartOnlyForNew,
     /// `offsets = "preserve"` on a link that translates: it applies only to mirrors that have not begun.
     OffsetsOnlyForNew,
+    /// Offsets before the source's first record are taken up before anything is copied; what that costs, about.
+    FillsStart {
+        offsets: u64,
+        bytes: u64,
+        seconds: u64,
+    },
+    /// Offsets that no record takes are taken up by control markers, which the user may write.
+    HolesByMarkers,
+    /// The user may not write control markers: empty transactions take such offsets up, with rights of their own.
+    HolesByTransactions { user: String },
     /// The link is paused: the mirror is made ready, nothing is copied.
     LinkPaused,
     /// A topic and what it holds will be gone.

@@ -131,6 +131,29 @@ pub fn reason(reason: &Reason) -> String {
             "`offsets = \"preserve\"` applies to mirrors that have not begun; the offsets of the others stay translated"
                 .to_owned()
         }
+        Reason::FillsStart {
+            offsets,
+            bytes,
+            seconds,
+        } => format!(
+            "{} before the source's first record are taken up and deleted first: some {}, {}",
+            match offsets {
+                1 => "1 offset".to_owned(),
+                _ => format!("{} offsets", grouped(*offsets)),
+            },
+            super::bytes(i64::try_from(*bytes).unwrap_or(i64::MAX))
+                .unwrap_or_else(|| format!("{bytes} bytes")),
+            match seconds {
+                1 => "1 second".to_owned(),
+                _ => format!("{} seconds", grouped(*seconds)),
+            },
+        ),
+        Reason::HolesByMarkers => {
+            "offsets that have no record at the source are taken up by control markers".to_owned()
+        }
+        Reason::HolesByTransactions { user } => format!(
+            "{user} may not write control markers (Alter on the cluster): offsets that have no record at the source are taken up by empty transactions, which is slower and takes Write on the transactional ids that begin with kmirror."
+        ),
         Reason::LinkPaused => {
             "the link is paused: nothing is copied until it is resumed".to_owned()
         }

@@ -58,7 +58,16 @@ fn equal(lab: &Lab, version: Version) -> Result<()> {
         "topics = [\"ref.*\"]\nexclude = [\"ref.high-start\"]",
     );
     let kmirror = Kmirror::new(lab, &text)?;
-    kmirror.ok("apply", &["--yes"])?;
+    let planned = kmirror.ok("apply", &["--yes"])?;
+    for said in [
+        "200,003 offsets before the source's first record",
+        "are taken up by control markers",
+    ] {
+        ensure!(
+            planned.contains(said),
+            "the plan does not say {said:?}:\n{planned}"
+        );
+    }
     kmirror.ok("run", &["--until-caught-up"])?;
     client::add_partitions(&source.bootstrap(), LATE, 2)?;
     client::produce(&Place::new(source.bootstrap(), LATE), "later", 300)?;

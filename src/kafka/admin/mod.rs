@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use indexmap::IndexMap;
+use kafka_protocol::messages::DescribeClusterRequest;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
@@ -67,6 +68,20 @@ struct Item<I> {
     lost: bool,
 }
 
+/// Operations that a user may carry out on the cluster: a bit each, numbered as Kafka's `AclOperation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterOperations(i32);
+
+impl ClusterOperations {
+    const ALTER: i32 = 1 << 7;
+    const CLUSTER_ACTION: i32 = 1 << 9;
+
+    /// Whether `WriteTxnMarkers` is allowed. ClusterAction is not shown to who may not Describe the cluster.
+    pub fn allow_markers(self) -> bool {
+        self.0 & (Self::ALTER | Self::CLUSTER_ACTION) != 0
+    }
+}
+
 impl Admin {
     pub fn new(client: &Client) -> Self {
         Self {
@@ -100,6 +115,24 @@ impl Admin {
     /// When no broker answers until the deadline.
     pub async fn describe_cluster(&self) -> Result<ClusterMetadata, Error> {
         self.metadata(Topics::Named(&[])).await
+    }
+
+    /// What this user may do with the cluster as a resource (KIP-430, KIP-700). Wants no right, and brokers from 2.8 on.
+    ///
+    /// # Errors
+    /// When no broker answers until the deadline, or none knows the request.
+    pub async fn cluster_operations(&self) -> Result<ClusterOperations, Error> {
+        self.one(Target::Any, |connection| async move {
+            let request =
+                DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
+            let response = connection.send(&request).await?;
+            ErrorCode(response.error_code).ok().map_err(|code| {
+                let message = response.error_message.as_ref().map(ToString::to_string);
+                Error::broker(code, message, Operation::Describe, "the cluster".to_owned())
+            })?;
+            Ok(ClusterOperations(response.cluster_authorized_operations))
+        })
+        .await
     }
 
     /// One request to one broker, under the same rules as the calls here.

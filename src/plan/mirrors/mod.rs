@@ -17,8 +17,9 @@ use super::routes::Route;
 use super::sync::{self, DesiredTopic, MirrorWishes, SourceTopic};
 use super::world::{TopicView, World};
 use crate::control::records::{DesiredState, MirrorRecord};
+use crate::mirror::batch::filler;
 use crate::observe::model::{Configs, Described, ObservedTopic};
-use crate::topology::model::{Link, Mirror, MirrorState};
+use crate::topology::model::{Link, Mirror, MirrorState, OffsetsSpec, Start};
 
 /// Plans one mirror and lets the world know what its topic will be.
 pub(super) fn plan_mirror(
@@ -226,6 +227,7 @@ impl MirrorPlanner<'_> {
         }
         self.entry.reasons.extend(desired.reasons.clone());
         self.show_creation(world, &desired);
+        self.show_fill(world, &desired);
         let state = self.wanted_state();
         self.entry.rehearsal = Rehearsal::Pending;
         let operation = self.operation(
@@ -284,7 +286,7 @@ impl MirrorPlanner<'_> {
         let changes = self.topic_changes(world, live, &desired);
         let mut configs = live.configs.known().cloned().unwrap_or_default();
         diff::alter(&mut configs, &changes.configs);
-        self.finish_update(live, record, changes, desired);
+        self.finish_update(world, live, record, changes, desired);
         let partitions = live.partitions.max(self.partitions);
         self.let_know(
             world,
@@ -297,6 +299,7 @@ impl MirrorPlanner<'_> {
 
     fn finish_update(
         &mut self,
+        world: &World<'_>,
         live: &ObservedTopic,
         record: Option<&MirrorRecord>,
         changes: TopicChanges,
@@ -309,6 +312,7 @@ impl MirrorPlanner<'_> {
         }
         let (action, change) = match record {
             None => {
+                self.show_fill(world, &desired);
                 self.entry.reasons.push(Reason::AdoptsEmptyTopic);
                 self.entry.reasons.extend(desired.reasons);
                 self.show_state(None, state);
@@ -457,6 +461,35 @@ impl MirrorPlanner<'_> {
         }
         self.entry.changes.extend(changes);
         self.show_state(None, self.wanted_state());
+    }
+
+    /// What it takes before the first record can have the offset that it has at the source.
+    fn show_fill(&mut self, world: &World<'_>, desired: &DesiredTopic) {
+        let source = world
+            .cluster(&self.link.source)
+            .topics
+            .get(&self.route.source_topic);
+        let (OffsetsSpec::Preserve { .. }, Some(contents)) = (
+            self.link.offsets,
+            source.and_then(|source| source.contents.known()),
+        ) else {
+            return;
+        };
+        let offsets = match self.link.start {
+            Start::Earliest => contents.written - contents.offsets,
+            // Not known before it is looked up; no more than this.
+            Start::Latest | Start::Timestamp(_) => contents.written,
+        };
+        if offsets > 0 {
+            let policy = desired.configs.get("cleanup.policy");
+            let by_markers = policy.is_some_and(|policy| policy.value == "compact");
+            let filler::Cost { bytes, seconds } = filler::cost(offsets, by_markers);
+            self.entry.reasons.push(Reason::FillsStart {
+                offsets,
+                bytes,
+                seconds,
+            });
+        }
     }
 
     /// A new mirror's state is worth a line only where it is not simply active.

@@ -1,6 +1,7 @@
 //! What is planned, and that it is planned once.
 
 use super::*;
+use crate::observe::model::{Contents, Described};
 
 #[test]
 fn the_tutorial_applies_to_two_empty_clusters_at_once_and_then_is_quiet() {
@@ -474,4 +475,70 @@ fn thousands_of_topics_are_planned_in_a_moment() {
     assert_eq!(second.counts.unchanged, 5_002);
     // Far below a second when optimised; what grows with the square would take minutes here.
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
+
+/// Without this, `acks` would hold only for links that are new, or never be taken back.
+#[test]
+fn acknowledgements_are_changed_and_changed_back() {
+    let model = Model::new(&["east", "west"]);
+    model.add_topic("east", "orders", 2, 1, &[]);
+    let all = copy("topics = [\"orders\"]");
+    assert!(apply(&all, &model).is_complete());
+    let leaders = copy("topics = [\"orders\"]\nconfig = { acks = \"1\" }");
+    for (topology, change) in [
+        (leaders, "config.acks: none -> 1"),
+        (all, "config.acks: 1 -> none"),
+    ] {
+        let planned = plan(&topology, &model);
+        assert_eq!(summary(&planned), ["update link.copy"]);
+        assert_eq!(changes(&planned), [change]);
+        assert!(apply(&topology, &model).is_complete());
+        assert_eq!(summary(&plan(&topology, &model)), [""; 0]);
+    }
+}
+
+fn reasons(plan: &Plan) -> Vec<String> {
+    let reasons = plan.entries.iter().flat_map(|entry| &entry.reasons);
+    reasons.map(crate::report::words::reason).collect()
+}
+
+/// Whoever approves a first apply has to see how long a fill will take and which right is missing, not find out later.
+#[test]
+fn what_equal_offsets_will_take_is_said_before() {
+    let model = Model::new(&["east", "west"]);
+    model.add_topic("east", "orders", 2, 1, &[]);
+    model.add_topic("east", "state", 1, 1, &[("cleanup.policy", "compact")]);
+    let mut observed = model.observed();
+    let west = observed.clusters.get_mut("west").expect("it is there");
+    west.user = "the user of `sasl.username`".to_owned();
+    let cluster = observed.clusters.get_mut("east").expect("it is there");
+    for (topic, written) in [("orders", 4_294_967_296), ("state", 1_000_000)] {
+        let contents = Contents {
+            offsets: 100,
+            written,
+        };
+        let topic = cluster.topics.get_mut(topic).expect("it was added");
+        topic.contents = Described::Known(contents);
+    }
+    let said = |more: &str, markers: Option<bool>| {
+        let mut observed = observed.clone();
+        let west = observed.clusters.get_mut("west").expect("it is there");
+        west.allows_markers = markers;
+        let topology = copy(&format!("topics = [\"*\"]\n{more}"));
+        reasons(&crate::plan::plan(&topology, &observed))
+    };
+    let planned = said("", Some(false));
+    let right = "the user of `sasl.username` may not write control markers (Alter on the cluster)";
+    assert!(planned[0].starts_with(right), "{planned:?}");
+    assert_eq!(
+        planned[1..],
+        [
+            "4,294,967,196 offsets before the source's first record are taken up and deleted first: some 2.4 GiB, 215 seconds",
+            "999,900 offsets before the source's first record are taken up and deleted first: some 74.4 MiB, 20 seconds",
+        ]
+    );
+    let with_markers = said("", Some(true));
+    assert!(with_markers[0].ends_with("are taken up by control markers"));
+    assert_eq!(said("", None).len(), 2, "what is not known is not said");
+    assert_eq!(said("offsets = \"translate\"", Some(false)), [""; 0]);
 }

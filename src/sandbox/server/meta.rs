@@ -18,6 +18,9 @@ use crate::sandbox::broker::topics::{NewTopic, Topic, check_name};
 use crate::sandbox::broker::{Broker, Cluster};
 use crate::sandbox::lock;
 
+/// All bits of the operations that there are on a cluster: nobody is asked who he is.
+const EVERYTHING: i32 = 0b1_1111_1010_0000;
+
 /// Key types of FindCoordinator.
 const GROUP_COORDINATOR: i8 = 0;
 const TRANSACTION_COORDINATOR: i8 = 1;
@@ -134,6 +137,11 @@ impl Handler {
         let cluster = lock(&self.shared.cluster);
         let live = cluster.brokers.iter().filter(|broker| broker.up);
         DescribeClusterResponse::default()
+            .with_cluster_authorized_operations(if request.include_cluster_authorized_operations {
+                EVERYTHING
+            } else {
+                i32::MIN
+            })
             .with_cluster_id(text(cluster.settings.cluster_id.clone()))
             .with_controller_id(BrokerId(cluster.controller()))
             .with_brokers(
