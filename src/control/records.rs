@@ -247,6 +247,13 @@ pub struct ProgressRecord {
     /// Whether offsets may have been taken up by empty transactions, of which one may have been left open.
     #[serde(default)]
     pub pads_by_transactions: bool,
+    /// The highest leader epoch that was seen of the destination partition, -1 if none.
+    #[serde(default = "unknown_epoch")]
+    pub destination_leader_epoch: i32,
+}
+
+fn unknown_epoch() -> i32 {
+    -1
 }
 
 /// How the destination's offsets of one partition follow from the source's.

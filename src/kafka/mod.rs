@@ -12,6 +12,7 @@ pub mod buffers;
 pub mod client;
 pub mod code;
 pub mod connection;
+pub mod epochs;
 pub mod error;
 pub mod fetch;
 pub mod metadata;

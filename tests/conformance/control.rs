@@ -306,6 +306,7 @@ pub async fn keeps_progress(bootstrap: &str) -> Result<()> {
         map_chunk: 1,
         alignment: Alignment::default(),
         pads_by_transactions: false,
+        destination_leader_epoch: -1,
     };
     for round in 0..30_i64 {
         let mut entries: Vec<(OffsetsKey, Option<Entry>)> = Vec::new();

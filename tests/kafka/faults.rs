@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::copy::{same_records, topology};
+use crate::storage::says;
 use crate::support::client::{self, Offsets, Place};
 use crate::support::cluster::{Cluster, Spec};
 use crate::support::dataset::{self, Ages, Mixed, Plan};
@@ -64,6 +65,13 @@ pub fn tests() -> Vec<Test> {
             6,
             240,
             |lab| leaders_on_both_sides(lab, Acknowledged::ByAll),
+        ),
+        test(
+            "faults::an_unclean_election_at_the_source",
+            Tier::Readme,
+            4,
+            60,
+            unclean_election,
         ),
         test(
             "faults::workers_come_and_go",
@@ -377,7 +385,7 @@ impl Blow {
                 moved?;
             }
         }
-        in_sync(&place)?;
+        in_sync(&place, dataset::PARTITIONS)?;
         lab.note(format!("{topic}: node {leader}, its leader, was {self:?}"));
         Ok(())
     }
@@ -400,9 +408,9 @@ fn led_by_another(place: &Place, than: i32) -> Result<()> {
 }
 
 /// Waits until all replicas are in sync, so that the next one may be lost.
-fn in_sync(place: &Place) -> Result<()> {
+fn in_sync(place: &Place, partitions: i32) -> Result<()> {
     let start = Instant::now();
-    for partition in 0..dataset::PARTITIONS {
+    for partition in 0..partitions {
         loop {
             let found = client::partition_state(place, partition);
             match found {
@@ -491,4 +499,66 @@ fn workers_come_and_go(lab: &Lab) -> Result<()> {
         ));
     }
     stage.finish(lab, workers)
+}
+
+/// The source's leader dies with records that only it had, and another one writes more than those: the log is longer than
+/// what was read, and is another one. (Without the leader epochs, the mirror kept the lost records and went on behind them.)
+fn unclean_election(lab: &Lab) -> Result<()> {
+    const TOPICS: [&str; 2] = ["app-equal", "old-translated"];
+    let mut source = three("source")
+        .config("min.insync.replicas", "1")
+        .start(lab)?;
+    let destination = Spec::new("destination", Version::V4_3).start(lab)?;
+    for topic in TOPICS {
+        let config = ["unclean.leader.election.enable=true"];
+        source.tools().create_replicated(topic, 1, 2, &config)?;
+        source.tools().lead_from(topic, 1, &[1, 2], lab.dir())?;
+    }
+    let places = TOPICS.map(|topic| Place::new(source.bootstrap(), topic));
+    for place in &places {
+        client::produce(place, "on both", 100)?;
+        in_sync(place, 1)?;
+    }
+    let text = topology(&source, &destination, "app-*");
+    let (_, link) = text.split_once("[links.copy]").context("a link")?;
+    let link = link.replace("app-*", "old-*");
+    let text = format!("{text}\n[links.translated]{link}offsets = \"translate\"\n");
+    let kmirror = Kmirror::new(lab, &text)?;
+    kmirror.ok("apply", &["--yes"])?;
+    source.kill(1)?;
+    for place in &places {
+        client::produce(place, "on one", 50)?;
+    }
+    kmirror.ok("run", &["--until-caught-up"])?;
+    let mut worker = kmirror.start(&[])?;
+    source.kill(0)?;
+    source.start(1)?;
+    for place in &places {
+        led_by_another(place, 1)?;
+        client::produce(place, "instead", 100)?;
+    }
+    let parted = "the source lost records that were copied: the mirror has read up to offset 150, and what the source holds from 100 on was written anew";
+    for (link, topic) in ["copy", "translated"].into_iter().zip(TOPICS) {
+        let which = format!("link=\"{link}\" topic=\"copy.{topic}\" partition=0");
+        says(
+            &worker,
+            &format!(
+                "FAILED: {parted} (unclean leader election); delete the mirror and have it copied anew, or mirror the topic under another name {which}"
+            ),
+        )?;
+    }
+    worker.signal("TERM")?;
+    worker.wait(Duration::from_secs(20))?;
+    let again = kmirror.command("run", &["--until-caught-up"])?.text();
+    for said in [
+        format!("FAILED translated copy.old-translated-0: {parted}"),
+        "FAILED copy copy.app-equal-0: ".to_owned(),
+    ] {
+        ensure!(again.contains(&said), "no word of {said:?}:\n{again}");
+    }
+    for topic in TOPICS {
+        let copied = client::read_partition(&destination.bootstrap(), &format!("copy.{topic}"), 0)?;
+        ensure!(copied.len() == 150, "{topic}: {} records", copied.len());
+    }
+    Ok(())
 }

@@ -499,6 +499,7 @@ fn wrap(lab: &Lab) -> Result<()> {
                     map_chunk: 0,
                     alignment: Alignment::default(),
                     pads_by_transactions: false,
+                    destination_leader_epoch: -1,
                 };
                 let key = OffsetsKey::Progress { id: *id, partition };
                 (key, Some(Entry::Progress(record)))

@@ -126,6 +126,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::mirror::io::reader::Position;
     use crate::mirror::io::share::{Piece, Share};
     use crate::mirror::io::throttle::Throttle;
     use crate::mirror::io::{Events, TopicPartition};
@@ -137,7 +138,11 @@ mod tests {
             partition: 0,
         };
         let share = Share::new(Buffers::new(1 << 20), Arc::default());
-        Wanted::new(source, attempt, offset, events.clone(), share)
+        let position = Position {
+            offset,
+            leader_epoch: -1,
+        };
+        Wanted::new(source, attempt, position, events.clone(), share)
     }
 
     /// Without this, of two mirrors of one topic one would get the records that the other asked for.

@@ -32,6 +32,7 @@ pub struct Save {
     pub map: Vec<(u32, MapRecord)>,
     pub alignment: Alignment,
     pub pads_by_transactions: bool,
+    pub destination_leader_epoch: i32,
     pub events: Events,
 }
 
@@ -131,6 +132,7 @@ fn entries(saves: &[Save]) -> Vec<(OffsetsKey, Option<Entry>)> {
             map_chunk: save.map_chunk,
             alignment: save.alignment,
             pads_by_transactions: save.pads_by_transactions,
+            destination_leader_epoch: save.destination_leader_epoch,
         };
         entries.insert(
             OffsetsKey::Progress { id, partition },

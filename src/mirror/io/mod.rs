@@ -64,6 +64,8 @@ pub struct Route {
     pub lease: Arc<Lease>,
     /// The broker that leads the destination partition, -1 while unknown.
     leader: AtomicI32,
+    /// The highest epoch of its leaders that anybody has seen, -1 while unknown.
+    leader_epoch: AtomicI32,
     /// The attempt that was sent last, and over which of its lane's connections it began.
     began: Mutex<(u64, u64)>,
     /// Attempts up to this one are void: a batch of theirs was lost or refused, or they were given up.
@@ -78,6 +80,7 @@ impl Route {
             destination,
             lease,
             leader: AtomicI32::new(-1),
+            leader_epoch: AtomicI32::new(-1),
             began: Mutex::new((0, 0)),
             void: AtomicU64::new(0),
         })
@@ -89,6 +92,15 @@ impl Route {
 
     pub fn set_leader(&self, broker: i32) {
         self.leader.store(broker, Ordering::Release);
+    }
+
+    pub fn leader_epoch(&self) -> i32 {
+        self.leader_epoch.load(Ordering::Acquire)
+    }
+
+    /// Epochs of a topic's leaders only rise: whoever answers with a smaller one was deposed.
+    pub fn note_leader_epoch(&self, epoch: i32) {
+        self.leader_epoch.fetch_max(epoch, Ordering::AcqRel);
     }
 
     /// Whether a batch of `attempt` may go over this connection: an attempt stays on the one that it began on.

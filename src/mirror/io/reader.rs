@@ -22,6 +22,7 @@ use super::share::{Piece, Share};
 use super::throttle::Throttle;
 use super::{Events, TopicPartition};
 use crate::kafka::admin::OffsetSpec;
+use crate::kafka::epochs::EpochPosition;
 use crate::kafka::fetch::{FetchOptions, FetchPartition, FetchedPartition, Isolation, fetch_into};
 use crate::kafka::{
     Backoff, Buffers, Client, Connection, Error, ErrorClass, ErrorCode, Operation, Reservation,
@@ -37,12 +38,31 @@ const SHORT_POLL_MS: i32 = 50;
 /// Tries to find a partition that its cluster does not know, before it counts as deleted.
 const TRIES_FOR_UNKNOWN: u32 = 12;
 
+/// Where a partition reads on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub offset: i64,
+    /// Leader epoch of the batch read last before it, -1 where it is not known.
+    pub leader_epoch: i32,
+}
+
+/// Who leads a source partition.
+#[derive(Clone, Copy, Debug)]
+struct Leader {
+    broker: i32,
+    /// -1 where the brokers do not say.
+    epoch: i32,
+}
+
 /// A partition that wants data.
 #[derive(Debug)]
 pub struct Wanted {
     pub source: TopicPartition,
     pub attempt: u64,
     pub offset: i64,
+    read_epoch: i32,
+    /// Of the leader that is asked.
+    leader_epoch: i32,
     pub events: Events,
     pub share: Arc<Share>,
     tries: u32,
@@ -54,14 +74,16 @@ impl Wanted {
     pub fn new(
         source: TopicPartition,
         attempt: u64,
-        offset: i64,
+        position: Position,
         events: Events,
         share: Arc<Share>,
     ) -> Self {
         Self {
             source,
             attempt,
-            offset,
+            offset: position.offset,
+            read_epoch: position.leader_epoch,
+            leader_epoch: -1,
             events,
             share,
             tries: 0,
@@ -81,7 +103,7 @@ pub struct Reader {
     client: Client,
     buffers: Arc<Buffers>,
     brokers: Mutex<HashMap<i32, mpsc::UnboundedSender<Wanted>>>,
-    leaders: Mutex<HashMap<(String, i32), i32>>,
+    leaders: Mutex<HashMap<(String, i32), Leader>>,
 }
 
 impl Reader {
@@ -115,15 +137,16 @@ impl Reader {
         }
     }
 
-    fn hand_over(self: &Arc<Self>, leader: i32, wanted: Wanted) {
+    fn hand_over(self: &Arc<Self>, leader: Leader, mut wanted: Wanted) {
+        wanted.leader_epoch = leader.epoch;
         let mut brokers = self
             .brokers
             .lock()
             .expect("the lock is held for lookups only");
-        let sender = brokers.entry(leader).or_insert_with(|| {
+        let sender = brokers.entry(leader.broker).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
             // Weak: the lanes end when the last partition lets go of the reader.
-            tokio::spawn(BrokerLanes::new(self, leader).run(receiver));
+            tokio::spawn(BrokerLanes::new(self, leader.broker).run(receiver));
             sender
         });
         // The loop lives as long as its sender.
@@ -154,8 +177,14 @@ impl Reader {
                     backoff.sleep().await;
                 }
                 wanted.tries += 1;
-                match reader.leader_of(&wanted).await {
-                    Ok(leader) => {
+                match reader.agreeing_leader(&wanted).await {
+                    Ok(Agreed::Diverged { end }) => {
+                        return wanted.tell(Event::SourceDiverged {
+                            attempt: wanted.attempt,
+                            end,
+                        });
+                    }
+                    Ok(Agreed::With(leader)) => {
                         let key = (wanted.source.topic.clone(), wanted.source.partition);
                         reader
                             .leaders
@@ -183,7 +212,38 @@ impl Reader {
         });
     }
 
-    async fn leader_of(&self, wanted: &Wanted) -> Result<i32, LeaderError> {
+    /// The leader, once its log is known to go on from what was read: one that was elected uncleanly may have another one that
+    /// is just as long (KIP-320).
+    async fn agreeing_leader(&self, wanted: &Wanted) -> Result<Agreed, LeaderError> {
+        let leader = self.leader_of(wanted).await?;
+        if wanted.read_epoch < 0 {
+            return Ok(Agreed::With(leader));
+        }
+        let asked = EpochPosition {
+            topic: &wanted.source.topic,
+            partition: wanted.source.partition,
+            current_leader_epoch: leader.epoch,
+            leader_epoch: wanted.read_epoch,
+        };
+        let found = self
+            .client
+            .epoch_end(leader.broker, asked)
+            .await
+            .map_err(LeaderError::Later)?;
+        Ok(match found {
+            // Brokers before 2.0 do not know the request.
+            None => Agreed::With(leader),
+            Some(found) if found.leader_epoch < wanted.read_epoch => Agreed::Diverged {
+                end: found.end_offset,
+            },
+            Some(found) if found.end_offset < wanted.offset => Agreed::Diverged {
+                end: found.end_offset,
+            },
+            Some(_) => Agreed::With(leader),
+        })
+    }
+
+    async fn leader_of(&self, wanted: &Wanted) -> Result<Leader, LeaderError> {
         let names = [wanted.source.topic.clone()];
         let metadata = self
             .client
@@ -230,7 +290,10 @@ impl Reader {
             .partitions
             .iter()
             .find(|partition| partition.index == wanted.source.partition && partition.leader >= 0)
-            .map(|partition| partition.leader)
+            .map(|partition| Leader {
+                broker: partition.leader,
+                epoch: partition.leader_epoch,
+            })
             .ok_or_else(|| {
                 let code = ErrorCode::LEADER_NOT_AVAILABLE;
                 LeaderError::Later(Error::broker(
@@ -241,6 +304,14 @@ impl Reader {
                 ))
             })
     }
+}
+
+enum Agreed {
+    With(Leader),
+    /// Of the epoch read last, the leader has what lies before `end`; -1: it knows nothing of it.
+    Diverged {
+        end: i64,
+    },
 }
 
 enum LeaderError {
@@ -424,7 +495,7 @@ async fn fetch_once(
             topic_id: wanted.source.topic_id,
             partition: wanted.source.partition,
             offset: wanted.offset,
-            current_leader_epoch: -1,
+            current_leader_epoch: wanted.leader_epoch,
             max_bytes: protocol_bytes(*bytes),
         })
         .collect();

@@ -42,10 +42,22 @@ pub async fn read(
     from: i64,
 ) -> Result<Tail, Failure> {
     let mut backoff = Backoff::for_requests();
-    let (mut unknown, mut unsettled) = (0, 0u32);
+    let (mut unknown, mut unsettled, mut deposed) = (0, 0u32, 0u32);
     loop {
         match settled(client, route, producer_id, from).await {
             Ok(tail) => return Ok(tail),
+            Err(Trouble::Deposed { epoch }) => {
+                unknown = 0;
+                deposed = deposed.saturating_add(1);
+                if deposed.is_power_of_two() && deposed > 2 {
+                    tracing::warn!(
+                        partition = %route.destination,
+                        epoch,
+                        seen = route.leader_epoch(),
+                        "a broker answers as the leader of an epoch that is over: its end is not believed"
+                    );
+                }
+            }
             Err(Trouble::Final(failure)) => return Err(failure),
             Err(Trouble::Unknown) => {
                 unknown += 1;
@@ -90,6 +102,10 @@ enum Trouble {
     Call(Error),
     /// The end moved all the time.
     Moving,
+    /// Who answers was the leader in an earlier epoch (KIP-320): there is another one.
+    Deposed {
+        epoch: i32,
+    },
 }
 
 impl From<Error> for Trouble {
@@ -106,11 +122,11 @@ async fn settled(
 ) -> Result<Tail, Trouble> {
     find_leader(client, route).await?;
     let deadline = Instant::now() + 20 * SETTLE;
-    let mut seen = look(client, &route.destination, producer_id).await?;
+    let mut seen = look(client, route, producer_id).await?;
     let mut since = Instant::now();
     loop {
         sleep(LOOK_EVERY).await;
-        let now = look(client, &route.destination, producer_id).await?;
+        let now = look(client, route, producer_id).await?;
         if now != seen {
             seen = now;
             since = Instant::now();
@@ -147,16 +163,15 @@ struct Seen {
     end: i64,
     /// Where the leader's log ends, replicated or not.
     log_end: i64,
+    /// In which epoch it leads; -1 where it does not say.
+    leader_epoch: i32,
     /// What the leader expects next of the producer id.
     next_sequence: Option<i32>,
     producer_epoch: Option<i32>,
 }
 
-async fn look(
-    client: &Client,
-    partition: &TopicPartition,
-    producer_id: i64,
-) -> Result<Seen, Error> {
+async fn look(client: &Client, route: &Route, producer_id: i64) -> Result<Seen, Trouble> {
+    let partition = &route.destination;
     let (start, end) = bounds(client, partition).await?;
     let admin = client.admin();
     let log_end = admin
@@ -164,8 +179,12 @@ async fn look(
         .await
         .pop()
         .expect("one partition was asked for, one is answered")
-        .1?
-        .offset;
+        .1?;
+    let epoch = log_end.leader_epoch;
+    if (0..route.leader_epoch()).contains(&epoch) {
+        return Err(Trouble::Deposed { epoch });
+    }
+    route.note_leader_epoch(epoch);
     let producers = admin
         .describe_producers(&partition.topic, vec![partition.partition])
         .await
@@ -183,7 +202,8 @@ async fn look(
         producer_epoch: ours.map(|producer| producer.producer_epoch),
         start,
         end,
-        log_end,
+        log_end: log_end.offset,
+        leader_epoch: epoch,
         next_sequence,
     })
 }
@@ -218,14 +238,15 @@ async fn find_leader(client: &Client, route: &Route) -> Result<(), Trouble> {
             is: topic.id,
         }));
     }
-    let leader = topic
+    let found = topic
         .partitions
         .iter()
-        .find(|partition| partition.index == wanted.partition)
-        .map_or(-1, |partition| partition.leader);
+        .find(|partition| partition.index == wanted.partition);
+    let leader = found.map_or(-1, |partition| partition.leader);
     if leader < 0 {
         return Err(refused(ErrorCode::LEADER_NOT_AVAILABLE));
     }
+    route.note_leader_epoch(found.map_or(-1, |partition| partition.leader_epoch));
     route.set_leader(leader);
     Ok(())
 }
@@ -234,7 +255,12 @@ async fn find_leader(client: &Client, route: &Route) -> Result<(), Trouble> {
 async fn last_data_batch(
     client: &Client,
     partition: &TopicPartition,
-    Seen { start, end, .. }: Seen,
+    Seen {
+        start,
+        end,
+        leader_epoch,
+        ..
+    }: Seen,
     from: i64,
 ) -> Result<Option<TailBatch>, Trouble> {
     if end <= start {
@@ -243,7 +269,10 @@ async fn last_data_batch(
     // A log that lost its end may end before what is known of it.
     let from = if from > end { start } else { from.max(start) };
     // A fetch limited to one byte returns exactly the batch that holds the offset (KIP-74).
-    let Some((header, batch)) = batches(client, partition, end - 1, 1).await?.pop() else {
+    let Some((header, batch)) = batches(client, partition, leader_epoch, (end - 1, 1))
+        .await?
+        .pop()
+    else {
         return Ok(None);
     };
     // A batch that the cleaner emptied is kept for its sequence number.
@@ -253,7 +282,7 @@ async fn last_data_batch(
     let (mut high, mut stride) = (header.base_offset, STRIDE);
     while high > from {
         let low = (high - stride).max(from);
-        let found = last_data_batch_between(client, partition, low, high).await?;
+        let found = last_data_batch_between(client, partition, leader_epoch, (low, high)).await?;
         if found.is_some() {
             return Ok(found);
         }
@@ -266,12 +295,12 @@ async fn last_data_batch(
 async fn last_data_batch_between(
     client: &Client,
     partition: &TopicPartition,
-    low: i64,
-    high: i64,
+    leader_epoch: i32,
+    (low, high): (i64, i64),
 ) -> Result<Option<TailBatch>, Trouble> {
     let (mut position, mut last) = (low, None);
     while position < high {
-        let found = batches(client, partition, position, STRIDE_BYTES).await?;
+        let found = batches(client, partition, leader_epoch, (position, STRIDE_BYTES)).await?;
         let Some((end, _)) = found.last() else { break };
         position = end.next_offset();
         for (header, batch) in found {
@@ -287,8 +316,8 @@ async fn last_data_batch_between(
 async fn batches(
     client: &Client,
     partition: &TopicPartition,
-    offset: i64,
-    max_bytes: i32,
+    current_leader_epoch: i32,
+    (offset, max_bytes): (i64, i32),
 ) -> Result<Vec<(BatchHeader, bytes::Bytes)>, Trouble> {
     let target = Target::Leader {
         topic: partition.topic.clone(),
@@ -306,7 +335,7 @@ async fn batches(
         topic_id: partition.topic_id,
         partition: partition.partition,
         offset,
-        current_leader_epoch: -1,
+        current_leader_epoch,
         max_bytes,
     };
     let found = fetch(&connection, &options, &[wanted]).await?;

@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::keeper::{Keeper, Save};
 use super::pad::{MarkerProducer, Padder};
-use super::reader::{Reader, Wanted, bounds, offset_of};
+use super::reader::{Position, Reader, Wanted, bounds, offset_of};
 use super::share::Share;
 use super::throttle::Throttle;
 use super::watermark::{Ask, Watermarks};
@@ -140,12 +140,19 @@ impl Doer {
             match action {
                 Action::ResolveStart => self.resolve_start(),
                 Action::ReadTail { fence, from } => self.read_tail(fence, from),
-                Action::Fetch { attempt, offset } => {
+                Action::Fetch {
+                    attempt,
+                    offset,
+                    leader_epoch,
+                } => {
                     let source = self.around.source.clone();
                     self.around.reader.want(Wanted::new(
                         source,
                         attempt,
-                        offset,
+                        Position {
+                            offset,
+                            leader_epoch,
+                        },
                         self.events.clone(),
                         Arc::clone(&self.share),
                     ));
@@ -173,6 +180,7 @@ impl Doer {
                         map,
                         alignment,
                         pads_by_transactions,
+                        destination_leader_epoch: self.around.route.leader_epoch(),
                         events: self.events.clone(),
                     };
                     // The keeper outlives the partitions that hold a sender to it.

@@ -165,6 +165,7 @@ impl PartitionMirror {
             None => end,
         }
         .max(start);
+        self.fetch_epoch = -1;
         self.present = present;
         self.phase = Phase::Copying { primed: false };
         if let Some(to) = self.filling_up_to()
@@ -181,6 +182,7 @@ impl PartitionMirror {
         if is_comparing && log_start <= self.sent.source_offset {
             self.tail_check = None;
             self.fetch_next = self.sent.source_offset;
+            self.fetch_epoch = -1;
             return true;
         }
         false
@@ -350,6 +352,7 @@ impl PartitionMirror {
                 PadAnswer::Ends { at } if at > self.sent.destination_offset => {
                     self.sent.destination_offset = at;
                     self.sent.source_offset = at;
+                    self.sent.source_leader_epoch = -1;
                     self.confirmed = self.sent;
                     self.fruitless = 0;
                     self.refusals = 0;

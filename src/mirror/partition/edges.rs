@@ -239,6 +239,47 @@ fn a_start_that_expired_is_not_moved_once_records_were_copied() {
     );
 }
 
+/// A leader that was elected uncleanly wrote other records where the mirror has read: going on would mix two histories.
+#[test]
+fn a_source_that_parted_from_what_was_copied_stops_the_mirror() {
+    for (end, stops) in [(1, true), (-1, true), (2, false), (3, false)] {
+        let mut mirror = from(anchor(0, 0, 0));
+        mirror.handle(tail(0, None, None));
+        mirror.handle(fetched(&mirror, &[dense(0, 2)], 4));
+        let read = mirror.handle(fetched(&mirror, &[dense(2, 2)], 4));
+        assert!(
+            matches!(
+                read[..],
+                [Action::Fetch {
+                    offset: 4,
+                    leader_epoch: 3,
+                    ..
+                }]
+            ),
+            "{read:?}"
+        );
+        // Two records were sent, two only read: one batch goes alone.
+        let attempt = mirror.attempt;
+        let actions = mirror.handle(Event::SourceDiverged { attempt, end });
+        match failure(&actions) {
+            Some(Failure::SourceDiverged {
+                position: 2,
+                end: found,
+            }) => {
+                assert!(stops && *found == end, "{actions:?}");
+            }
+            Some(other) => panic!("{other:?}"),
+            None => {
+                assert!(!stops, "{actions:?}");
+                assert!(
+                    matches!(actions[..], [Action::Fetch { offset: 2, .. }]),
+                    "{actions:?}"
+                );
+            }
+        }
+    }
+}
+
 /// A worker that is told to stop while markers are refused must not go on with transactions.
 #[test]
 fn a_stop_is_obeyed_while_a_right_for_markers_is_missing() {

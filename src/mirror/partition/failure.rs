@@ -79,6 +79,14 @@ pub enum Failure {
     )]
     SourceTruncated { position: i64, end: i64 },
     #[error(
+        "the source lost records that were copied: the mirror has read up to offset {position}, {} (unclean leader election); delete the mirror and have it copied anew, or mirror the topic under another name",
+        match .end {
+            -1 => "and the source knows nothing of the leader that it read from".to_owned(),
+            end => format!("and what the source holds from {end} on was written anew"),
+        }
+    )]
+    SourceDiverged { position: i64, end: i64 },
+    #[error(
         "the destination holds {missing} records that the source no longer has from offset {offset} on: the source was truncated, or its cleaner removed them"
     )]
     SourceCutBack { offset: i64, missing: i64 },

@@ -7,7 +7,7 @@ use crate::control::records::{Anchor, Run};
 use crate::kafka::ErrorCode;
 use crate::mirror::batch::Stamp;
 use crate::mirror::batch::rewrite::rewritten;
-use crate::mirror::select::{Chunk, Manner, Step, select};
+use crate::mirror::select::{Chunk, Manner, Step, last_leader_epoch, select};
 
 /// Batches on their way from which on more small ones are merged rather than sent each by itself.
 const BUSY_FROM: usize = 2;
@@ -20,6 +20,7 @@ impl PartitionMirror {
             return;
         }
         self.fetching = false;
+        let leader_epoch = last_leader_epoch(&fetched.records);
         let steps = match select(
             fetched.records,
             self.fetch_next,
@@ -34,6 +35,7 @@ impl PartitionMirror {
         };
         if let Some(last) = steps.last() {
             self.fetch_next = last.next();
+            self.fetch_epoch = leader_epoch;
             self.starved_ticks = 0;
         }
         // An empty answer below the end says nothing: other partitions filled it, or the batch is a large one.
@@ -105,6 +107,24 @@ impl PartitionMirror {
             }
         };
         self.fail(failure, actions);
+    }
+
+    /// Another leader's log parted from what was read: nothing that was written may lie behind that place.
+    pub(super) fn on_source_diverged(&mut self, attempt: u64, end: i64, actions: &mut Vec<Action>) {
+        if attempt != self.attempt || !matches!(self.phase, Phase::Copying { .. }) {
+            return;
+        }
+        self.fetching = false;
+        let position = self.sent.source_offset;
+        if end < position {
+            return self.fail(Failure::SourceDiverged { position, end }, actions);
+        }
+        // Only what was read and not written yet is gone.
+        self.queue.clear();
+        self.queue_bytes = 0;
+        self.fetch_next = position;
+        self.fetch_epoch = self.sent.source_leader_epoch;
+        self.pump(actions);
     }
 
     pub(super) fn on_answer(&mut self, attempt: u64, answer: Answer, actions: &mut Vec<Action>) {
@@ -277,6 +297,7 @@ impl PartitionMirror {
             actions.push(Action::Fetch {
                 attempt: self.attempt,
                 offset: self.fetch_next,
+                leader_epoch: self.fetch_epoch,
             });
         }
     }
@@ -311,15 +332,19 @@ impl PartitionMirror {
 
     fn pass(&mut self, next: i64) {
         self.sent.source_offset = next;
+        // Whose leader's the offsets without records were is not kept.
+        self.sent.source_leader_epoch = -1;
         if self.sent.count < self.present {
             // Of what is passed over nothing counts before the tail was compared.
             return;
         }
         let on_its_way = self.in_flight.back_mut();
-        match on_its_way.or_else(|| self.unreplicated.back_mut()) {
-            Some(last) => last.after.source_offset = next,
-            None => self.confirmed.source_offset = next,
-        }
+        let position = match on_its_way.or_else(|| self.unreplicated.back_mut()) {
+            Some(last) => &mut last.after,
+            None => &mut self.confirmed,
+        };
+        position.source_offset = next;
+        position.source_leader_epoch = -1;
     }
 
     pub(super) fn window_has_room(&self, bytes: usize) -> bool {

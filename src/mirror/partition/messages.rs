@@ -28,6 +28,12 @@ pub enum Event {
         log_start: i64,
         end: i64,
     },
+    /// What was read up to the offset asked for is not in the source's log any more (KIP-320): of the leader epoch read last
+    /// it has what lies before `end`, -1 where it knows nothing of that epoch.
+    SourceDiverged {
+        attempt: u64,
+        end: i64,
+    },
     /// One answer for each [`Action::Send`], in order.
     Answer {
         attempt: u64,
@@ -146,10 +152,12 @@ pub enum Action {
         /// No data batch needs to be looked for before this offset.
         from: i64,
     },
-    /// Fetch from the source: [`Event::Fetched`] or [`Event::SourceLost`].
+    /// Fetch from the source: [`Event::Fetched`], [`Event::SourceLost`] or [`Event::SourceDiverged`].
     Fetch {
         attempt: u64,
         offset: i64,
+        /// Leader epoch of the batch read last before `offset`, -1 where it is not known.
+        leader_epoch: i32,
     },
     /// Write to the destination: [`Event::Answer`]. Once a batch of an attempt got lost, those of the same
     /// attempt that follow must not be sent: a leader that forgot the producer id would take them.

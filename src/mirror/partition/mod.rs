@@ -132,6 +132,8 @@ pub struct PartitionMirror {
     sent: Anchor,
     /// Next source offset to fetch.
     fetch_next: i64,
+    /// Leader epoch of the batch read last before it, -1 where it is not known.
+    fetch_epoch: i32,
     queue: VecDeque<Step>,
     queue_bytes: usize,
     in_flight: VecDeque<InFlight>,
@@ -203,6 +205,7 @@ impl PartitionMirror {
             confirmed: newest.unwrap_or(unknown),
             sent: newest.unwrap_or(unknown),
             fetch_next: -1,
+            fetch_epoch: -1,
             queue: VecDeque::new(),
             queue_bytes: 0,
             in_flight: VecDeque::new(),
@@ -282,6 +285,9 @@ impl PartitionMirror {
             } => {
                 self.on_source_lost(attempt, log_start, end, &mut actions);
             }
+            Event::SourceDiverged { attempt, end } => {
+                self.on_source_diverged(attempt, end, &mut actions);
+            }
             Event::Answer { attempt, answer } => self.on_answer(attempt, answer, &mut actions),
             Event::EndSeen { end } => self.on_end_seen(end, &mut actions),
             Event::Failed(failure) => self.fail(failure, &mut actions),
@@ -330,6 +336,7 @@ impl PartitionMirror {
         self.confirmed = anchor;
         self.sent = anchor;
         self.fetch_next = anchor.source_offset;
+        self.fetch_epoch = anchor.source_leader_epoch;
         self.queue.clear();
         self.queue_bytes = 0;
         self.in_flight.clear();

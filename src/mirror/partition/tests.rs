@@ -420,7 +420,9 @@ impl World {
                     let end = self.leader.high_watermark();
                     self.events.push_back(Event::Watermark { attempt, end });
                 }
-                Action::Fetch { attempt, offset } => {
+                Action::Fetch {
+                    attempt, offset, ..
+                } => {
                     let records = self.source.fetch(offset, &mut self.rng);
                     let aborted = self.source.aborted.clone();
                     let last_stable_offset = self.source.end;

@@ -528,21 +528,8 @@ impl DestinationWorker {
                 // Without a second replica both mean the same, and this one needs no second look.
                 Acks::All
             };
-            let stored =
-                stored
-                    .remove(&(key.id, key.partition))
-                    .map_or_else(Stored::default, |found| {
-                        let stored = |chunk| found.chunks.get(&chunk).map(map::decode);
-                        let oldest = found.record.anchors.first();
-                        let map = MapTail::load(found.record.map_chunk, oldest, stored);
-                        Stored {
-                            anchors: found.record.anchors,
-                            map,
-                            alignment: found.record.alignment,
-                            pads_by_transactions: found.record.pads_by_transactions,
-                        }
-                    });
-            self.start_partition(key, wanted, acks, stored);
+            let found = stored.remove(&(key.id, key.partition));
+            self.start_partition(key, wanted, acks, found);
         }
     }
 
@@ -568,7 +555,13 @@ impl DestinationWorker {
         is_new
     }
 
-    fn start_partition(&mut self, key: PartitionKey, wanted: Wanted, acks: Acks, stored: Stored) {
+    fn start_partition(
+        &mut self,
+        key: PartitionKey,
+        wanted: Wanted,
+        acks: Acks,
+        stored: Option<progress::Stored>,
+    ) {
         let (Some(source), Some(slot)) = (
             self.clusters.get(&wanted.source_cluster_id),
             self.slot_map.slot(&key),
@@ -586,6 +579,18 @@ impl DestinationWorker {
             partition: key.partition,
         };
         let route = Route::new(destination, Arc::clone(&self.lease));
+        let stored = stored.map_or_else(Stored::default, |found| {
+            route.note_leader_epoch(found.record.destination_leader_epoch);
+            let stored = |chunk| found.chunks.get(&chunk).map(map::decode);
+            let oldest = found.record.anchors.first();
+            let map = MapTail::load(found.record.map_chunk, oldest, stored);
+            Stored {
+                anchors: found.record.anchors,
+                map,
+                alignment: found.record.alignment,
+                pads_by_transactions: found.record.pads_by_transactions,
+            }
+        });
         self.gates.add(slot, &route);
         let figures = self.figures.of(name.clone());
         let around = Surroundings {

@@ -204,6 +204,7 @@ impl<'a> Newcomer<'a> {
             map_chunk: 0,
             alignment: Alignment::default(),
             pads_by_transactions: false,
+            destination_leader_epoch: -1,
         };
         tokio::runtime::Runtime::new()?.block_on(async {
             let client = Client::connect(config).await?;
