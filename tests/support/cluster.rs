@@ -50,6 +50,10 @@ pub struct Spec {
 const PROXIED: &str = "PROXIED";
 
 impl Spec {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn new(name: &str, version: Version) -> Self {
         let config = [
             ("offsets.topic.num.partitions", "1"),

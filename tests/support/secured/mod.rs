@@ -243,21 +243,23 @@ impl Realm {
             spec = spec.config(&format!("{prefix}.ssl.client.auth"), "required");
         }
         let here = ["localhost", "127.0.0.1"];
+        // Several clusters of a realm start at the same time.
+        let file = |what: &str| format!("{what}-{}", spec.name());
         let own = match door {
             Door::Expired => {
                 Some(
                     self.authority
-                        .issue("expired", "broker", &here, Validity::Expired)?,
+                        .issue(&file("expired"), "broker", &here, Validity::Expired)?,
                 )
             }
             Door::Foreign => {
                 Some(
                     self.foreign
-                        .issue("foreign", "broker", &here, Validity::Valid)?,
+                        .issue(&file("foreign"), "broker", &here, Validity::Valid)?,
                 )
             }
             Door::Elsewhere => Some(self.authority.issue(
-                "elsewhere",
+                &file("elsewhere"),
                 "broker",
                 &["kafka.example", "192.0.2.7"],
                 Validity::Valid,
