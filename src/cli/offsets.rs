@@ -49,7 +49,7 @@ struct Translate {
     #[arg(value_name = "PARTITION", value_parser = clap::value_parser!(i32).range(0..))]
     partition: i32,
 
-    #[arg(value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(value_name = "OFFSET", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..))]
     offset: i64,
 
     /// OFFSET is the destination's, and the source's is printed
@@ -92,6 +92,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
                     clean(&mirror.source_topic)
                 ),
             )
+            .with_hint("kmirror run FILE copies it, if the topic has that partition")
         })?;
     let direction = if args.reverse {
         Direction::ToSource

@@ -19,6 +19,7 @@ mod import_link;
 mod journal;
 mod links;
 mod manual;
+mod offsets;
 mod outputs;
 mod plan;
 mod run;
