@@ -11,3 +11,6 @@ pub mod partition;
 pub mod select;
 pub mod translate;
 pub mod worker;
+
+#[cfg(test)]
+mod simulation;

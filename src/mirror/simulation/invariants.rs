@@ -1,0 +1,424 @@
+//! What must hold after every step, whatever happened.
+//!
+//! - What is appended under the mirror's id continues the source's `read_committed` view: the next record after the one before it,
+//!   nothing twice, nothing left out but what the cleaner took. It is checked at the leader's log, for every leader,
+//!   one that was replaced without knowing it included.
+//! - What the mirror takes for confirmed, and what is stored of it, has been below the high watermark.
+//! - Anchors are true: between the last record before an anchor and its source offset the source shows nothing. So is the offset map:
+//!   each pair that is stored is the source offset of the record at that destination offset.
+//! - A failure says what really happened.
+//!
+//! Less is promised where more is impossible, and then this:
+//!
+//! - The destination lost what was confirmed (unclean election, power cut of all brokers): anchors and map beyond its end are void. What
+//!   is there is still a prefix, but for a window that a leader may take which lost its log and the producer id while
+//!   the mirror was idle: nothing of that counts as confirmed, and the mirror stops.
+//! - The source was truncated: what was copied before stays; whatever follows is what some version of the source showed next.
+//! - The topic at the destination was created anew: the mirror stops. Without topic ids in Produce one window may have
+//!   gone to the new topic.
+//! - Progress was stored late: pieces of the map may be missing, none is wrong.
+//! - Progress was stored by a worker that was not the owner any more (frozen past its session, or two by mistake): stored progress may be
+//!   set back or begin too late. The records are exact; the mirror may stop for that.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::content;
+use super::log::{Reached, Replica, Writer};
+use super::plan::Plan;
+use super::source::{Fate, Source, View};
+use super::world::World;
+use crate::control::records::{Anchor, Run};
+use crate::mirror::batch::BatchHeader;
+use crate::mirror::partition::Failure;
+
+/// What was committed, and what happened to whom.
+#[derive(Debug)]
+pub struct Judge {
+    before: Reached,
+    destination_start: i64,
+    /// Whether destination offsets have to be those of the source.
+    preserve: bool,
+    highest: i64,
+    /// (source offset, destination offset) of every record below the high watermark.
+    kept: Vec<(i64, i64)>,
+    /// The most there ever were.
+    most_kept: usize,
+    pub foreign_written: bool,
+    pub fenced: bool,
+    pub destination_lost: bool,
+    pub destination_recreated: bool,
+    pub source_expired: bool,
+    pub source_truncated: bool,
+    pub source_recreated: bool,
+    pub source_compacted: bool,
+    pub limited: bool,
+    /// The destination's beginning was deleted.
+    pub cleared: bool,
+    /// Progress was stored late.
+    pub stored_late: bool,
+    /// Progress was stored by a worker that was not the owner.
+    pub unfenced: bool,
+}
+
+impl Judge {
+    pub fn new(plan: &Plan) -> Self {
+        let source = if plan.start_known {
+            plan.source_start - 1
+        } else {
+            -1
+        };
+        Self {
+            before: Reached {
+                count: plan.written_before,
+                source,
+                gap: false,
+            },
+            destination_start: plan.destination_start,
+            preserve: plan.preserve,
+            highest: plan.destination_start,
+            kept: Vec::new(),
+            most_kept: 0,
+            foreign_written: false,
+            fenced: false,
+            destination_lost: false,
+            destination_recreated: false,
+            source_expired: false,
+            source_truncated: false,
+            source_recreated: false,
+            source_compacted: false,
+            limited: false,
+            cleared: false,
+            stored_late: false,
+            unfenced: false,
+        }
+    }
+
+    /// A leader appends a batch of the mirror after `reached`: which records of the source these are.
+    pub fn appended(
+        &mut self,
+        reached: Reached,
+        header: &BatchHeader,
+        batch: &Bytes,
+        source: &Source,
+    ) -> (Reached, Rc<[i64]>) {
+        let records = content::records(header, batch);
+        let (mut last, mut gap) = (reached.source, reached.gap);
+        let mut sources = Vec::with_capacity(records.len());
+        for (index, (delta, id)) in records.iter().enumerate() {
+            assert_eq!(
+                *delta, index as i64,
+                "records of a batch are numbered without gaps"
+            );
+            let first = last == self.before.source;
+            if id.number == content::NO_VALUE {
+                assert!(
+                    self.preserve && first,
+                    "filler comes before the first record alone"
+                );
+                sources.push(last);
+                continue;
+            }
+            let views = std::iter::once(&source.view).chain(source.former_views.iter().rev());
+            let found = views
+                .map(|view| next_is(view, last, *id, first))
+                .find_map(Result::ok);
+            let Some(offset) = found else {
+                if self.destination_recreated {
+                    // Nothing is promised of what went to the new topic by the old name.
+                    sources.push(last);
+                    continue;
+                }
+                let expected = next_is(&source.view, last, *id, first);
+                let ahead = source.view.records[source.view.at(last + 1)..]
+                    .iter()
+                    .find(|record| record.id == *id);
+                if let Some(ahead) =
+                    ahead.filter(|_| self.destination_lost || self.source_truncated)
+                {
+                    // After a truncation it goes on where it was, whatever stands there since.
+                    gap |= self.destination_lost;
+                    last = ahead.offset;
+                    sources.push(last);
+                    continue;
+                }
+                panic!(
+                    "the destination gets {id:?} after source offset {last}, where the source has {expected:?} next"
+                );
+            };
+            last = offset;
+            sources.push(offset);
+            assert!(
+                !self.preserve
+                    || gap
+                    || self.foreign_written
+                    || self.destination_lost
+                    || offset == header.base_offset + delta,
+                "source offset {offset} is written at {}",
+                header.base_offset + delta
+            );
+        }
+        let after = Reached {
+            count: reached.count + records.len() as i64,
+            source: last,
+            gap,
+        };
+        (after, sources.into())
+    }
+
+    /// A marker takes up an offset of the destination: the source has no record there.
+    pub fn marked(&self, offset: i64, source: &Source) {
+        if self.destination_recreated || self.destination_lost || self.foreign_written {
+            return;
+        }
+        let view = &source.view;
+        let there = view.records.get(view.at(offset));
+        let displaced = there.filter(|it| it.offset == offset && it.fate == Fate::There);
+        assert!(
+            displaced.is_none() && offset < source.last_stable_offset(),
+            "a marker is written at {offset}, where the source has {displaced:?}"
+        );
+    }
+
+    /// A leader's high watermark has moved.
+    pub fn committed(&mut self, replica: &Replica) {
+        self.highest = self.highest.max(replica.high_watermark);
+        let from = replica.log.partition_point(|entry| {
+            entry.after.count <= self.before.count + self.kept.len() as i64
+        });
+        for entry in &replica.log[from..] {
+            if entry.next > replica.high_watermark {
+                break;
+            }
+            if entry.writer != Writer::Mirror {
+                continue;
+            }
+            let first = entry.after.count - entry.sources.len() as i64;
+            assert_eq!(
+                first,
+                self.before.count + self.kept.len() as i64,
+                "what is committed follows what was committed before"
+            );
+            for (index, offset) in entry.sources.iter().enumerate() {
+                self.kept.push((*offset, entry.base + index as i64));
+            }
+        }
+        self.most_kept = self.most_kept.max(self.kept.len());
+    }
+
+    /// A broker has become leader.
+    pub fn led_by(&mut self, replica: &Replica) {
+        let has = (replica.reached().count - self.before.count).max(0) as usize;
+        if has < self.kept.len() {
+            assert!(
+                self.destination_lost || self.destination_recreated,
+                "the model lost records that were committed"
+            );
+            self.kept.truncate(has);
+        }
+    }
+
+    /// The destination topic is a new one.
+    pub fn start_over(&mut self) {
+        self.kept.clear();
+        self.before = Reached::NOTHING;
+    }
+
+    /// The mirror takes everything before this anchor for copied.
+    pub fn confirmed(&self, anchor: &Anchor, source: &Source) {
+        if anchor.source_offset >= 0 && !(self.unfenced && anchor.count == self.before.count) {
+            self.check_anchor(anchor, source, "confirmed");
+        }
+    }
+
+    pub fn stored_anchor(&self, anchor: &Anchor, source: &Source) {
+        if self.unfenced {
+            return;
+        }
+        self.check_anchor(anchor, source, "stored");
+    }
+
+    fn check_anchor(&self, anchor: &Anchor, source: &Source, what: &str) {
+        if self.destination_recreated {
+            return;
+        }
+        if self.preserve {
+            return self.check_equal(anchor, source, what);
+        }
+        let records = anchor.count - self.before.count;
+        assert!(records >= 0, "{what}: {anchor:?} lies before the beginning");
+        let records = records as usize;
+        if records > self.kept.len() {
+            assert!(
+                self.destination_lost && records <= self.most_kept,
+                "{what}: {anchor:?}, while only {} records are below the high watermark",
+                self.kept.len()
+            );
+            return;
+        }
+        let (last, destination) = match records.checked_sub(1) {
+            None => (self.before.source, self.destination_start),
+            Some(last) => (self.kept[last].0, self.kept[last].1 + 1),
+        };
+        assert!(
+            destination == anchor.destination_offset || self.foreign_written || self.fenced,
+            "{what}: {anchor:?} belongs to destination offset {destination}"
+        );
+        assert!(
+            anchor.source_offset > last,
+            "{what}: {anchor:?}, while source offset {last} is among its records"
+        );
+        if !source.former_views.is_empty() {
+            return;
+        }
+        let view = &source.view;
+        let between = &view.records[view.at(last + 1)..view.at(anchor.source_offset)];
+        if let Some(skipped) = between.iter().find(|record| record.fate == Fate::There) {
+            panic!("{what}: {anchor:?} steps over {skipped:?}");
+        }
+    }
+
+    /// Where offsets are kept, the destination's end is the position.
+    fn check_equal(&self, anchor: &Anchor, source: &Source, what: &str) {
+        assert_eq!(
+            anchor.source_offset, anchor.destination_offset,
+            "{what}: {anchor:?} is of different offsets"
+        );
+        let end = anchor.destination_offset;
+        assert!(
+            end <= self.highest,
+            "{what}: {anchor:?}, while the high watermark is {}",
+            self.highest
+        );
+        if self.destination_lost || self.foreign_written || self.source_changed() {
+            return;
+        }
+        let kept = self.kept.partition_point(|(_, kept)| *kept < end);
+        let last = kept.checked_sub(1).map_or(-1, |last| self.kept[last].0);
+        let view = &source.view;
+        let between = &view.records[view.at(last + 1)..view.at(end)];
+        if let Some(skipped) = between.iter().find(|record| record.fate == Fate::There) {
+            panic!("{what}: {anchor:?} steps over {skipped:?}");
+        }
+    }
+
+    pub fn stored_map(&self, runs: &[Run]) {
+        if self.destination_recreated || self.unfenced {
+            return;
+        }
+        for run in runs {
+            let first = self
+                .kept
+                .partition_point(|(_, kept)| *kept < run.destination);
+            for index in 0..run.count {
+                let (source, destination) = (run.source + index, run.destination + index);
+                match self.kept.get(first + index as usize) {
+                    Some((of, kept)) if *kept == destination => assert!(
+                        *of == source || self.source_changed(),
+                        "the map says that {destination} is source offset {source}, it is {of}"
+                    ),
+                    _ => assert!(
+                        self.destination_lost,
+                        "the map has {run:?}, and {destination} is not below the high watermark"
+                    ),
+                }
+            }
+        }
+    }
+
+    /// Whether the source showed different things at different times.
+    fn source_changed(&self) -> bool {
+        self.source_compacted || self.source_truncated || self.source_recreated
+    }
+
+    /// The mirror stands still: is it for the reason that it names?
+    pub fn failed(&self, failure: &Failure) {
+        let is_true = match failure {
+            Failure::ForeignWrite { .. } => self.foreign_written || self.unfenced,
+            Failure::Fenced { .. } => self.fenced,
+            Failure::DestinationCutBack { .. } => {
+                self.destination_lost || self.destination_recreated
+            }
+            Failure::Uncountable { .. } => self.cleared,
+            Failure::Displaced { .. } => self.destination_lost || self.source_changed(),
+            Failure::MapTooShort { .. } => self.stored_late || self.unfenced,
+            Failure::NotACopy { .. } => self.source_changed(),
+            // Of two owners one has seen the start move before the other's first record.
+            Failure::SourceExpired { .. } => self.source_expired || self.unfenced,
+            Failure::SourceTruncated { .. } => self.source_truncated,
+            Failure::SourceCutBack { .. } => self.source_truncated || self.source_compacted,
+            Failure::SourceRecreated { .. } => self.source_recreated,
+            Failure::DestinationRecreated { .. } => self.destination_recreated,
+            Failure::Refused { code, .. } => match code.0 {
+                10 => self.limited,
+                47 => self.fenced,
+                100 => self.destination_recreated,
+                _ => false,
+            },
+            Failure::CannotAlign { .. } => self.foreign_written || self.fenced,
+            Failure::HoleTooLarge { .. }
+            | Failure::CannotPad { .. }
+            | Failure::SourceDeleted { .. }
+            | Failure::DestinationDeleted { .. }
+            | Failure::Unreadable(_)
+            | Failure::Call { .. } => false,
+        };
+        assert!(is_true, "the mirror failed for no true reason: {failure}");
+    }
+
+    /// Everything that is stored once the mirror has stopped in good order.
+    fn check_store(&self, anchor: Option<&Anchor>, runs: &[Run]) {
+        let count = self.before.count + self.kept.len() as i64;
+        let anchor = anchor.expect("a mirror that stopped has stored where it is");
+        self.stored_map(runs);
+        if self.stored_late || self.unfenced || self.destination_recreated || self.preserve {
+            return;
+        }
+        assert_eq!(
+            anchor.count, count,
+            "the last anchor is where the mirror is"
+        );
+        let mapped: i64 = runs.iter().map(|run| run.count).sum();
+        assert_eq!(
+            mapped,
+            self.kept.len() as i64,
+            "the map covers every record: {runs:?}"
+        );
+    }
+}
+
+/// Source offset of the record that comes after `last`, if it is `id`; else what does come.
+fn next_is(
+    view: &View,
+    last: i64,
+    id: content::RecordId,
+    first: bool,
+) -> Result<i64, Option<super::source::Visible>> {
+    let mut expired = None;
+    for record in &view.records[view.at(last + 1)..] {
+        // Of two that look alike, one that is still there is meant.
+        if record.id == id && first && record.fate == Fate::Expired {
+            expired = expired.or(Some(record.offset));
+        } else if record.id == id {
+            return Ok(record.offset);
+        }
+        let may_be_missing = match record.fate {
+            Fate::There => false,
+            Fate::Compacted => true,
+            // What expired before anything was copied is no gap.
+            Fate::Expired => first,
+        };
+        if !may_be_missing {
+            return expired.ok_or(Some(*record));
+        }
+    }
+    expired.ok_or(None)
+}
+
+impl World {
+    pub fn check_store(&self) {
+        let runs: Vec<Run> = self.store.map().copied().collect();
+        self.judge.check_store(self.store.anchors.last(), &runs);
+    }
+}

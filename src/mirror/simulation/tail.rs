@@ -1,0 +1,248 @@
+//! How a worker reads where the destination ends: step by step as `io::tail` does it.
+
+use rand::Rng;
+
+use super::destination::Broker;
+use super::worker::ForWorker;
+use super::world::{PRODUCER_ID, World, incarnation_id};
+use crate::mirror::batch::rewrite::sequence_of;
+use crate::mirror::partition::{Event, Failure, Tail, TailBatch};
+
+/// How long the end has to stay where it is.
+const SETTLE: u64 = 400;
+const LOOK_EVERY: u64 = 100;
+
+/// A tail that is being read.
+#[derive(Debug)]
+pub struct TailRead {
+    operation: u64,
+    tries: u32,
+    deadline: u64,
+    /// Before this offset nobody needs the last batch.
+    from: i64,
+    seen: Option<Seen>,
+    since: u64,
+}
+
+/// The next thing to ask a broker.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    FindLeader,
+    Look,
+    Producers { start: i64, end: i64 },
+    LastBatch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    start: i64,
+    end: i64,
+    next_sequence: Option<i32>,
+    epoch: Option<i32>,
+}
+
+impl World {
+    pub fn read_tail(&mut self, worker: usize, from: i64) {
+        let deadline = self.now;
+        let Some(task) = &mut self.workers[worker].task else {
+            return;
+        };
+        // A former reading is given up.
+        let operation = task.tail.as_ref().map_or(0, |tail| tail.operation) + 1;
+        task.tail = Some(TailRead {
+            operation,
+            tries: 0,
+            deadline,
+            from,
+            seen: None,
+            since: deadline,
+        });
+        self.next_step(worker, 0, Step::FindLeader);
+    }
+
+    fn next_step(&mut self, worker: usize, wait: u64, step: Step) {
+        let delay = self.delay() + 1;
+        let Some(task) = &self.workers[worker].task else {
+            return;
+        };
+        let Some(tail) = &task.tail else { return };
+        let (task, operation) = (task.id, tail.operation);
+        self.worker_later(
+            worker,
+            wait + delay,
+            ForWorker::Tail {
+                task,
+                operation,
+                step,
+            },
+        );
+    }
+
+    /// Something went wrong: wait a little longer each time, and begin with the leader.
+    fn read_tail_anew(&mut self, worker: usize) {
+        let Some(tail) = self.workers[worker]
+            .task
+            .as_mut()
+            .and_then(|task| task.tail.as_mut())
+        else {
+            return;
+        };
+        let wait = 50u64 << tail.tries.min(5);
+        tail.tries += 1;
+        self.next_step(worker, wait, Step::FindLeader);
+    }
+
+    pub fn read_tail_on(&mut self, worker: usize, task: u64, operation: u64, step: Step) {
+        let current = self.workers[worker].task.as_ref().is_some_and(|running| {
+            running.id == task
+                && running
+                    .tail
+                    .as_ref()
+                    .is_some_and(|tail| tail.operation == operation)
+        });
+        if !current {
+            return;
+        }
+        if matches!(step, Step::FindLeader) {
+            return self.find_leader(worker);
+        }
+        let running = self.workers[worker].task.as_mut().expect("checked above");
+        let leader = running.leader.expect("found before anything is asked");
+        let broker = &self.destination.brokers[leader];
+        if !broker.up || broker.frozen_until > self.now {
+            return self.read_tail_anew(worker);
+        }
+        match step {
+            Step::FindLeader => {}
+            Step::Look => match broker.bounds(leader) {
+                Ok((start, end)) => self.next_step(worker, 0, Step::Producers { start, end }),
+                Err(_) => self.read_tail_anew(worker),
+            },
+            Step::Producers { start, end } => {
+                if broker.knows.leader != Some(leader) {
+                    return self.read_tail_anew(worker);
+                }
+                let seen = Seen {
+                    start,
+                    end,
+                    next_sequence: next_sequence(broker),
+                    epoch: broker
+                        .replica
+                        .producers
+                        .get(PRODUCER_ID)
+                        .map(|known| i32::from(known.epoch)),
+                };
+                self.compare(worker, seen);
+            }
+            Step::LastBatch => self.read_last(worker, leader),
+        }
+    }
+
+    fn find_leader(&mut self, worker: usize) {
+        let asked = self.rng.random_range(0..self.destination.brokers.len());
+        let broker = &self.destination.brokers[asked];
+        let is = self.destination.incarnation;
+        let deadline = self.now + 20 * SETTLE;
+        if !broker.up || broker.frozen_until > self.now {
+            return self.read_tail_anew(worker);
+        }
+        let Some(task) = &mut self.workers[worker].task else {
+            return;
+        };
+        if task.destination_incarnation != is {
+            let failure = Failure::DestinationRecreated {
+                was: incarnation_id(task.destination_incarnation),
+                is: incarnation_id(is),
+            };
+            return self.tell(worker, Event::Failed(failure));
+        }
+        let Some(leader) = broker.knows.leader else {
+            return self.read_tail_anew(worker);
+        };
+        task.leader = Some(leader);
+        if let Some(tail) = &mut task.tail {
+            tail.deadline = deadline;
+            tail.seen = None;
+        }
+        self.next_step(worker, 0, Step::Look);
+    }
+
+    fn compare(&mut self, worker: usize, seen: Seen) {
+        let held = self.holds_lease(worker);
+        let now = self.now;
+        let Some(tail) = self.workers[worker]
+            .task
+            .as_mut()
+            .and_then(|task| task.tail.as_mut())
+        else {
+            return;
+        };
+        if tail.seen != Some(seen) {
+            tail.seen = Some(seen);
+            tail.since = now;
+        } else if now - tail.since >= SETTLE && held {
+            return self.next_step(worker, 0, Step::LastBatch);
+        }
+        if now > tail.deadline {
+            return self.read_tail_anew(worker);
+        }
+        self.next_step(worker, LOOK_EVERY, Step::Look);
+    }
+
+    fn read_last(&mut self, worker: usize, leader: usize) {
+        let broker = &self.destination.brokers[leader];
+        if broker.knows.leader != Some(leader) {
+            return self.read_tail_anew(worker);
+        }
+        let Some(tail) = self.workers[worker]
+            .task
+            .as_mut()
+            .and_then(|task| task.tail.as_mut())
+        else {
+            return;
+        };
+        let seen = tail
+            .seen
+            .expect("something was seen before the last batch is read");
+        let last = broker
+            .replica
+            .last_data_below(seen.end)
+            .filter(|entry| entry.next > seen.start.max(tail.from))
+            .map(|entry| TailBatch::new(entry.header, entry.bytes.clone()));
+        let consistent = match (seen.next_sequence, &last) {
+            (Some(next), Some(last)) if last.header.producer_id == PRODUCER_ID => {
+                last.next_sequence() == next
+            }
+            _ => true,
+        };
+        if !consistent {
+            tail.since = self.now;
+            if self.now > tail.deadline {
+                return self.read_tail_anew(worker);
+            }
+            return self.next_step(worker, LOOK_EVERY, Step::Look);
+        }
+        if self.workers[worker]
+            .task
+            .as_ref()
+            .is_some_and(|task| task.destination_incarnation != self.destination.incarnation)
+        {
+            return self.find_leader(worker);
+        }
+        let found = Tail {
+            start: seen.start,
+            producer_epoch: seen.epoch,
+            end: seen.end,
+            last,
+            producer_next_sequence: seen.next_sequence,
+        };
+        self.tell(worker, Event::Tail(found));
+    }
+}
+
+/// What `DescribeProducers` says of the mirror's id.
+fn next_sequence(broker: &Broker) -> Option<i32> {
+    let known = broker.replica.producers.get(PRODUCER_ID)?;
+    let last = known.last_sequence();
+    (last >= 0).then(|| sequence_of(i64::from(last) + 1))
+}
