@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, sleep};
 
 use super::keeper::{Keeper, Save};
 use super::pad::{MarkerProducer, Padder};
@@ -22,6 +22,9 @@ use crate::mirror::partition::{
     Action, Event, Failure, LogSpan, Notice, PartitionMirror, Settings, Stored,
 };
 use crate::mirror::worker::figures::{PartitionFigures, State};
+
+/// How soon the start is looked for again by a worker whose membership is not confirmed.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Everything a partition needs around it.
 #[derive(Debug)]
@@ -256,8 +259,9 @@ impl Doer {
         );
         let start = self.around.start;
         let same_offsets = self.around.settings.offsets != OffsetsSpec::Translate;
+        let lease = Arc::clone(&self.around.route.lease);
         self.spawn(async move {
-            let found = until_done("find where to start", || async {
+            let look = || async {
                 let source = start_offset(&source_client, &source, start).await?;
                 let (log_start, end) = bounds(&destination_client, &destination).await?;
                 let fill = if same_offsets && source > end {
@@ -274,8 +278,15 @@ impl Doer {
                     destination,
                     fill,
                 })
-            });
-            found.await.unwrap_or_else(Event::Failed)
+            };
+            loop {
+                let found = until_done("find where to start", look).await;
+                // A worker that was frozen past its session may have seen what its successor copied.
+                if found.is_err() || lease.is_held() {
+                    return found.unwrap_or_else(Event::Failed);
+                }
+                sleep(LOOK_AGAIN).await;
+            }
         });
     }
 

@@ -130,6 +130,22 @@ impl PartitionMirror {
         actions: &mut Vec<Action>,
     ) {
         let end = tail.end;
+        let stored = self.anchors.len();
+        // What is stored may be ahead of a destination that lost its end, also where something else lies there since.
+        self.anchors
+            .retain(|known| known.count <= present || known.destination_offset > end);
+        if self.anchors.len() < stored {
+            // No data batch was looked for below what is not true any more.
+            return self.read_tail(actions);
+        }
+        let mut known = self.anchors.iter().rev();
+        if let Some(anchor) = known.find(|known| known.destination_offset <= end) {
+            // Markers take offsets without counting; nothing counts without taking one.
+            let known = anchor.destination_offset + (present - anchor.count);
+            if known > end {
+                return self.fail(Failure::DestinationTooShort { known, end }, actions);
+            }
+        }
         let position = Anchor {
             source_offset: end,
             source_leader_epoch: -1,
@@ -137,7 +153,8 @@ impl PartitionMirror {
             count: present,
             epoch: self.settings.producer_epoch,
         };
-        // What is stored may be ahead of a destination that lost its end.
+        // Behind it no data batch was found, if none was.
+        let searched = self.searched_from(tail);
         self.anchors.retain(|known| known.destination_offset <= end);
         self.rewind(position);
         let ours = tail
@@ -145,7 +162,7 @@ impl PartitionMirror {
             .as_ref()
             .filter(|last| last.header.producer_id == self.settings.producer_id);
         self.data_end = ours
-            .map_or(end, |last| last.header.next_offset())
+            .map_or(searched, |last| last.header.next_offset())
             .max(start.min(end));
         self.tail_check = ours
             .filter(|last| last.header.base_offset >= start)
@@ -159,14 +176,14 @@ impl PartitionMirror {
             };
         }
         // Also what should hold nothing is read again: the source must have no record where a marker lies.
-        self.fetch_next = match &self.tail_check {
-            Some(_) => ours.map_or(end, |last| last.header.base_offset),
-            None if ours.is_some() => self.data_end,
-            None => end,
+        self.fetch_next = match (&self.tail_check, ours) {
+            (Some(_), Some(last)) => last.header.base_offset,
+            _ => self.data_end,
         }
         .max(start);
         self.fetch_epoch = -1;
         self.present = present;
+        self.confirmed = self.compared_before(tail, position);
         self.phase = Phase::Copying { primed: false };
         if let Some(to) = self.filling_up_to()
             && end < to
@@ -176,6 +193,49 @@ impl PartitionMirror {
         self.pump(actions);
     }
 
+    /// What counts as copied while the end is still to be compared with the source: what lies before the last batch, or
+    /// what was stored.
+    fn compared_before(&self, tail: &Tail, position: Anchor) -> Anchor {
+        if self.fetch_next >= position.source_offset {
+            return position;
+        }
+        let batch = tail.last.as_ref().filter(|_| self.tail_check.is_some());
+        let (offset, count) = match batch {
+            Some(last) => (self.fetch_next, position.count - last.taken()),
+            None => (self.fetch_next, position.count),
+        };
+        let before = Anchor {
+            source_offset: offset,
+            destination_offset: offset,
+            count,
+            ..position
+        };
+        let stored = self.anchors.back().copied();
+        stored
+            .filter(|stored| stored.destination_offset > offset)
+            .unwrap_or(before)
+    }
+
+    /// The destination agrees with the source up to this offset, or up to its end.
+    fn note_compared(&mut self, to: i64) {
+        let to = to.min(self.sent.source_offset);
+        let is_quiet = self.in_flight.is_empty() && self.unreplicated.is_empty();
+        if is_quiet && to >= self.data_end && to > self.confirmed.source_offset {
+            self.confirmed = Anchor {
+                source_offset: to,
+                destination_offset: to,
+                ..self.sent
+            };
+        }
+    }
+
+    /// From where on whoever read the tail looked for data batches (see [`Action::ReadTail`]).
+    fn searched_from(&self, tail: &Tail) -> i64 {
+        let newest = self.anchors.back().map(|newest| newest.destination_offset);
+        let from = newest.filter(|from| *from <= tail.end).unwrap_or(0);
+        from.max(tail.start).min(tail.end)
+    }
+
     /// The source no longer has what only was to be compared: nothing is lost by that.
     pub(super) fn passes_over_comparison(&mut self, log_start: i64) -> bool {
         let is_comparing = self.is_aligned() && self.fetch_next < self.sent.source_offset;
@@ -183,6 +243,7 @@ impl PartitionMirror {
             self.tail_check = None;
             self.fetch_next = self.sent.source_offset;
             self.fetch_epoch = -1;
+            self.note_compared(self.fetch_next);
             return true;
         }
         false
@@ -194,10 +255,17 @@ impl PartitionMirror {
             return;
         };
         while self.sent.source_offset < to {
-            let count = (to - self.sent.source_offset).min(filler::RECORDS_A_BATCH);
+            let mut count = (to - self.sent.source_offset).min(filler::RECORDS_A_BATCH);
             let keyed = fill == FillWay::KeyedRecords;
             let time = self.settings.filler_timestamp;
-            let chunk = Chunk::filler(self.sent.source_offset, count, keyed, time);
+            let most = self.max_batch.unwrap_or(usize::MAX);
+            let chunk = loop {
+                let chunk = Chunk::filler(self.sent.source_offset, count, keyed, time);
+                if chunk.batch.len() <= most || count == 1 {
+                    break chunk;
+                }
+                count = count.div_euclid(2);
+            };
             if !self.window_has_room(chunk.batch.len()) {
                 return;
             }
@@ -227,6 +295,7 @@ impl PartitionMirror {
             None => false,
             Some(Step::Pass { next }) => {
                 let next = *next;
+                self.note_compared(next);
                 if next <= self.sent.source_offset {
                     self.queue.pop_front();
                     return true;
@@ -239,10 +308,15 @@ impl PartitionMirror {
             }
             Some(Step::Copy(chunk)) if chunk.first() > self.sent.source_offset => {
                 let first = chunk.first();
+                self.note_compared(first);
                 self.take_up(first, actions);
                 false
             }
-            Some(Step::Copy(_)) => self.send_next(actions),
+            Some(Step::Copy(chunk)) => {
+                let first = chunk.first();
+                self.note_compared(first);
+                self.send_next(actions)
+            }
         }
     }
 
@@ -253,7 +327,11 @@ impl PartitionMirror {
         };
         self.queue_bytes -= chunk.batch.len();
         match self.compare_with_tail(&chunk) {
-            Ok(None) => {}
+            // Offsets without a record at the batch's end are to be taken up, too.
+            Ok(None) if chunk.next > self.sent.source_offset => {
+                self.queue.push_front(Step::Pass { next: chunk.next });
+            }
+            Ok(None) => self.note_compared(chunk.next),
             Ok(Some(rest)) => {
                 self.queue_bytes += rest.batch.len();
                 self.queue.push_front(Step::Copy(rest));
@@ -302,7 +380,7 @@ impl PartitionMirror {
     /// Has the offsets up to `to` taken up, as far as the policy allows it.
     fn take_up(&mut self, to: i64, actions: &mut Vec<Action>) {
         let is_quiet = self.in_flight.is_empty() && self.unreplicated.is_empty();
-        if self.padding || !is_quiet || self.outstanding > 0 {
+        if self.padding.is_some() || !is_quiet || self.outstanding > 0 {
             return;
         }
         let policy = self.hole_policy();
@@ -318,12 +396,13 @@ impl PartitionMirror {
                 OnHole::Translate => self.translate_from_here(&failure, actions),
             };
         }
-        self.padding = true;
+        let to = to.min(self.sent.destination_offset + MARKERS_A_REQUEST);
+        self.padding = Some(to);
         self.outstanding += 1;
         actions.push(Action::Pad {
             attempt: self.attempt,
             from: self.sent.destination_offset,
-            to: to.min(self.sent.destination_offset + MARKERS_A_REQUEST),
+            to,
             by_transactions: self.pads_by_transactions,
         });
     }
@@ -347,9 +426,12 @@ impl PartitionMirror {
 
     pub(super) fn on_padded(&mut self, attempt: u64, answer: PadAnswer, actions: &mut Vec<Action>) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        if attempt == self.attempt && std::mem::take(&mut self.padding) {
+        if attempt == self.attempt
+            && let Some(to) = self.padding.take()
+        {
             match answer {
-                PadAnswer::Ends { at } if at > self.sent.destination_offset => {
+                // More than was asked for is not taken for granted: the source may have a record there.
+                PadAnswer::Ends { at } if at > self.sent.destination_offset && at <= to => {
                     self.sent.destination_offset = at;
                     self.sent.source_offset = at;
                     self.sent.source_leader_epoch = -1;

@@ -37,6 +37,16 @@ pub(super) fn anchor(source_offset: i64, destination_offset: i64, count: i64) ->
     }
 }
 
+/// The same with equal offsets.
+fn preserving() -> Settings {
+    Settings {
+        offsets: OffsetsSpec::Preserve {
+            on_hole: HolePolicy::default(),
+        },
+        ..settings()
+    }
+}
+
 /// A mirror that goes on from an anchor.
 pub(super) fn from(anchor: Anchor) -> PartitionMirror {
     let stored = Stored {
@@ -445,4 +455,180 @@ fn an_offset_that_the_source_has_after_all_is_fetched_again() {
     });
     assert_eq!(failure(&actions), None);
     assert!(fetches(&actions), "{actions:?}");
+}
+
+/// With acks=1 the only leader that had the last batch failed, and nothing else was sent that its successor could have
+/// refused: a mirror that only waited for the watermark would wait for ever, without the batch.
+#[test]
+fn a_batch_that_went_with_its_leader_is_copied_again_although_nothing_follows_it() {
+    let settings = Settings {
+        acks: Acks::Leader,
+        ..settings()
+    };
+    let stored = Stored {
+        anchors: vec![anchor(0, 0, 0)],
+        ..Stored::default()
+    };
+    let (mut mirror, _) = PartitionMirror::start(settings, stored);
+    mirror.handle(tail(0, None, None));
+    mirror.handle(fetched(&mirror, &[dense(0, 2)], 2));
+    mirror.handle(acknowledged(&mirror, 0));
+    let attempt = mirror.attempt;
+    let waited = (0..100).take_while(|_| {
+        mirror.handle(Event::Watermark { attempt, end: 0 });
+        !reads_tail(&mirror.handle(Event::Tick))
+    });
+    assert!((2..10).contains(&waited.count()));
+    mirror.handle(tail(0, None, None));
+    assert_eq!(
+        sends(&mirror.handle(fetched(&mirror, &[dense(0, 2)], 2))),
+        1
+    );
+}
+
+/// After an unclean election nobody else has written: said otherwise, people would look for a writer that there is not.
+#[test]
+fn a_destination_that_became_shorter_is_said_to_have_lost_records() {
+    let short = |known, end| Some(Failure::DestinationTooShort { known, end });
+    // A leader that had lost log and memory took the next batch at the front.
+    let mut mirror = from(anchor(21, 21, 21));
+    let last = written(&dense(0, 4), 21, PRODUCER_ID);
+    let actions = mirror.handle(tail(4, Some(last), Some(25)));
+    assert_eq!(failure(&actions).cloned(), short(25, 4));
+    // Nothing is left that says how much is missing.
+    let mut mirror = from(anchor(5, 5, 5));
+    let actions = mirror.handle(tail(0, None, None));
+    assert_eq!(failure(&actions).cloned(), short(5, 0));
+    let mut mirror = from(anchor(5, 5, 5));
+    let actions = mirror.handle(tail(9, None, None));
+    let uncountable = Failure::Uncountable { known: 5, end: 9 };
+    assert_eq!(failure(&actions), Some(&uncountable));
+}
+
+/// The settled log stays shorter than what its leader remembers: waiting for ever would say nothing to anybody.
+#[test]
+fn a_leader_that_remembers_more_than_its_log_holds_is_not_waited_for_for_ever() {
+    let mut mirror = from(anchor(0, 0, 0));
+    let mut failures = (0..50).map(|_| mirror.handle(tail(4, None, Some(10))));
+    let failed = failures.find_map(|actions| failure(&actions).cloned());
+    let short = Failure::DestinationTooShort { known: 10, end: 4 };
+    assert_eq!(failed, Some(short));
+}
+
+/// Two workers wrote the marker of one hole: the second one lies where the source has a record, which would never be copied.
+#[test]
+fn more_markers_than_were_asked_for_are_compared_with_the_source() {
+    let stored = Stored {
+        anchors: vec![anchor(0, 0, 0)],
+        alignment: Alignment::Equal {
+            start: 0,
+            fill: FillWay::Records,
+            filling: false,
+        },
+        ..Stored::default()
+    };
+    let (mut mirror, _) = PartitionMirror::start(preserving(), stored);
+    mirror.handle(tail(0, None, None));
+    let records = [dense(1, 2)];
+    let actions = mirror.handle(fetched(&mirror, &records, 3));
+    assert!(
+        matches!(actions[..], [Action::Pad { from: 0, to: 1, .. }, ..]),
+        "{actions:?}"
+    );
+    let attempt = mirror.attempt;
+    let answer = PadAnswer::Ends { at: 2 };
+    assert!(reads_tail(
+        &mirror.handle(Event::Padded { attempt, answer })
+    ));
+    assert_eq!(mirror.confirmed().source_offset, 0);
+    mirror.handle(tail(2, None, None));
+    let actions = mirror.handle(fetched(&mirror, &records, 3));
+    assert_eq!(failure(&actions), Some(&Failure::Displaced { offset: 1 }));
+}
+
+/// An unclean election took a record, and markers that were on their way took its offset: seen from the newest anchor
+/// alone, nothing would be wrong.
+#[test]
+fn markers_over_a_record_that_was_lost_stop_the_mirror() {
+    let stored = Stored {
+        anchors: vec![anchor(12, 12, 12), anchor(18, 18, 18)],
+        alignment: Alignment::Equal {
+            start: 0,
+            fill: FillWay::Records,
+            filling: false,
+        },
+        ..Stored::default()
+    };
+    let (mut mirror, _) = PartitionMirror::start(preserving(), stored);
+    let actions = mirror.handle(tail(29, None, Some(17)));
+    assert!(
+        matches!(actions[..], [Action::ReadTail { from: 12, .. }]),
+        "{actions:?}"
+    );
+    let mut last = written(&dense(12, 5), 12, PRODUCER_ID);
+    last.header.base_offset = 12;
+    mirror.handle(tail(29, Some(last), Some(17)));
+    assert_eq!(mirror.confirmed().destination_offset, 12);
+    let actions = mirror.handle(fetched(&mirror, &[dense(12, 5), dense(17, 1)], 40));
+    assert_eq!(failure(&actions), Some(&Failure::Displaced { offset: 17 }));
+}
+
+/// The source's last batch ends in offsets that its cleaner emptied: they are taken up also where the batch itself is
+/// only compared, or the mirror would seem to lag behind until somebody produces.
+#[test]
+fn a_hole_at_the_end_of_what_was_compared_is_taken_up() {
+    let stored = Stored {
+        anchors: vec![anchor(0, 0, 0)],
+        alignment: Alignment::Equal {
+            start: 0,
+            fill: FillWay::Records,
+            filling: false,
+        },
+        ..Stored::default()
+    };
+    let (mut mirror, _) = PartitionMirror::start(preserving(), stored);
+    let mut records = samples::dense(0, 3);
+    // The batch keeps its last offset delta.
+    let whole = samples::batch(&records, Compression::None);
+    records.truncate(2);
+    let mut cleaned = samples::batch(&records, Compression::None).to_vec();
+    cleaned[23..27].copy_from_slice(&2_i32.to_be_bytes());
+    let checksum = crc32c::crc32c(&cleaned[21..]);
+    cleaned[17..21].copy_from_slice(&checksum.to_be_bytes());
+    let last = written(&samples::batch(&records, Compression::None), 0, PRODUCER_ID);
+    assert!(whole.len() > cleaned.len());
+    mirror.handle(tail(2, Some(last), Some(2)));
+    let actions = mirror.handle(fetched(&mirror, &[cleaned.into()], 3));
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Pad { from: 2, to: 3, .. })),
+        "{actions:?}"
+    );
+}
+
+/// Without this, a topic with a small `max.message.bytes` would be sent the same filler for ever.
+#[test]
+fn filler_that_is_too_large_is_sent_in_smaller_batches() {
+    let (mut mirror, _) = PartitionMirror::start(preserving(), Stored::default());
+    mirror.handle(Event::StartResolved {
+        source: 300,
+        destination: LogSpan { start: 0, end: 0 },
+        fill: FillWay::Records,
+    });
+    mirror.handle(Event::Saved);
+    let mut sizes = Vec::new();
+    let failed = (0..40).find_map(|_| {
+        let actions = mirror.handle(tail(0, None, None));
+        sizes.extend(actions.iter().find_map(|action| match action {
+            Action::Send { batch, .. } => Some(batch.size()),
+            _ => None,
+        }));
+        failure(&mirror.handle(refused(&mirror, 10))).cloned()
+    });
+    assert!(matches!(failed, Some(Failure::Refused { .. })));
+    assert!(
+        sizes.is_sorted_by(|a, b| a > b) && sizes.len() > 2,
+        "{sizes:?}"
+    );
 }

@@ -34,6 +34,10 @@ pub enum Failure {
         "nothing says how many records of this mirror the destination holds: it ends at {end}, the last known point is {known}, what was between them is deleted, and the leader has forgotten the producer id; the mirror has to be made anew"
     )]
     Uncountable { known: i64, end: i64 },
+    #[error(
+        "the destination lost records: it ends at {end}, and what this mirror wrote reached to {known}; the mirror has to be made anew"
+    )]
+    DestinationTooShort { known: i64, end: i64 },
     #[error("the offset map does not reach back to source offset {}", .anchor.source_offset)]
     MapTooShort { anchor: Anchor },
     #[error(
@@ -44,7 +48,7 @@ pub enum Failure {
         destination_offset: i64,
     },
     #[error(
-        "the destination has a marker at offset {offset}, where the source has a record: it lost records that were acknowledged, and the mirror has to be made anew"
+        "the destination has a marker at offset {offset}, where the source has a record: it lost records that were acknowledged, or somebody else wrote markers too; the mirror has to be made anew"
     )]
     Displaced { offset: i64 },
     #[error(

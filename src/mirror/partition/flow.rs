@@ -198,6 +198,7 @@ impl PartitionMirror {
                 .pop_front()
                 .expect("the front was looked at");
             self.unreplicated_bytes -= batch.bytes;
+            self.unreplicated_ticks = 0;
             self.keep(&batch, actions);
         }
         self.ask_watermark(actions);
@@ -356,7 +357,7 @@ impl PartitionMirror {
             return true;
         }
         primed
-            && !self.padding
+            && self.padding.is_none()
             && self.in_flight.len() < self.settings.window_batches
             && self.in_flight_bytes + bytes <= self.settings.window_bytes
             && self.unreplicated_bytes + bytes <= self.settings.window_bytes

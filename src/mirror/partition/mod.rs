@@ -48,6 +48,13 @@ const TICKS_STARVED: u32 = 20;
 /// Ticks between attempts of a mirror that failed for want of a right.
 const TICKS_BETWEEN_RETRIES: u32 = 30;
 
+/// Readings of a settled tail, in each of which the leader remembers more records than its log has room for, before they
+/// count as lost.
+const ROUNDS_BEHIND: u32 = 20;
+/// Ticks for which what the leader alone acknowledged may stay above the high watermark before the tail is read: the
+/// leader may have gone, and the batch with it, while nothing more was sent that would have told.
+const TICKS_UNREPLICATED: u32 = 5;
+
 /// What a partition needs to know once.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -141,9 +148,11 @@ pub struct PartitionMirror {
     /// Acknowledged by the leader alone, not yet seen below the high watermark.
     unreplicated: VecDeque<InFlight>,
     unreplicated_bytes: usize,
+    /// Ticks since something of it was seen below the high watermark.
+    unreplicated_ticks: u32,
     asking_watermark: bool,
-    /// Markers are being written.
-    padding: bool,
+    /// Markers are being written, up to this offset.
+    padding: Option<i64>,
     /// Where offsets are equal: the offset after the last record sent.
     data_end: i64,
     /// The largest batch that is sent, once the destination refused larger ones.
@@ -163,7 +172,8 @@ pub struct PartitionMirror {
     starved: bool,
     starved_ticks: u32,
     /// The leader holds records of this mirror that nobody can read yet.
-    behind_leader: bool,
+    /// Readings of the tail in which that was so, one after the other.
+    behind_leader: u32,
     /// Where the destination should have ended when it was last looked at.
     end_expected: Option<i64>,
     caught_up: bool,
@@ -212,8 +222,9 @@ impl PartitionMirror {
             in_flight_bytes: 0,
             unreplicated: VecDeque::new(),
             unreplicated_bytes: 0,
+            unreplicated_ticks: 0,
             asking_watermark: false,
-            padding: false,
+            padding: None,
             data_end: -1,
             max_batch: None,
             outstanding: 0,
@@ -225,7 +236,7 @@ impl PartitionMirror {
             refusals: 0,
             starved: false,
             starved_ticks: 0,
-            behind_leader: false,
+            behind_leader: 0,
             end_expected: None,
             caught_up: false,
             last_stable_offset: i64::MAX,
@@ -326,7 +337,7 @@ impl PartitionMirror {
     /// Whether no record was ever copied.
     fn has_copied_nothing(&self) -> bool {
         match self.alignment {
-            Alignment::Equal { start, .. } => self.confirmed.destination_offset <= start,
+            Alignment::Equal { start, .. } => self.sent.destination_offset <= start,
             Alignment::Translated { .. } => self.confirmed.count == 0 && self.present == 0,
         }
     }
@@ -343,8 +354,9 @@ impl PartitionMirror {
         self.in_flight_bytes = 0;
         self.unreplicated.clear();
         self.unreplicated_bytes = 0;
+        self.unreplicated_ticks = 0;
         self.asking_watermark = false;
-        self.padding = false;
+        self.padding = None;
         self.tail_check = None;
         self.fetching = false;
         self.starved = false;
@@ -475,7 +487,18 @@ impl PartitionMirror {
                 }
             }
             Phase::Copying { .. } => {
-                if self.starved && self.sent.count < self.present {
+                let is_behind_position =
+                    self.is_aligned() && self.fetch_next < self.sent.source_offset;
+                if self.starved && is_behind_position {
+                    self.starved_ticks += 1;
+                    if self.starved_ticks >= TICKS_STARVED {
+                        let failure = Failure::SourceTruncated {
+                            position: self.sent.source_offset,
+                            end: self.fetch_next,
+                        };
+                        return self.fail(failure, actions);
+                    }
+                } else if self.starved && self.sent.count < self.present {
                     self.starved_ticks += 1;
                     if self.starved_ticks >= TICKS_STARVED {
                         let failure = Failure::SourceCutBack {
@@ -487,6 +510,13 @@ impl PartitionMirror {
                 }
                 if self.last_saved != Some(self.confirmed) && self.saves_pending == 0 {
                     self.save(actions);
+                }
+                if !self.unreplicated.is_empty() {
+                    self.unreplicated_ticks += 1;
+                    if self.unreplicated_ticks >= TICKS_UNREPLICATED {
+                        let cause = "what the leader acknowledged is not replicated".to_owned();
+                        self.recover(cause, actions);
+                    }
                 }
             }
             _ => {}

@@ -3,7 +3,7 @@
 
 use super::content::{Compared, TailCheck};
 use super::messages::{Action, Notice, Tail, TailBatch};
-use super::{Failure, PartitionMirror, Phase, advanced};
+use super::{Failure, PartitionMirror, Phase, ROUNDS_BEHIND, advanced};
 use crate::control::records::{Alignment, Anchor, Run};
 use crate::mirror::batch::BatchHeader;
 use crate::mirror::batch::rewrite::sequence_of;
@@ -16,15 +16,23 @@ impl PartitionMirror {
             return;
         }
         if self.is_behind_its_leader(tail) {
-            if !std::mem::replace(&mut self.behind_leader, true) {
-                actions.push(Action::Notify(Notice::Recovering {
+            self.behind_leader += 1;
+            match self.behind_leader {
+                1 => actions.push(Action::Notify(Notice::Recovering {
                     cause: "the leader holds records that are not replicated yet".to_owned(),
                     round: self.fruitless,
-                }));
+                })),
+                ROUNDS_BEHIND.. => {
+                    // Nothing is appended there: what the leader remembers is gone from its log.
+                    let (known, end) = (self.reach_of_leader(tail), tail.end);
+                    let failure = Failure::DestinationTooShort { known, end };
+                    return self.fail(failure, actions);
+                }
+                _ => {}
             }
             return self.read_tail(actions);
         }
-        self.behind_leader = false;
+        self.behind_leader = 0;
         let present = match self.records_present(tail) {
             Ok(present) => present,
             Err(failure) => return self.fail(failure, actions),
@@ -43,7 +51,11 @@ impl PartitionMirror {
         };
         // Only this mirror writes here, so destination offsets rise with the count.
         let expected_end = anchor.destination_offset + (present - anchor.count);
-        if expected_end != tail.end {
+        if expected_end > tail.end {
+            let (known, end) = (expected_end, tail.end);
+            return self.fail(Failure::DestinationTooShort { known, end }, actions);
+        }
+        if expected_end < tail.end {
             return self.fail(
                 Failure::ForeignWrite {
                     offset: expected_end,
@@ -77,17 +89,18 @@ impl PartitionMirror {
             return false;
         }
         let ours = |last: &TailBatch| last.header.producer_id == self.settings.producer_id;
-        let (Some(next), false) = (
-            tail.producer_next_sequence,
-            tail.last.as_ref().is_some_and(ours),
-        ) else {
-            return false;
+        !tail.last.as_ref().is_some_and(ours) && self.reach_of_leader(tail) > tail.end
+    }
+
+    /// Where the records end of which the leader remembers to have taken them; -1 where it remembers none.
+    fn reach_of_leader(&self, tail: &Tail) -> i64 {
+        let Some(next) = tail.producer_next_sequence else {
+            return -1;
         };
         let near = &self.confirmed;
         let taken = nearest_count(near.count, next);
         near.destination_offset
             .saturating_add(taken.saturating_sub(near.count))
-            > tail.end
     }
 
     /// How many of this mirror's records the destination holds.
@@ -140,9 +153,11 @@ impl PartitionMirror {
         if self.is_aligned() && (tail.start..=tail.end).contains(&near.destination_offset) {
             return Ok(near.count);
         }
-        Err(Failure::Uncountable {
-            known: near.destination_offset,
-            end: tail.end,
+        let (known, end) = (near.destination_offset, tail.end);
+        Err(if end < known {
+            Failure::DestinationTooShort { known, end }
+        } else {
+            Failure::Uncountable { known, end }
         })
     }
 
@@ -230,7 +245,7 @@ impl PartitionMirror {
             && self.outstanding == 0
             && self.unreplicated.is_empty()
             && self.sent.count >= self.present;
-        let expected = self.confirmed.destination_offset;
+        let expected = self.sent.destination_offset;
         let before = self.end_expected.replace(expected);
         // The end was looked up a moment ago: less than expected means something only if nothing was written
         // since the look before.

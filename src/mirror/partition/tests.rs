@@ -801,7 +801,9 @@ fn a_destination_that_lost_its_end_is_filled_again() {
             assert!(
                 matches!(
                     failure,
-                    Failure::DestinationCutBack { .. } | Failure::ForeignWrite { .. }
+                    Failure::DestinationCutBack { .. }
+                        | Failure::DestinationTooShort { .. }
+                        | Failure::ForeignWrite { .. }
                 ),
                 "seed {seed}: {failure}"
             );

@@ -62,8 +62,7 @@ impl World {
         it.life += 1;
         it.fetching = false;
         it.waiting.clear();
-        let left = it.replica.log.len().saturating_sub(lost);
-        it.replica.truncate(left, remembered);
+        it.replica.lose(lost, remembered);
         it.replica.rebuild(remembered);
         let wall = self.wall_clock();
         // A restart does not load what has expired, and does load what the log says.

@@ -14,6 +14,7 @@ use rand::Rng;
 
 use super::content::{self, Frame, Shape};
 use super::log::{Entry, Reached, Replica, Verdict, Writer};
+use super::markers::Mark;
 use super::network::{Given, Request};
 use super::plan::Plan;
 use super::world::{Happening, PRODUCER_ID, World};
@@ -90,12 +91,7 @@ pub enum ForBroker {
     /// The controller looks whether the broker is still there.
     Session,
     /// A request for control markers.
-    Mark {
-        worker: usize,
-        life: u32,
-        number: u64,
-        markers: i64,
-    },
+    Mark(Mark),
 }
 
 /// The cluster, as far as the mirror's partition goes.
@@ -200,6 +196,14 @@ impl Broker {
         }
         Ok((self.replica.start, self.replica.high_watermark))
     }
+
+    /// Where its log ends, replicated or not, as a debugging consumer is told.
+    pub fn log_end(&self, me: usize) -> Result<i64, ErrorCode> {
+        if !self.leads(me) {
+            return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        }
+        Ok(self.replica.end())
+    }
 }
 
 const OFFSET_NOT_AVAILABLE: ErrorCode = ErrorCode(78);
@@ -224,12 +228,7 @@ impl World {
             ForBroker::TimeOut { request, life } => self.time_out(broker, request, life),
             ForBroker::Unmute => self.serve_all(broker),
             ForBroker::Awake => self.comes_back(broker),
-            ForBroker::Mark {
-                worker,
-                life,
-                number,
-                markers,
-            } => self.mark(broker, worker, life, number, markers),
+            ForBroker::Mark(mark) => self.mark(broker, mark),
             ForBroker::Restart | ForBroker::Session => unreachable!("handled above"),
         }
     }

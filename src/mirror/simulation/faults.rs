@@ -80,6 +80,10 @@ impl World {
                     // It had not kept up.
                     let lost = dice.random_range(0..6);
                     self.cut_log(broker, lost);
+                    if self.destination.brokers[broker].knows.leader == Some(broker) {
+                        // It led before: what it lost went in a crash, which its connections did not survive.
+                        self.close_broker(broker);
+                    }
                     self.elect_unclean(broker);
                 }
             }
@@ -253,7 +257,6 @@ impl World {
     fn cut_log(&mut self, broker: usize, lost: usize) {
         let remembered = self.rng.random_range(1..=5);
         let replica = &mut self.destination.brokers[broker].replica;
-        let left = replica.log.len().saturating_sub(lost);
-        replica.truncate(left, remembered);
+        replica.lose(lost, remembered);
     }
 }

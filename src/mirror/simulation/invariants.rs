@@ -19,6 +19,7 @@
 //! - Progress was stored late: pieces of the map may be missing, none is wrong.
 //! - Progress was stored by a worker that was not the owner any more (frozen past its session, or two by mistake): stored progress may be
 //!   set back or begin too late. The records are exact; the mirror may stop for that.
+//! - Two owners at once, with equal offsets: only where no markers are needed, which have no sequence.
 
 use std::rc::Rc;
 
@@ -113,10 +114,15 @@ impl Judge {
             );
             let first = last == self.before.source;
             if id.number == content::NO_VALUE {
-                assert!(
-                    self.preserve && first,
-                    "filler comes before the first record alone"
-                );
+                if self.preserve && self.destination_lost {
+                    // What was copied is lost with the filler, or is deleted with what takes its place.
+                    (last, gap) = (self.before.source, false);
+                } else {
+                    assert!(
+                        self.preserve && first,
+                        "filler comes before the first record alone"
+                    );
+                }
                 sources.push(last);
                 continue;
             }
@@ -169,16 +175,37 @@ impl Judge {
 
     /// A marker takes up an offset of the destination: the source has no record there.
     pub fn marked(&self, offset: i64, source: &Source) {
-        if self.destination_recreated || self.destination_lost || self.foreign_written {
+        let found = source.view.there(offset);
+        if found.is_none() && offset < source.last_stable_offset() {
             return;
         }
-        let view = &source.view;
-        let there = view.records.get(view.at(offset));
-        let displaced = there.filter(|it| it.offset == offset && it.fate == Fate::There);
         assert!(
-            displaced.is_none() && offset < source.last_stable_offset(),
-            "a marker is written at {offset}, where the source has {displaced:?}"
+            self.source_truncated
+                || self.destination_recreated
+                || self.destination_lost
+                || self.foreign_written
+                || self.fenced,
+            "a marker is written at {offset}, where the source has {found:?}"
         );
+    }
+
+    /// The mirror takes itself for complete: where offsets are equal, no marker has taken the place of a record.
+    pub fn completed(&self, replica: &Replica, source: &Source) {
+        if !self.preserve || self.destination_recreated || self.source_changed() {
+            return;
+        }
+        let mut markers = replica.log.iter();
+        let displaced = markers.find(|entry| {
+            entry.writer == Writer::Marker
+                && entry.base >= replica.start
+                && source.view.there(entry.base).is_some()
+        });
+        if let Some(marker) = displaced {
+            panic!(
+                "a marker lies at {}, where the source has a record, and the mirror goes on",
+                marker.base
+            );
+        }
     }
 
     /// A leader's high watermark has moved.
@@ -266,7 +293,7 @@ impl Judge {
             "{what}: {anchor:?} belongs to destination offset {destination}"
         );
         assert!(
-            anchor.source_offset > last,
+            anchor.source_offset > last || self.source_truncated,
             "{what}: {anchor:?}, while source offset {last} is among its records"
         );
         if !source.former_views.is_empty() {
@@ -340,10 +367,18 @@ impl Judge {
             Failure::DestinationCutBack { .. } => {
                 self.destination_lost || self.destination_recreated
             }
+            // A first anchor of two owners may be stored behind the other's records.
+            Failure::DestinationTooShort { .. } => {
+                self.destination_lost || self.destination_recreated || self.unfenced
+            }
             Failure::Uncountable { .. } => self.cleared,
             Failure::Displaced { .. } => self.destination_lost || self.source_changed(),
             Failure::MapTooShort { .. } => self.stored_late || self.unfenced,
-            Failure::NotACopy { .. } => self.source_changed(),
+            // With equal offsets a record of somebody else, or one that is gone, shifts those that come after it.
+            Failure::NotACopy { .. } => {
+                let shifted = self.foreign_written || self.destination_lost;
+                self.source_changed() || self.preserve && shifted
+            }
             // Of two owners one has seen the start move before the other's first record.
             Failure::SourceExpired { .. } => self.source_expired || self.unfenced,
             Failure::SourceTruncated { .. } => self.source_truncated,
@@ -356,7 +391,7 @@ impl Judge {
                 100 => self.destination_recreated,
                 _ => false,
             },
-            Failure::CannotAlign { .. } => self.foreign_written || self.fenced,
+            Failure::CannotAlign { .. } => self.foreign_written || self.fenced || self.unfenced,
             Failure::HoleTooLarge { .. }
             | Failure::CannotPad { .. }
             | Failure::SourceDeleted { .. }

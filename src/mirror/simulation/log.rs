@@ -308,6 +308,13 @@ impl Replica {
         self.rebuild(remembered);
     }
 
+    /// Loses its last batches, but for what lies before the log's start: an empty log begins there.
+    pub fn lose(&mut self, batches: usize, remembered: usize) {
+        let deleted = self.log.partition_point(|entry| entry.base < self.start);
+        let left = self.log.len().saturating_sub(batches);
+        self.truncate(left.max(deleted), remembered);
+    }
+
     /// The memory of producers as the log gives it.
     pub fn rebuild(&mut self, remembered: usize) {
         self.producers = Producers::default();

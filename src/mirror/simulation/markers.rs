@@ -33,6 +33,17 @@ pub struct Pad {
     end: Option<i64>,
 }
 
+/// A request for markers.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    worker: usize,
+    life: u32,
+    /// Of the broker that it was sent to.
+    broker_life: u32,
+    number: u64,
+    markers: i64,
+}
+
 impl World {
     pub fn pad(&mut self, worker: usize, attempt: u64, markers: i64) {
         let delay = self.delay();
@@ -67,13 +78,14 @@ impl World {
         // Also what is late arrives while the end is being watched.
         let delay = self.delay().min(100);
         let life = self.workers[worker].life;
-        let mark = ForBroker::Mark {
+        let mark = Mark {
             worker,
             life,
+            broker_life: pad.life,
             number: pad.number,
             markers: pad.markers,
         };
-        self.later(delay, Happening::Broker(pad.broker, mark));
+        self.later(delay, Happening::Broker(pad.broker, ForBroker::Mark(mark)));
         self.worker_later(worker, POLL, ForWorker::AwaitMarkers { task });
     }
 
@@ -83,7 +95,17 @@ impl World {
     }
 
     /// The leader appends markers, whoever asked and whether or not he still lives.
-    pub fn mark(&mut self, broker: usize, worker: usize, life: u32, number: u64, markers: i64) {
+    pub fn mark(&mut self, broker: usize, mark: Mark) {
+        let Mark {
+            worker,
+            life,
+            broker_life,
+            number,
+            markers,
+        } = mark;
+        if self.destination.brokers[broker].life != broker_life {
+            return;
+        }
         let code = self.take_markers(broker, markers);
         let end = self.destination.brokers[broker].replica.end();
         if self.workers[worker].life != life {

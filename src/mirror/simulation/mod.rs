@@ -16,7 +16,8 @@
 //! | [`replay`] | recordings of real brokers, which [`log`] has to answer like them |
 //! | [`runner`], [`trace`] | many seeds on all cores; what is told of one that failed |
 //!
-//! `KMIRROR_SEEDS=2000 cargo test --release --lib simulation -- --ignored` plays seeds; `KMIRROR_SEED=17 KMIRROR_SEEDS=1` plays one.
+//! `KMIRROR_SEEDS=20000 cargo test --release --lib simulation` plays more seeds; `KMIRROR_SEED=17 KMIRROR_SEEDS=1` plays one.
+//! A run that breaks something is told with its seed, the faults that it needs and its last steps; played alone, with all of them.
 
 mod content;
 mod controller;
@@ -39,9 +40,8 @@ mod world;
 
 /// Without this, a worker that is killed, frozen or cut off, or a broker that is, could lose or repeat records.
 #[test]
-#[ignore = "one seed in a hundred breaks an invariant with acks=1 or equal offsets; which side is wrong is still to be judged"]
 fn whatever_fails_the_copy_is_exact_or_the_mirror_says_truly_why_not() {
-    let summary = runner::play(runner::seeds(200));
+    let summary = runner::play(runner::seeds(1_000));
     // A simulation in which nothing happens would pass as well.
     assert!(summary.equal * 2 > summary.runs, "{summary:?}");
 }
@@ -51,7 +51,7 @@ fn whatever_fails_the_copy_is_exact_or_the_mirror_says_truly_why_not() {
 fn a_seed_gives_the_same_run_again() {
     for seed in 0..20 {
         let lines = || {
-            let trace = trace::Trace::kept();
+            let trace = trace::Trace::kept(1_000);
             let mut world = world::World::new(plan::Plan::draw(seed), trace.clone());
             let ending = format!("{:?}", world.run());
             (ending, world.steps, world.now, trace.text())

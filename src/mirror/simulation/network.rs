@@ -120,6 +120,11 @@ impl World {
         if void {
             return self.lose(worker, job.task, job.attempt, "given up");
         }
+        let running = self.workers[worker].task.as_mut().expect("looked at above");
+        if !running.goes_over(job.attempt, connection) {
+            // The leader may have forgotten the producer id meanwhile: the tail is read, and one batch goes alone.
+            return self.lose(worker, job.task, job.attempt, "connected anew");
+        }
         if !held {
             return self.lose(worker, job.task, job.attempt, "membership is unconfirmed");
         }

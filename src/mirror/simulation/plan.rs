@@ -92,10 +92,6 @@ const FATAL: [Fault; 7] = [
     Fault::RecreateDestination,
 ];
 
-/// Whether markers that are not below the high watermark yet are noticed by who takes over. They have no sequence, so that a
-/// watermark which stands still for longer than settling takes hides them.
-const MARKERS_ARE_SEEN_ABOVE_THE_WATERMARK: bool = false;
-
 /// A fault and the mean time between two of its kind, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Strikes {
@@ -216,10 +212,19 @@ impl Plan {
         } else {
             source_start
         };
-        if preserve && !MARKERS_ARE_SEEN_ABOVE_THE_WATERMARK {
-            strikes.retain(|strikes: &Strikes| {
-                !HARMLESS.contains(&strikes.fault) || HARMLESS_TO_SETTLING.contains(&strikes.fault)
-            });
+        let has = |strikes: &[Strikes], which: &[Fault]| {
+            strikes.iter().any(|strikes| which.contains(&strikes.fault))
+        };
+        let shifting = [Fault::PowerCut, Fault::UncleanElection, Fault::ForeignWrite];
+        if preserve && has(&strikes, &shifting) {
+            // What shows that records are missing, or lie elsewhere, must not be deleted.
+            strikes.retain(|strikes| strikes.fault != Fault::ClearDestination);
+        }
+        if preserve && has(&strikes, &[Fault::TwoOwners]) {
+            // Markers have no sequence, so that they are one owner's alone: two meet where none are needed.
+            habits.transactions = 0.0;
+            habits.gappy = 0.0;
+            strikes.retain(|strikes| strikes.fault != Fault::CompactSource);
         }
         let written_before = match rng.random_range(0..4) {
             _ if !start_known => 0,

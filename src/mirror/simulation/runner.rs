@@ -97,6 +97,8 @@ pub fn play(count: u64) -> Summary {
     if broken.is_empty() {
         return summary;
     }
+    // Who plays one alone wants all of it.
+    let lines = if count == 1 { 20_000 } else { 160 };
     broken.sort_by_key(|broken| std::cmp::Reverse(broken.runs));
     let list: Vec<String> = broken
         .iter()
@@ -110,7 +112,7 @@ pub fn play(count: u64) -> Summary {
     let reports: Vec<String> = broken
         .iter()
         .take(REPORTED)
-        .map(|broken| report(broken.seed, &broken.words))
+        .map(|broken| report(broken.seed, &broken.words, lines))
         .collect();
     panic!(
         "{} kinds of broken runs:\n{}\n\n{}",
@@ -174,7 +176,7 @@ fn kind(words: &str) -> String {
         .to_owned()
 }
 
-fn report(seed: u64, words: &str) -> String {
+fn report(seed: u64, words: &str, lines: usize) -> String {
     let mut plan = Plan::draw(seed);
     let all: Vec<Fault> = plan.strikes.iter().map(|strikes| strikes.fault).collect();
     for fault in all {
@@ -184,7 +186,7 @@ fn report(seed: u64, words: &str) -> String {
             plan = fewer;
         }
     }
-    let trace = Trace::kept();
+    let trace = Trace::kept(lines);
     let mut world = World::new(plan.clone(), trace.clone());
     let words = quietly(|| world.run())
         .err()
@@ -216,6 +218,7 @@ fn name(failure: &Failure) -> &'static str {
         Failure::ForeignWrite { .. } => "ForeignWrite",
         Failure::Fenced { .. } => "Fenced",
         Failure::DestinationCutBack { .. } => "DestinationCutBack",
+        Failure::DestinationTooShort { .. } => "DestinationTooShort",
         Failure::MapTooShort { .. } => "MapTooShort",
         Failure::Uncountable { .. } => "Uncountable",
         Failure::Displaced { .. } => "Displaced",

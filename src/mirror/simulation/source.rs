@@ -85,6 +85,12 @@ impl View {
         self.records
             .partition_point(|record| record.offset < offset)
     }
+
+    /// The record at `offset`, if there is one and it is still there.
+    pub fn there(&self, offset: i64) -> Option<&Visible> {
+        let found = self.records.get(self.at(offset));
+        found.filter(|it| it.offset == offset && it.fate == Fate::There)
+    }
 }
 
 /// A fetch answer.

@@ -105,8 +105,7 @@ impl World {
     /// The keeper writes what was wished, the last of each key; what is being written already goes first.
     pub fn gathered(&mut self, worker: usize) {
         let running = self.workers[worker].task.as_ref().map(|task| task.id);
-        // A worker that was frozen past its session stores what it knew, whoever owns the partition since.
-        self.judge.unfenced |= !self.holds_lease(worker);
+        let held = self.holds_lease(worker);
         let keeper = &mut self.workers[worker].keeper;
         if keeper.writing.is_empty() {
             keeper.writing = std::mem::take(&mut keeper.wishes);
@@ -115,6 +114,10 @@ impl World {
         let Some(last) = keeper.writing.last() else {
             return self.wrote(worker);
         };
+        if !held {
+            // A worker that was frozen past its session must not set back what its successor stored.
+            return self.worker_later(worker, 20, ForWorker::Gathered);
+        }
         let progress = Some(Progress {
             anchors: last.anchors.clone(),
             map_chunk: last.map_chunk,
@@ -155,6 +158,8 @@ impl World {
     }
 
     pub fn write_rest(&mut self, worker: usize, rest: Write) {
+        // Frozen between the two: that is not looked at.
+        self.judge.unfenced |= !self.holds_lease(worker);
         let delay = self.delay();
         self.later(delay, Happening::Write(rest));
         self.worker_later(worker, 2 * delay + 1, ForWorker::Written);

@@ -22,6 +22,8 @@ pub struct TailRead {
     from: i64,
     seen: Option<Seen>,
     since: u64,
+    /// What is told, once the topic is known to be the same still.
+    found: Option<Tail>,
 }
 
 /// The next thing to ask a broker.
@@ -29,7 +31,8 @@ pub struct TailRead {
 pub enum Step {
     FindLeader,
     Look,
-    Producers { start: i64, end: i64 },
+    LogEnd { start: i64, end: i64 },
+    Producers { start: i64, end: i64, log_end: i64 },
     LastBatch,
 }
 
@@ -37,6 +40,8 @@ pub enum Step {
 struct Seen {
     start: i64,
     end: i64,
+    /// Where the leader's log ends, replicated or not.
+    log_end: i64,
     next_sequence: Option<i32>,
     epoch: Option<i32>,
 }
@@ -56,6 +61,7 @@ impl World {
             from,
             seen: None,
             since: deadline,
+            found: None,
         });
         self.next_step(worker, 0, Step::FindLeader);
     }
@@ -89,6 +95,7 @@ impl World {
         };
         let wait = 50u64 << tail.tries.min(5);
         tail.tries += 1;
+        tail.found = None;
         self.next_step(worker, wait, Step::FindLeader);
     }
 
@@ -115,16 +122,32 @@ impl World {
         match step {
             Step::FindLeader => {}
             Step::Look => match broker.bounds(leader) {
-                Ok((start, end)) => self.next_step(worker, 0, Step::Producers { start, end }),
+                Ok((start, end)) => self.next_step(worker, 0, Step::LogEnd { start, end }),
                 Err(_) => self.read_tail_anew(worker),
             },
-            Step::Producers { start, end } => {
+            Step::LogEnd { start, end } => match broker.log_end(leader) {
+                Ok(log_end) => {
+                    let step = Step::Producers {
+                        start,
+                        end,
+                        log_end,
+                    };
+                    self.next_step(worker, 0, step);
+                }
+                Err(_) => self.read_tail_anew(worker),
+            },
+            Step::Producers {
+                start,
+                end,
+                log_end,
+            } => {
                 if broker.knows.leader != Some(leader) {
                     return self.read_tail_anew(worker);
                 }
                 let seen = Seen {
                     start,
                     end,
+                    log_end,
                     next_sequence: next_sequence(broker),
                     epoch: broker
                         .replica
@@ -160,10 +183,12 @@ impl World {
             return self.read_tail_anew(worker);
         };
         task.leader = Some(leader);
-        if let Some(tail) = &mut task.tail {
-            tail.deadline = deadline;
-            tail.seen = None;
+        let Some(tail) = &mut task.tail else { return };
+        if let Some(found) = tail.found.take() {
+            return self.tell(worker, Event::Tail(found));
         }
+        tail.deadline = deadline;
+        tail.seen = None;
         self.next_step(worker, 0, Step::Look);
     }
 
@@ -179,6 +204,9 @@ impl World {
         };
         if tail.seen != Some(seen) {
             tail.seen = Some(seen);
+            tail.since = now;
+        } else if seen.log_end != seen.end {
+            // Appended, and not replicated yet.
             tail.since = now;
         } else if now - tail.since >= SETTLE && held {
             return self.next_step(worker, 0, Step::LastBatch);
@@ -204,10 +232,22 @@ impl World {
         let seen = tail
             .seen
             .expect("something was seen before the last batch is read");
+        if broker.replica.start > seen.start {
+            // What is asked for may be deleted: an error.
+            return self.read_tail_anew(worker);
+        }
+        // A log that lost its end may end before what is known of it.
+        let from = if tail.from > seen.end {
+            seen.start
+        } else {
+            tail.from.max(seen.start)
+        };
         let last = broker
             .replica
             .last_data_below(seen.end)
-            .filter(|entry| entry.next > seen.start.max(tail.from))
+            // What holds the last offset is looked at in any case, what lies behind markers down to `from`.
+            .filter(|_| seen.end > seen.start)
+            .filter(|entry| entry.next == seen.end || entry.next > from)
             .map(|entry| TailBatch::new(entry.header, entry.bytes.clone()));
         let consistent = match (seen.next_sequence, &last) {
             (Some(next), Some(last)) if last.header.producer_id == PRODUCER_ID => {
@@ -222,21 +262,15 @@ impl World {
             }
             return self.next_step(worker, LOOK_EVERY, Step::Look);
         }
-        if self.workers[worker]
-            .task
-            .as_ref()
-            .is_some_and(|task| task.destination_incarnation != self.destination.incarnation)
-        {
-            return self.find_leader(worker);
-        }
-        let found = Tail {
+        tail.found = Some(Tail {
             start: seen.start,
             producer_epoch: seen.epoch,
             end: seen.end,
             last,
             producer_next_sequence: seen.next_sequence,
-        };
-        self.tell(worker, Event::Tail(found));
+        });
+        // The topic may have been made again since its id was looked at.
+        self.next_step(worker, 0, Step::FindLeader);
     }
 }
 

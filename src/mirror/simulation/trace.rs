@@ -3,28 +3,27 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-const KEPT: usize = 160;
-
 /// Where steps are noted; without a sink nothing is even put into words.
 #[derive(Clone, Debug, Default)]
-pub struct Trace(Option<Arc<Mutex<VecDeque<String>>>>);
+pub struct Trace(Option<(usize, Arc<Mutex<VecDeque<String>>>)>);
 
 impl Trace {
-    pub fn kept() -> Self {
-        Self(Some(Arc::default()))
+    /// Keeps the last `lines`.
+    pub fn kept(lines: usize) -> Self {
+        Self(Some((lines, Arc::default())))
     }
 
     pub fn note(&self, now: u64, words: impl FnOnce() -> String) {
-        let Some(lines) = &self.0 else { return };
+        let Some((most, lines)) = &self.0 else { return };
         let mut lines = lines.lock().expect("noting a line does not panic");
-        if lines.len() == KEPT {
+        if lines.len() == *most {
             lines.pop_front();
         }
         lines.push_back(format!("{now:>8} ms  {}", words()));
     }
 
     pub fn text(&self) -> String {
-        let Some(lines) = &self.0 else {
+        let Some((_, lines)) = &self.0 else {
             return String::new();
         };
         let lines = lines.lock().expect("noting a line does not panic");

@@ -47,6 +47,14 @@ pub enum ForWorker {
     FindStart {
         task: u64,
     },
+    StartFound {
+        task: u64,
+        event: Event,
+    },
+    /// Whether the link is paused.
+    Obey {
+        task: u64,
+    },
     Tick {
         task: u64,
     },
@@ -95,6 +103,8 @@ pub struct Task {
     pub mirror: PartitionMirror,
     /// Attempts up to this one may not be sent any more.
     pub void: u64,
+    /// The attempt that was sent last, and over which connection it began.
+    began: (u64, usize),
     pub leader: Option<usize>,
     pub source_incarnation: u32,
     pub destination_incarnation: u32,
@@ -103,6 +113,16 @@ pub struct Task {
     pub pad: Option<Pad>,
     confirmed: Anchor,
     handover: Option<u64>,
+}
+
+impl Task {
+    /// Whether a batch of `attempt` may go over this connection: an attempt stays on the one that it began on.
+    pub fn goes_over(&mut self, attempt: u64, connection: usize) -> bool {
+        if self.began.0 != attempt {
+            self.began = (attempt, connection);
+        }
+        self.began.1 == connection
+    }
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +142,11 @@ impl World {
     pub fn holds_lease(&self, worker: usize) -> bool {
         let lease = self.workers[worker].lease;
         lease.is_some_and(|asked| self.now - asked < self.plan.session / 3)
+    }
+
+    fn has_task(&self, worker: usize, task: u64) -> bool {
+        let running = self.workers[worker].task.as_ref();
+        running.is_some_and(|running| running.id == task)
     }
 
     pub fn at_worker(&mut self, worker: usize, life: u32, what: ForWorker) {
@@ -166,6 +191,25 @@ impl World {
                 }
             }
             ForWorker::FindStart { task } => self.find_start(worker, task),
+            ForWorker::StartFound { task, event } => {
+                if !self.holds_lease(worker) {
+                    // Somebody else may have copied meanwhile.
+                    return self.worker_later(worker, 100, ForWorker::FindStart { task });
+                }
+                if self.has_task(worker, task) {
+                    self.tell(worker, event);
+                }
+            }
+            ForWorker::Obey { task } => {
+                if self.has_task(worker, task) {
+                    let event = if self.paused {
+                        Event::Pause
+                    } else {
+                        Event::Run
+                    };
+                    self.tell(worker, event);
+                }
+            }
             ForWorker::Tick { task } => {
                 if it.task.as_ref().is_some_and(|running| running.id == task) {
                     self.worker_later(worker, TICK, ForWorker::Tick { task });
@@ -287,6 +331,7 @@ impl World {
             confirmed: *mirror.confirmed(),
             mirror,
             void: 0,
+            began: (0, 0),
             leader: None,
             // As it was applied: the topics that the run began with.
             source_incarnation: 0,
@@ -311,10 +356,9 @@ impl World {
         }
         self.paused = paused;
         for worker in 0..self.workers.len() {
-            let event = if paused { Event::Pause } else { Event::Run };
             if let Some(task) = self.workers[worker].task.as_ref().map(|task| task.id) {
                 let delay = self.delay();
-                self.worker_later(worker, delay, ForWorker::Mirror { task, event });
+                self.worker_later(worker, delay, ForWorker::Obey { task });
             }
         }
     }
@@ -324,7 +368,11 @@ impl World {
         let Some(task) = &mut self.workers[worker].task else {
             return;
         };
-        if !matches!(event, Event::Tick | Event::EndSeen { .. }) {
+        let often = matches!(
+            event,
+            Event::Tick | Event::EndSeen { .. } | Event::Watermark { .. }
+        );
+        if !often {
             self.trace
                 .note(self.now, || format!("worker {worker} <- {}", words(&event)));
         }
@@ -471,7 +519,7 @@ impl World {
             destination,
             fill,
         };
-        self.worker_later(worker, delay, ForWorker::Mirror { task, event });
+        self.worker_later(worker, delay, ForWorker::StartFound { task, event });
     }
 
     fn check_ends(&mut self, worker: usize, task: u64) {
