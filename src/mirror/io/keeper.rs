@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::{Events, PartitionKey};
+use super::{Events, PartitionKey, Route};
 use crate::control::progress::{self, Entry};
 use crate::control::records::{
     Alignment, Anchor, MapRecord, OffsetsKey, ProgressRecord, RECORD_VERSION,
@@ -33,6 +33,7 @@ pub struct Save {
     pub alignment: Alignment,
     pub pads_by_transactions: bool,
     pub destination_leader_epoch: i32,
+    pub route: Arc<Route>,
     pub events: Events,
 }
 
@@ -88,7 +89,8 @@ async fn write(
     let mut told: Option<Instant> = None;
     loop {
         // Whoever took a partition over that was cut off stores its progress, and must not find it set back.
-        saves.retain(|save| !save.events.is_closed());
+        // The lease is the worker's: it may hold it again, for other slots.
+        saves.retain(|save| !save.events.is_closed() && !save.route.is_closed());
         // Nor may a worker that was frozen past its session set back what its successor stored.
         if !lease.is_held() && !saves.is_empty() {
             tokio::time::sleep(GATHER).await;

@@ -120,6 +120,12 @@ impl Route {
         attempt <= self.void.load(Ordering::Acquire)
     }
 
+    /// Whether the partition's slot was revoked, or its task has ended: nothing more may come of it, whatever slots this
+    /// worker holds since.
+    pub fn is_closed(&self) -> bool {
+        self.is_void(u64::MAX)
+    }
+
     /// After a loss or refusal nothing of the same attempt may follow: a leader that forgot the
     /// producer id would take it and leave a gap.
     pub fn make_void(&self, attempt: u64) {

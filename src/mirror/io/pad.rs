@@ -236,7 +236,8 @@ impl Padder {
 
     /// Markers have no sequence, so only the owner writes them.
     fn not_allowed(&self) -> Option<PadAnswer> {
-        (!self.route.lease.is_held()).then(|| PadAnswer::Lost {
+        let allowed = self.route.lease.is_held() && !self.route.is_closed();
+        (!allowed).then(|| PadAnswer::Lost {
             cause: "this worker's membership is unconfirmed".to_owned(),
         })
     }

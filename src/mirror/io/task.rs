@@ -184,6 +184,7 @@ impl Doer {
                         alignment,
                         pads_by_transactions,
                         destination_leader_epoch: self.around.route.leader_epoch(),
+                        route: Arc::clone(&self.around.route),
                         events: self.events.clone(),
                     };
                     // The keeper outlives the partitions that hold a sender to it.

@@ -231,9 +231,8 @@ impl PartitionMirror {
 
     /// From where on whoever read the tail looked for data batches (see [`Action::ReadTail`]).
     fn searched_from(&self, tail: &Tail) -> i64 {
-        let newest = self.anchors.back().map(|newest| newest.destination_offset);
-        let from = newest.filter(|from| *from <= tail.end).unwrap_or(0);
-        from.max(tail.start).min(tail.end)
+        let from = Some(self.looks_from()).filter(|from| *from <= tail.end);
+        from.unwrap_or(0).max(tail.start).min(tail.end)
     }
 
     /// The source no longer has what only was to be compared: nothing is lost by that.

@@ -551,7 +551,7 @@ fn more_markers_than_were_asked_for_are_compared_with_the_source() {
 #[test]
 fn markers_over_a_record_that_was_lost_stop_the_mirror() {
     let stored = Stored {
-        anchors: vec![anchor(12, 12, 12), anchor(18, 18, 18)],
+        anchors: vec![anchor(0, 0, 0), anchor(12, 12, 12), anchor(18, 18, 18)],
         alignment: Alignment::Equal {
             start: 0,
             fill: FillWay::Records,
@@ -562,7 +562,7 @@ fn markers_over_a_record_that_was_lost_stop_the_mirror() {
     let (mut mirror, _) = PartitionMirror::start(preserving(), stored);
     let actions = mirror.handle(tail(29, None, Some(17)));
     assert!(
-        matches!(actions[..], [Action::ReadTail { from: 12, .. }]),
+        matches!(actions[..], [Action::ReadTail { from: 0, .. }]),
         "{actions:?}"
     );
     let mut last = written(&dense(12, 5), 12, PRODUCER_ID);

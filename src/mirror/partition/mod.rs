@@ -51,6 +51,8 @@ const TICKS_BETWEEN_RETRIES: u32 = 30;
 /// Readings of a settled tail, in each of which the leader remembers more records than its log has room for, before they
 /// count as lost.
 const ROUNDS_BEHIND: u32 = 20;
+/// Offsets before the newest anchor in which the last batch before it is looked for.
+const LOOK_BACK: i64 = 10_000;
 /// Ticks for which what the leader alone acknowledged may stay above the high watermark before the tail is read: the
 /// leader may have gone, and the batch with it, while nothing more was sent that would have told.
 const TICKS_UNREPLICATED: u32 = 5;
@@ -325,13 +327,21 @@ impl PartitionMirror {
         self.phase = Phase::ReadingTail;
         actions.push(Action::ReadTail {
             fence: self.pads_by_transactions,
-            // What lies before the newest anchor is counted in it.
-            from: self
-                .anchors
-                .iter()
-                .next_back()
-                .map_or(0, |newest| newest.destination_offset),
+            from: self.looks_from(),
         });
+    }
+
+    /// From where on the tail is looked for data batches. What lies before the newest anchor is counted in it; the last batch
+    /// before it shows that the log still holds that, unless there are many markers to walk over.
+    fn looks_from(&self) -> i64 {
+        let mut known = self.anchors.iter().rev();
+        let Some(newest) = known.next() else {
+            return 0;
+        };
+        let older = known.find(|anchor| anchor.count < newest.count);
+        older
+            .map_or(0, |older| older.destination_offset)
+            .max(newest.destination_offset - LOOK_BACK)
     }
 
     /// Whether no record was ever copied.

@@ -41,6 +41,8 @@ pub struct Judge {
     destination_start: i64,
     /// Whether destination offsets have to be those of the source.
     preserve: bool,
+    /// A hole has ended that.
+    pub translated: bool,
     highest: i64,
     /// (source offset, destination offset) of every record below the high watermark.
     kept: Vec<(i64, i64)>,
@@ -78,6 +80,7 @@ impl Judge {
             },
             destination_start: plan.destination_start,
             preserve: plan.preserve,
+            translated: false,
             highest: plan.destination_start,
             kept: Vec::new(),
             most_kept: 0,
@@ -139,6 +142,7 @@ impl Judge {
                 let expected = next_is(&source.view, last, *id, first);
                 let ahead = source.view.records[source.view.at(last + 1)..]
                     .iter()
+                    .chain(source.view.records.iter().filter(|_| self.source_truncated))
                     .find(|record| record.id == *id);
                 if let Some(ahead) =
                     ahead.filter(|_| self.destination_lost || self.source_truncated)
@@ -157,9 +161,11 @@ impl Judge {
             sources.push(offset);
             assert!(
                 !self.preserve
+                    || self.translated
                     || gap
                     || self.foreign_written
                     || self.destination_lost
+                    || self.destination_recreated
                     || offset == header.base_offset + delta,
                 "source offset {offset} is written at {}",
                 header.base_offset + delta
@@ -181,6 +187,7 @@ impl Judge {
         }
         assert!(
             self.source_truncated
+                || self.source_recreated
                 || self.destination_recreated
                 || self.destination_lost
                 || self.foreign_written
@@ -270,7 +277,8 @@ impl Judge {
         if self.destination_recreated {
             return;
         }
-        if self.preserve {
+        let translated = self.translated && anchor.source_offset != anchor.destination_offset;
+        if self.preserve && !translated {
             return self.check_equal(anchor, source, what);
         }
         let records = anchor.count - self.before.count;
@@ -289,7 +297,11 @@ impl Judge {
             Some(last) => (self.kept[last].0, self.kept[last].1 + 1),
         };
         assert!(
-            destination == anchor.destination_offset || self.foreign_written || self.fenced,
+            destination == anchor.destination_offset
+                // Markers lie between.
+                || (translated && destination < anchor.destination_offset)
+                || self.foreign_written
+                || self.fenced,
             "{what}: {anchor:?} belongs to destination offset {destination}"
         );
         assert!(
@@ -319,6 +331,10 @@ impl Judge {
             self.highest
         );
         if self.destination_lost || self.foreign_written || self.source_changed() {
+            return;
+        }
+        if self.translated {
+            // Looked at as what it was before.
             return;
         }
         let kept = self.kept.partition_point(|(_, kept)| *kept < end);
@@ -403,11 +419,12 @@ impl Judge {
     }
 
     /// Everything that is stored once the mirror has stopped in good order.
-    fn check_store(&self, anchor: Option<&Anchor>, runs: &[Run]) {
+    fn check_store(&self, anchor: Option<&Anchor>, runs: &[Run], translated_from: Option<i64>) {
         let count = self.before.count + self.kept.len() as i64;
         let anchor = anchor.expect("a mirror that stopped has stored where it is");
         self.stored_map(runs);
-        if self.stored_late || self.unfenced || self.destination_recreated || self.preserve {
+        let was_equal = self.preserve && translated_from.is_none();
+        if self.stored_late || self.unfenced || self.destination_recreated || was_equal {
             return;
         }
         assert_eq!(
@@ -415,9 +432,12 @@ impl Judge {
             "the last anchor is where the mirror is"
         );
         let mapped: i64 = runs.iter().map(|run| run.count).sum();
+        let to_map = self.kept.iter();
+        let to_map =
+            to_map.filter(|(source, _)| translated_from.is_none_or(|from| *source >= from));
         assert_eq!(
             mapped,
-            self.kept.len() as i64,
+            to_map.count() as i64,
             "the map covers every record: {runs:?}"
         );
     }
@@ -454,6 +474,8 @@ fn next_is(
 impl World {
     pub fn check_store(&self) {
         let runs: Vec<Run> = self.store.map().copied().collect();
-        self.judge.check_store(self.store.anchors.last(), &runs);
+        let from = self.store.translated_from();
+        self.judge
+            .check_store(self.store.anchors.last(), &runs, from);
     }
 }

@@ -13,7 +13,7 @@ use super::worker::ForWorker;
 use super::world::{Happening, World};
 use crate::kafka::ErrorCode;
 use crate::mirror::batch::BatchHeader;
-use crate::mirror::partition::{Event, PadAnswer};
+use crate::mirror::partition::{Event, Failure, PadAnswer};
 
 /// The producer id of markers.
 pub const MARKER_ID: i64 = 4712;
@@ -72,7 +72,7 @@ impl World {
         let Some(pad) = self.current_pad(worker, task) else {
             return;
         };
-        if !self.holds_lease(worker) {
+        if !self.holds_lease(worker) || self.is_closed(worker) {
             return self.padded(worker, lost("membership is unconfirmed"));
         }
         // Also what is late arrives while the end is being watched.
@@ -215,6 +215,18 @@ impl World {
         let reaches = leader.is_some_and(|leader| {
             self.destination.brokers[leader].replica.high_watermark >= offset
         });
+        let fits =
+            leader.is_none_or(|leader| self.destination.brokers[leader].replica.end() >= offset);
+        if !fits {
+            // OFFSET_OUT_OF_RANGE, which is tried again after a while, from the tail on.
+            let failure = Failure::Call {
+                operation: "delete what took up the offsets before the first record",
+                cause: "OFFSET_OUT_OF_RANGE".to_owned(),
+                retried: true,
+            };
+            let event = Event::Failed(failure);
+            return self.worker_later(worker, delay, ForWorker::Mirror { task, event });
+        }
         if !reaches {
             return self.worker_later(worker, 100, ForWorker::DeleteBefore { task, offset });
         }

@@ -49,6 +49,9 @@ pub enum Fault {
     RecreateDestination,
 }
 
+/// Kinds of faults.
+pub const FAULTS: usize = Fault::RecreateDestination as usize + 1;
+
 const HARMLESS: [Fault; 18] = [
     Fault::KillWorker,
     Fault::FreezeWorker,
@@ -135,6 +138,8 @@ pub struct Plan {
     pub id_known: bool,
     /// Whether destination offsets are to be those of the source.
     pub preserve: bool,
+    /// Holes larger than this end equal offsets.
+    pub translate_over: Option<i64>,
     /// Whether the leader alone acknowledges.
     pub acks_leader: bool,
     /// Batches smaller than this are merged.
@@ -226,6 +231,16 @@ impl Plan {
             habits.gappy = 0.0;
             strikes.retain(|strikes| strikes.fault != Fault::CompactSource);
         }
+        let translate_over = rng.random_range(0..30);
+        let may_translate = preserve
+            && !forgets
+            && !has(&strikes, &shifting)
+            && !has(&strikes, &[Fault::TwoOwners]);
+        if may_translate && translate_over < 8 {
+            // A late write of progress could take back that offsets are translated.
+            strikes.retain(|strikes| strikes.fault != Fault::LateSave);
+        }
+        let translate_over = Some(translate_over).filter(|most| may_translate && *most < 8);
         let written_before = match rng.random_range(0..4) {
             _ if !start_known => 0,
             // Sequence numbers wrap during the run.
@@ -263,6 +278,7 @@ impl Plan {
             start_known,
             id_known: written_before > 0 && rng.random_bool(0.5),
             preserve,
+            translate_over,
             acks_leader: rng.random_bool(0.4),
             merge_below: [0, 100, 4_000][rng.random_range(0..3)],
         }

@@ -20,6 +20,8 @@ use crate::mirror::partition::Failure;
 pub struct Summary {
     pub runs: u64,
     pub equal: u64,
+    /// Those in which a hole ended equal offsets.
+    pub translated: u64,
     pub failed: BTreeMap<&'static str, u64>,
     pub struck: BTreeMap<Fault, u64>,
     pub steps: u64,
@@ -129,6 +131,7 @@ fn played(plan: &Plan, summary: &mut Summary) -> Result<(), String> {
     let ending = outcome?;
     summary.runs += 1;
     summary.steps += world.steps;
+    summary.translated += u64::from(world.judge.translated);
     if world.steps > summary.slowest.0 {
         summary.slowest = (world.steps, plan.seed);
     }
@@ -202,6 +205,7 @@ impl Summary {
     fn add(&mut self, other: Self) {
         self.runs += other.runs;
         self.equal += other.equal;
+        self.translated += other.translated;
         self.steps += other.steps;
         self.slowest = self.slowest.max(other.slowest);
         for (name, count) in other.failed {

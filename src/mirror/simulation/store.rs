@@ -84,6 +84,14 @@ impl Store {
         }
     }
 
+    /// From which source offset on offsets are mapped, once they are not equal any more.
+    pub fn translated_from(&self) -> Option<i64> {
+        match self.alignment {
+            Alignment::Translated { equal_before } => equal_before,
+            Alignment::Equal { .. } => None,
+        }
+    }
+
     /// The whole map up to the growing chunk.
     pub fn map(&self) -> impl Iterator<Item = &Run> {
         self.chunks
@@ -105,6 +113,7 @@ impl World {
     /// The keeper writes what was wished, the last of each key; what is being written already goes first.
     pub fn gathered(&mut self, worker: usize) {
         let running = self.workers[worker].task.as_ref().map(|task| task.id);
+        let running = running.filter(|_| !self.is_closed(worker));
         let held = self.holds_lease(worker);
         let keeper = &mut self.workers[worker].keeper;
         if keeper.writing.is_empty() {

@@ -10,7 +10,7 @@ use super::plan::BEGINNING;
 use super::store::{Keeper, Save, Write};
 use super::tail::{Step, TailRead};
 use super::world::{Asked, Happening, PRODUCER_ID, World};
-use crate::control::records::{Acks, Anchor, FillWay, HolePolicy, OffsetsSpec};
+use crate::control::records::{Acks, Anchor, FillWay, HolePolicy, OffsetsSpec, OnHole};
 use crate::kafka::ErrorCode;
 use crate::mirror::partition::{
     Action, Answer, Event, Failure, LogSpan, Notice, PartitionMirror, Settings, Stored,
@@ -19,6 +19,8 @@ use crate::mirror::partition::{
 const TICK: u64 = 1_000;
 /// How often an idle mirror's end is looked at; more often than real workers do, so that more comes of it.
 const CHECK_INTERVAL: u64 = 4_000;
+/// How long a revoked slot stays open for what its task has to finish (`membership::STOPPING`).
+const CLOSING: u64 = 8_000;
 /// How long a stopping task is waited for (`destination::STOPPING`).
 const STOPPING: u64 = 15_000;
 
@@ -59,6 +61,10 @@ pub enum ForWorker {
         task: u64,
     },
     CheckEnd {
+        task: u64,
+    },
+    /// A revoked slot is closed, whether or not its task has stopped.
+    Close {
         task: u64,
     },
     /// A stopping task has had its time.
@@ -113,6 +119,8 @@ pub struct Task {
     pub pad: Option<Pad>,
     confirmed: Anchor,
     handover: Option<u64>,
+    /// The slot was revoked: nothing more comes of it.
+    closed: bool,
 }
 
 impl Task {
@@ -142,6 +150,12 @@ impl World {
     pub fn holds_lease(&self, worker: usize) -> bool {
         let lease = self.workers[worker].lease;
         lease.is_some_and(|asked| self.now - asked < self.plan.session / 3)
+    }
+
+    /// Whether what runs at a worker may do nothing more.
+    pub fn is_closed(&self, worker: usize) -> bool {
+        let running = self.workers[worker].task.as_ref();
+        running.is_some_and(|running| running.closed)
     }
 
     fn has_task(&self, worker: usize, task: u64) -> bool {
@@ -217,6 +231,14 @@ impl World {
                 }
             }
             ForWorker::CheckEnd { task } => self.check_ends(worker, task),
+            ForWorker::Close { task } => {
+                if let Some(running) = &mut it.task
+                    && running.id == task
+                {
+                    running.closed = true;
+                    running.void = u64::MAX;
+                }
+            }
             ForWorker::CutOff { task } => {
                 if it.task.as_ref().is_some_and(|running| running.id == task) {
                     self.end_task(worker);
@@ -272,6 +294,9 @@ impl World {
                 task.handover = handover.or(task.handover);
                 let id = task.id;
                 self.worker_later(worker, STOPPING, ForWorker::CutOff { task: id });
+                // Who was taken out of the group joins it again after that.
+                let closes = if handover.is_some() { CLOSING } else { 50 };
+                self.worker_later(worker, closes, ForWorker::Close { task: id });
                 self.tell(worker, Event::Stop);
             }
             None => {
@@ -302,9 +327,14 @@ impl World {
             producer_epoch: 0,
             append_time: true,
             offsets: if self.plan.preserve {
-                OffsetsSpec::Preserve {
-                    on_hole: HolePolicy::default(),
-                }
+                let on_hole = match self.plan.translate_over {
+                    Some(larger_than) => HolePolicy {
+                        larger_than,
+                        then: OnHole::Translate,
+                    },
+                    None => HolePolicy::default(),
+                };
+                OffsetsSpec::Preserve { on_hole }
             } else {
                 OffsetsSpec::Translate
             },
@@ -340,6 +370,7 @@ impl World {
             failure: None,
             pad: None,
             handover: None,
+            closed: false,
         });
         self.worker_later(worker, TICK, ForWorker::Tick { task: id });
         self.worker_later(worker, CHECK_INTERVAL, ForWorker::CheckEnd { task: id });
@@ -377,6 +408,9 @@ impl World {
                 .note(self.now, || format!("worker {worker} <- {}", words(&event)));
         }
         let actions = task.mirror.handle(event);
+        let translates =
+            |action: &Action| matches!(action, Action::Notify(Notice::Translating { .. }));
+        self.judge.translated |= actions.iter().any(translates);
         let confirmed = *task.mirror.confirmed();
         if confirmed != task.confirmed {
             task.confirmed = confirmed;
@@ -485,6 +519,10 @@ impl World {
                 Action::Notify(Notice::Failed(failure)) => {
                     self.trace
                         .note(self.now, || format!("worker {worker} FAILED: {failure}"));
+                    if failure.is_retried() && matches!(failure, Failure::Call { .. }) {
+                        // It is tried again, and settles or fails otherwise.
+                        continue;
+                    }
                     self.judge.failed(&failure);
                     if let Some(task) = &mut self.workers[worker].task {
                         task.failure = Some(failure);

@@ -373,6 +373,9 @@ impl World {
             return Some(Ending::Equal);
         }
         let owner = self.group.owner()?;
+        if self.workers[owner].frozen_until > self.now {
+            return None;
+        }
         let mut others = self.workers.iter().enumerate();
         if others.any(|(worker, it)| worker != owner && it.task.is_some()) {
             // It takes itself for the owner, and may still write.
