@@ -233,6 +233,7 @@ fn name(failure: &Failure) -> &'static str {
         Failure::SourceExpired { .. } => "SourceExpired",
         Failure::SourceTruncated { .. } => "SourceTruncated",
         Failure::SourceCutBack { .. } => "SourceCutBack",
+        Failure::SourceDiverged { .. } => "SourceDiverged",
         Failure::SourceRecreated { .. } => "SourceRecreated",
         Failure::SourceDeleted { .. } => "SourceDeleted",
         Failure::DestinationRecreated { .. } => "DestinationRecreated",

@@ -112,6 +112,8 @@ pub struct Source {
     pub start: i64,
     pub end: i64,
     pub leader_epoch: i32,
+    /// Leader epochs and where each begins, of what is in the log.
+    epochs: Vec<(i32, i64)>,
     /// Counts topics of this name.
     pub incarnation: u32,
     pub view: View,
@@ -135,6 +137,7 @@ impl Source {
             start,
             end: start,
             leader_epoch: 3,
+            epochs: vec![(3, start)],
             incarnation: 0,
             view: View::default(),
             former_views: Vec::new(),
@@ -303,6 +306,21 @@ impl Source {
         self.decided = stable;
     }
 
+    /// Where this leader's log parted from that of a reader who has read up to `offset` last from the leader of an epoch
+    /// (OffsetForLeaderEpoch); -1 where it knows nothing of the epoch, `None` where both agree.
+    pub fn parted_at(&self, epoch: i32, offset: i64) -> Option<i64> {
+        if epoch < 0 {
+            return None;
+        }
+        let known = self.epochs.iter().rev().find(|(known, _)| *known <= epoch);
+        let Some((found, _)) = known else {
+            return Some(-1);
+        };
+        let next = self.epochs.iter().find(|(other, _)| other > found);
+        let end = next.map_or(self.end, |(_, start)| *start);
+        (*found < epoch || end < offset).then_some(end)
+    }
+
     /// What a fetch from `offset` gives; `None` where the log does not have it.
     pub fn fetch(&self, offset: i64, rng: &mut SmallRng) -> Option<Answer> {
         if !(self.start..=self.end).contains(&offset) {
@@ -376,6 +394,8 @@ impl Source {
         self.end = self.batches.last().map_or(self.start, |batch| batch.next);
         self.leader_epoch += 1;
         let end = self.end;
+        self.epochs.retain(|(_, start)| *start < end);
+        self.epochs.push((self.leader_epoch, end));
         // Transactions that began behind the cut never were; markers behind it are undone.
         self.open.clear();
         for (index, transaction) in self.transactions.iter_mut().enumerate() {
@@ -445,5 +465,6 @@ impl Source {
         self.end = 0;
         self.decided = 0;
         self.leader_epoch = 0;
+        self.epochs = vec![(0, 0)];
     }
 }

@@ -463,13 +463,18 @@ impl World {
                     let delay = self.delay();
                     self.worker_later(worker, delay, ForWorker::AskWatermark { task: id, attempt });
                 }
-                Action::Fetch { attempt, offset } => {
+                Action::Fetch {
+                    attempt,
+                    offset,
+                    leader_epoch,
+                } => {
                     let asked = Asked {
                         worker,
                         life: self.workers[worker].life,
                         task: id,
                         attempt,
                         offset,
+                        leader_epoch,
                         incarnation: self.workers[worker]
                             .task
                             .as_ref()

@@ -53,6 +53,8 @@ pub struct Asked {
     pub task: u64,
     pub attempt: u64,
     pub offset: i64,
+    /// Of what was read last before the offset, -1 where it is not known.
+    pub leader_epoch: i32,
     pub incarnation: u32,
     /// How often it found nothing.
     pub polls: u32,
@@ -333,6 +335,9 @@ impl World {
                 is: incarnation_id(self.source.incarnation),
             };
             return self.later(delay, tell(Event::Failed(failure)));
+        }
+        if let Some(end) = self.source.parted_at(asked.leader_epoch, offset) {
+            return self.later(delay, tell(Event::SourceDiverged { attempt, end }));
         }
         let lags = self.now < self.source_lag_until && self.rng.random_bool(0.7);
         let found = if lags {
