@@ -128,6 +128,7 @@ impl Chunk {
             },
             self.next,
             self.leader_epoch,
+            vec![self.batch.clone()],
         )))
     }
 
@@ -149,7 +150,9 @@ impl Chunk {
             }
         }
         let whole = Repacked { batch, segments };
-        Ok(Some(Self::of_repacked(whole, last.next, last.leader_epoch)))
+        let read_as = chunks.iter().map(|chunk| chunk.batch.clone()).collect();
+        let merged = Self::of_repacked(whole, last.next, last.leader_epoch, read_as);
+        Ok(Some(merged))
     }
 
     /// The same records in about `pieces` chunks.
@@ -178,7 +181,8 @@ impl Chunk {
                 .last()
                 .map_or(self.next, |(first, count)| first + count);
             let part = Repacked { batch, segments };
-            chunks.push(Self::of_repacked(part, next, self.leader_epoch));
+            let read_as = vec![self.batch.clone()];
+            chunks.push(Self::of_repacked(part, next, self.leader_epoch, read_as));
         }
         if let Some(last) = chunks.last_mut() {
             last.next = self.next;
@@ -199,15 +203,31 @@ impl Chunk {
         }
     }
 
-    fn of_repacked(repacked: Repacked, next: i64, leader_epoch: i32) -> Self {
+    /// `read_as` is what the records were decoded from: the memory that was reserved for it stands for the copy too.
+    fn of_repacked(repacked: Repacked, next: i64, leader_epoch: i32, read_as: Vec<Bytes>) -> Self {
         let header = BatchHeader::parse(&repacked.batch).expect("a repacked batch has a header");
         Self {
-            batch: repacked.batch,
+            batch: Bytes::from_owner(Copied {
+                batch: repacked.batch,
+                _read_as: read_as,
+            }),
             header,
             segments: Segments(SegmentsForm::Many(repacked.segments)),
             next,
             leader_epoch,
         }
+    }
+}
+
+/// A batch that was made anew, with what it was made of: that counts as held for as long as the copy is.
+struct Copied {
+    batch: Bytes,
+    _read_as: Vec<Bytes>,
+}
+
+impl AsRef<[u8]> for Copied {
+    fn as_ref(&self) -> &[u8] {
+        &self.batch
     }
 }
 
@@ -259,7 +279,7 @@ pub fn select(
     let mut steps: Vec<Step> = Vec::new();
     let mut position = position;
     let mut messages: Option<Gathered> = None;
-    for found in Entries::new(records) {
+    for found in Entries::new(records.clone()) {
         match found? {
             Entry::Message(message) if message.next_offset() > position => {
                 let gathered = messages
@@ -269,7 +289,7 @@ pub fn select(
             }
             Entry::Batch(header, batch) if header.next_offset() > position => {
                 if let Some(gathered) = messages.take() {
-                    push_pieces(&mut steps, gathered.finish()?, position, -1);
+                    push_pieces(&mut steps, gathered.finish()?, position, -1, &records);
                 }
                 let leave_out = aborted.leaves_out(&header, &batch);
                 if !leave_out && header.count > 0 {
@@ -282,7 +302,7 @@ pub fn select(
         }
     }
     if let Some(gathered) = messages {
-        push_pieces(&mut steps, gathered.finish()?, position, -1);
+        push_pieces(&mut steps, gathered.finish()?, position, -1, &records);
     }
     Ok(steps)
 }
@@ -320,12 +340,19 @@ fn push_batch(
         split_at_gaps: manner.same_offsets,
     };
     let pieces = repack(&header, &batch, want)?;
-    push_pieces(steps, pieces, header.next_offset(), header.leader_epoch);
+    let (next, leader_epoch) = (header.next_offset(), header.leader_epoch);
+    push_pieces(steps, pieces, next, leader_epoch, &batch);
     Ok(())
 }
 
 /// Chunks of what was made of the records before `next`.
-fn push_pieces(steps: &mut Vec<Step>, pieces: Vec<Repacked>, next: i64, leader_epoch: i32) {
+fn push_pieces(
+    steps: &mut Vec<Step>,
+    pieces: Vec<Repacked>,
+    next: i64,
+    leader_epoch: i32,
+    read_as: &Bytes,
+) {
     let mut pieces = pieces.into_iter().peekable();
     while let Some(piece) = pieces.next() {
         let end = piece.segments.last().map(|(first, count)| first + count);
@@ -334,7 +361,13 @@ fn push_pieces(steps: &mut Vec<Step>, pieces: Vec<Repacked>, next: i64, leader_e
             Some(_) => end.unwrap_or(next),
             None => next,
         };
-        steps.push(Step::Copy(Chunk::of_repacked(piece, next, leader_epoch)));
+        let read_as = vec![read_as.clone()];
+        steps.push(Step::Copy(Chunk::of_repacked(
+            piece,
+            next,
+            leader_epoch,
+            read_as,
+        )));
     }
     pass_to(steps, next);
 }
@@ -427,6 +460,39 @@ mod tests {
     }
 
     /// Without this, records of a transaction that was rolled back would appear in the replica.
+    /// Bytes that say when they are given back.
+    struct Reserved(Bytes, std::sync::Arc<()>);
+
+    impl AsRef<[u8]> for Reserved {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    /// Without this, a thousand partitions of compacted topics would hold far more than the budget for what is read.
+    #[test]
+    fn what_was_made_anew_holds_the_memory_of_what_it_was_made_of() {
+        let memory = std::sync::Arc::new(());
+        let mut plain = dense(0, 5);
+        plain.remove(1);
+        let gap = batch(&plain, Compression::None);
+        let read = Bytes::from_owner(Reserved(gap, std::sync::Arc::clone(&memory)));
+        let manner = Manner {
+            append_time: false,
+            same_offsets: false,
+        };
+        let mut steps = select(read, 0, &[], manner).expect("a batch");
+        let Step::Copy(chunk) = steps.remove(0) else {
+            panic!("{steps:?}");
+        };
+        let halves = chunk.split(2).expect("it decodes");
+        let whole = Chunk::merged(&halves).expect("it decodes").expect("some");
+        for part in [vec![chunk], halves, vec![whole]] {
+            assert!(std::sync::Arc::strong_count(&memory) > 1, "{part:?}");
+        }
+        assert_eq!(std::sync::Arc::strong_count(&memory), 1);
+    }
+
     #[test]
     fn aborted_transactions_and_markers_are_left_out() {
         let log = join(&[
