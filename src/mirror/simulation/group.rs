@@ -127,6 +127,11 @@ impl World {
             .is_some_and(|(who, until)| who == worker && until > self.now);
         if self.group.owner == Some(worker) || mistaken {
             self.worker_later(worker, delay, ForWorker::Renewed { asked });
+            // The group's protocol sees to it that its members know what they own.
+            let unaware = self.group.owner == Some(worker) && !self.workers[worker].owns;
+            if unaware && self.group.handover.is_none() {
+                self.worker_later(worker, delay, ForWorker::Assigned);
+            }
         } else {
             self.worker_later(worker, delay, ForWorker::NotOwner);
         }

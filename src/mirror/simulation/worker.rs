@@ -139,7 +139,7 @@ pub struct Worker {
     pub life: u32,
     pub frozen_until: u64,
     lease: Option<u64>,
-    owns: bool,
+    pub owns: bool,
     loading: bool,
     pub task: Option<Task>,
     pub lanes: [Lane; 3],
@@ -156,6 +156,11 @@ impl World {
     pub fn is_closed(&self, worker: usize) -> bool {
         let running = self.workers[worker].task.as_ref();
         running.is_some_and(|running| running.closed)
+    }
+
+    /// Whether a worker knows that it owns the partition, and its task is not one that is ending.
+    pub fn runs_as_owner(&self, worker: usize) -> bool {
+        self.workers[worker].owns && !self.is_closed(worker)
     }
 
     fn has_task(&self, worker: usize, task: u64) -> bool {

@@ -378,7 +378,7 @@ impl World {
             return Some(Ending::Equal);
         }
         let owner = self.group.owner()?;
-        if self.workers[owner].frozen_until > self.now {
+        if self.workers[owner].frozen_until > self.now || !self.runs_as_owner(owner) {
             return None;
         }
         let mut others = self.workers.iter().enumerate();
