@@ -461,11 +461,14 @@ mod tests {
 
     /// Without this, records of a transaction that was rolled back would appear in the replica.
     /// Bytes that say when they are given back.
-    struct Reserved(Bytes, std::sync::Arc<()>);
+    struct Reserved {
+        bytes: Bytes,
+        _memory: std::sync::Arc<()>,
+    }
 
     impl AsRef<[u8]> for Reserved {
         fn as_ref(&self) -> &[u8] {
-            &self.0
+            &self.bytes
         }
     }
 
@@ -476,7 +479,10 @@ mod tests {
         let mut plain = dense(0, 5);
         plain.remove(1);
         let gap = batch(&plain, Compression::None);
-        let read = Bytes::from_owner(Reserved(gap, std::sync::Arc::clone(&memory)));
+        let read = Bytes::from_owner(Reserved {
+            bytes: gap,
+            _memory: std::sync::Arc::clone(&memory),
+        });
         let manner = Manner {
             append_time: false,
             same_offsets: false,
