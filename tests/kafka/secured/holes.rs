@@ -48,12 +48,13 @@ fn holes(lab: &Lab) -> Result<()> {
     );
     let file = pair.file(&east, &west, &[dataset::MIXED]);
     let kmirror = pair.kmirror(lab, &file)?;
-    let planned = kmirror.ok("apply", &["--yes"])?;
+    let planned = kmirror.ok("plan", &[])?;
     let warned = "may not write control markers (Alter on the cluster)";
     ensure!(
         planned.contains(warned),
         "the plan does not warn:\n{planned}"
     );
+    kmirror.ok("apply", &["--yes"])?;
 
     let refused = kmirror.command("run", &["--until-caught-up"])?;
     let said = refused.text();
