@@ -1,7 +1,9 @@
 //! The same offsets on both clusters: starts above 0, transactions, compaction, partitions added later; read back by Kafka's
 //! own console consumer, offsets and all.
 
-use anyhow::{Context, Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 
 use crate::copy::{same, topology};
 use crate::support::client::{self, Place};
@@ -230,9 +232,9 @@ fn above_2_to_31(lab: &Lab) -> Result<()> {
     let text = topology(&source, &destination, dataset::HIGH_START);
     let kmirror = Kmirror::new(lab, &text)?;
     kmirror.ok("apply", &["--yes"])?;
-    kmirror
-        .ok("run", &["--until-caught-up"])
-        .context("filling the log up to its start")?;
+    let patience = Duration::from_secs(1_500);
+    let filled = kmirror.command_within(patience, "run", &["--until-caught-up"])?;
+    ensure!(filled.status.success(), "{}", filled.text());
     same(lab, &source, &destination, dataset::HIGH_START)?;
     same_ends(&source, &destination, dataset::HIGH_START)
 }

@@ -59,9 +59,19 @@ impl Kmirror {
 
     /// `kmirror COMMAND FILE ARGS...`, whatever its exit code; a command of two words is written with a space.
     pub fn command(&self, command: &str, args: &[&str]) -> Result<Output> {
+        self.command_within(Duration::from_secs(300), command, args)
+    }
+
+    /// The same for what takes long on a machine with much else to do.
+    pub fn command_within(
+        &self,
+        patience: Duration,
+        command: &str,
+        args: &[&str],
+    ) -> Result<Output> {
         let mut process = self.program();
         process.args(command.split(' ')).arg(&self.file).args(args);
-        process::run(&mut process, None, Duration::from_secs(300))
+        process::run(&mut process, None, patience)
     }
 
     /// Like [`Kmirror::command`]; anything but exit code 0 is an error. Returns stdout.
