@@ -309,7 +309,7 @@ impl Judge {
             anchor.source_offset > last || self.source_truncated || self.source_expired,
             "{what}: {anchor:?}, while source offset {last} is among its records"
         );
-        if !source.former_views.is_empty() {
+        if !source.former_views.is_empty() || anchor.source_offset <= last {
             return;
         }
         let view = &source.view;
