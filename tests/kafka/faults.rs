@@ -530,7 +530,14 @@ fn unclean_election(lab: &Lab) -> Result<()> {
         client::produce(place, "on one", 50)?;
     }
     kmirror.ok("run", &["--until-caught-up"])?;
+    let links = ["copy", "translated"];
     let mut worker = kmirror.start(&[])?;
+    for (link, topic) in links.into_iter().zip(TOPICS) {
+        says(
+            &worker,
+            &format!("caught up link=\"{link}\" topic=\"copy.{topic}\""),
+        )?;
+    }
     source.kill(0)?;
     source.start(1)?;
     for place in &places {
@@ -538,7 +545,7 @@ fn unclean_election(lab: &Lab) -> Result<()> {
         client::produce(place, "instead", 100)?;
     }
     let parted = "the source lost records that were copied: the mirror has read up to offset 150, and what the source holds from 100 on was written anew";
-    for (link, topic) in ["copy", "translated"].into_iter().zip(TOPICS) {
+    for (link, topic) in links.into_iter().zip(TOPICS) {
         let which = format!("link=\"{link}\" topic=\"copy.{topic}\" partition=0");
         says(
             &worker,
