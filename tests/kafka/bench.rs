@@ -368,9 +368,11 @@ fn commit_for(bootstrap: &str, number: u32, lasts: Duration) -> Result<u32> {
 /// Three replicas, two of which have to have a record; against writing one batch a partition at a time.
 fn replicated(lab: &Lab) -> Result<()> {
     let load = Load {
-        title: "100 B records, 15 KB batches, uncompressed, to 3 replicas",
+        title: "100 B records, 15 KB batches, uncompressed, 1 partition, to 3 replicas",
+        // What is compared writes over one connection, to one leader.
+        partitions: 1,
         batch_bytes: 15_000,
-        records: 2_000_000,
+        records: 1_000_000,
         codec: "none",
         ..HUNDRED_BYTES
     };

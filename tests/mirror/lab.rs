@@ -17,7 +17,7 @@ use kmirror::mirror::io::watermark;
 use kmirror::mirror::io::writer::Writer;
 use kmirror::mirror::io::{PartitionKey, Route, TopicPartition};
 use kmirror::mirror::map::{self, MapTail};
-use kmirror::mirror::partition::{Event, Settings, Stored};
+use kmirror::mirror::partition::{Event, Merging, Settings, Stored};
 use kmirror::mirror::worker::figures::PartitionFigures;
 use kmirror::mirror::worker::lease::{Lease, Moment};
 use kmirror::sandbox::{RecordView, Sandbox, SandboxConfig};
@@ -166,8 +166,14 @@ impl Lab {
                 offsets: self.offsets,
                 filler_timestamp: 1_700_000_000_000,
                 acks: Acks::All,
-                merge_below: 4 << 10,
-                merge_to: 64 << 10,
+                merge_compressed: Merging {
+                    below: 4 << 10,
+                    to: 64 << 10,
+                },
+                merge_plain: Merging {
+                    below: 32 << 10,
+                    to: 256 << 10,
+                },
                 window_bytes: 1 << 20,
                 window_batches: 64,
                 queue_bytes: 1 << 20,

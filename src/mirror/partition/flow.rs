@@ -409,7 +409,6 @@ impl PartitionMirror {
     /// small ones the number of requests on their way is the limit; while few are on their way, batches go as they are.
     fn small_ones(&self) -> Small {
         let most = self.max_batch.unwrap_or(usize::MAX);
-        let merge_to = self.settings.merge_to.min(most);
         let alone = Small {
             chunks: 1,
             waits: false,
@@ -426,7 +425,11 @@ impl PartitionMirror {
                     && (!self.is_aligned() || before.end() == chunk.first())
             });
             let len = chunk.batch.len();
-            if !follows || len >= self.settings.merge_below || bytes + len > merge_to {
+            let merging = match chunk.header.codec() {
+                0 => self.settings.merge_plain,
+                _ => self.settings.merge_compressed,
+            };
+            if !follows || len >= merging.below || bytes + len > merging.to.min(most) {
                 // What comes next cannot join, so there is nothing to wait for.
                 return Small {
                     chunks: chunks.max(1),

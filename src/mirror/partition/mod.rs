@@ -68,16 +68,25 @@ pub struct Settings {
     /// The time that filler carries, in milliseconds since the epoch.
     pub filler_timestamp: i64,
     pub acks: Acks,
-    /// Source batches of fewer bytes than this are merged while the pipeline is the limit.
-    pub merge_below: usize,
-    /// Bytes of merged batches, about.
-    pub merge_to: usize,
+    /// Which source batches are merged while the pipeline is the limit: those that are compressed have to be compressed anew,
+    /// the others only numbered.
+    pub merge_compressed: Merging,
+    pub merge_plain: Merging,
     /// Bytes sent and not yet acknowledged, at most (one batch may exceed it alone).
     pub window_bytes: usize,
     /// Batches sent and not yet acknowledged, at most.
     pub window_batches: usize,
     /// Bytes fetched and not yet sent above which no more is fetched.
     pub queue_bytes: usize,
+}
+
+/// Small batches that follow each other go as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merging {
+    /// Of fewer bytes than this.
+    pub below: usize,
+    /// Bytes of merged batches, about.
+    pub to: usize,
 }
 
 /// What was stored of a partition when this worker took it over.

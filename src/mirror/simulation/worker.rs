@@ -13,7 +13,7 @@ use super::world::{Asked, Happening, PRODUCER_ID, World};
 use crate::control::records::{Acks, Anchor, FillWay, HolePolicy, OffsetsSpec, OnHole};
 use crate::kafka::ErrorCode;
 use crate::mirror::partition::{
-    Action, Answer, Event, Failure, LogSpan, Notice, PartitionMirror, Settings, Stored,
+    Action, Answer, Event, Failure, LogSpan, Merging, Notice, PartitionMirror, Settings, Stored,
 };
 
 const TICK: u64 = 1_000;
@@ -349,8 +349,14 @@ impl World {
             } else {
                 Acks::All
             },
-            merge_below: self.plan.merge_below,
-            merge_to: 8 * self.plan.merge_below,
+            merge_compressed: Merging {
+                below: self.plan.merge_below,
+                to: 8 * self.plan.merge_below,
+            },
+            merge_plain: Merging {
+                below: 2 * self.plan.merge_below,
+                to: 8 * self.plan.merge_below,
+            },
             window_bytes: self.plan.window_bytes,
             window_batches: self.plan.window_batches,
             queue_bytes: self.plan.queue_bytes,

@@ -40,7 +40,7 @@ use crate::mirror::io::watermark::{self, Watermarks};
 use crate::mirror::io::writer::Writer;
 use crate::mirror::io::{PartitionKey, Route, TopicPartition};
 use crate::mirror::map::{self, MapTail};
-use crate::mirror::partition::{Event, Settings, Stored};
+use crate::mirror::partition::{Event, Merging, Settings, Stored};
 
 /// How often idle mirrors are looked at for records that somebody else wrote.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -60,8 +60,14 @@ const WINDOW_BYTES: usize = 16 << 20;
 const WINDOW_BATCHES: usize = 1024;
 const QUEUE_BYTES: usize = 4 << 20;
 /// Source batches smaller than this are merged where the number of requests is the limit.
-const MERGE_BELOW: usize = 4 << 10;
-const MERGE_TO: usize = 64 << 10;
+const MERGE_COMPRESSED: Merging = Merging {
+    below: 4 << 10,
+    to: 64 << 10,
+};
+const MERGE_PLAIN: Merging = Merging {
+    below: 32 << 10,
+    to: 256 << 10,
+};
 
 /// Why a worker cannot go on.
 #[derive(Debug, Error)]
@@ -619,8 +625,8 @@ impl DestinationWorker {
                 offsets: wanted.offsets,
                 filler_timestamp: now_ms(),
                 acks,
-                merge_below: MERGE_BELOW,
-                merge_to: MERGE_TO,
+                merge_compressed: MERGE_COMPRESSED,
+                merge_plain: MERGE_PLAIN,
                 window_bytes: WINDOW_BYTES,
                 window_batches: WINDOW_BATCHES,
                 queue_bytes: QUEUE_BYTES,
