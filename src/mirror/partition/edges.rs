@@ -37,16 +37,6 @@ pub(super) fn anchor(source_offset: i64, destination_offset: i64, count: i64) ->
     }
 }
 
-/// The same with equal offsets.
-fn preserving() -> Settings {
-    Settings {
-        offsets: OffsetsSpec::Preserve {
-            on_hole: HolePolicy::default(),
-        },
-        ..settings()
-    }
-}
-
 /// A mirror that goes on from an anchor.
 pub(super) fn from(anchor: Anchor) -> PartitionMirror {
     let stored = Stored {
@@ -58,25 +48,27 @@ pub(super) fn from(anchor: Anchor) -> PartitionMirror {
     PartitionMirror::start(settings(), stored).0
 }
 
-/// The same with equal offsets.
-pub(super) fn aligned_from(anchor: Anchor) -> PartitionMirror {
-    let alignment = Alignment::Equal {
-        start: 0,
-        fill: FillWay::Records,
-        filling: false,
-    };
-    let settings = Settings {
+fn preserving() -> Settings {
+    Settings {
         offsets: OffsetsSpec::Preserve {
             on_hole: HolePolicy::default(),
         },
         ..settings()
-    };
+    }
+}
+
+/// The same with equal offsets.
+pub(super) fn aligned_from(anchors: &[Anchor]) -> PartitionMirror {
     let stored = Stored {
-        anchors: vec![anchor],
-        alignment,
+        anchors: anchors.to_vec(),
+        alignment: Alignment::Equal {
+            start: 0,
+            fill: FillWay::Records,
+            filling: false,
+        },
         ..Stored::default()
     };
-    PartitionMirror::start(settings, stored).0
+    PartitionMirror::start(preserving(), stored).0
 }
 
 pub(super) fn dense(base: i64, count: i64) -> Bytes {
@@ -294,7 +286,7 @@ fn a_source_that_parted_from_what_was_copied_stops_the_mirror() {
 #[test]
 fn a_stop_is_obeyed_while_a_right_for_markers_is_missing() {
     for stops in [false, true] {
-        let mut mirror = aligned_from(anchor(0, 0, 0));
+        let mut mirror = aligned_from(&[anchor(0, 0, 0)]);
         mirror.handle(tail(0, None, None));
         let batch = dense(3, 2);
         let actions = mirror.handle(fetched(&mirror, &[batch], 5));
@@ -338,7 +330,7 @@ fn a_stop_is_obeyed_while_a_right_for_markers_is_missing() {
 #[test]
 fn an_expired_source_names_only_what_was_not_copied() {
     for (log_start, missing) in [(10, None), (30, Some((10, 30)))] {
-        let mut mirror = aligned_from(anchor(0, 0, 0));
+        let mut mirror = aligned_from(&[anchor(0, 0, 0)]);
         let last = written(&dense(8, 2), 8, PRODUCER_ID);
         mirror.handle(tail(10, Some(last), Some(10)));
         let actions = mirror.handle(Event::SourceLost {
@@ -518,16 +510,7 @@ fn a_leader_that_remembers_more_than_its_log_holds_is_not_waited_for_for_ever() 
 /// Two workers wrote the marker of one hole: the second one lies where the source has a record, which would never be copied.
 #[test]
 fn more_markers_than_were_asked_for_are_compared_with_the_source() {
-    let stored = Stored {
-        anchors: vec![anchor(0, 0, 0)],
-        alignment: Alignment::Equal {
-            start: 0,
-            fill: FillWay::Records,
-            filling: false,
-        },
-        ..Stored::default()
-    };
-    let (mut mirror, _) = PartitionMirror::start(preserving(), stored);
+    let mut mirror = aligned_from(&[anchor(0, 0, 0)]);
     mirror.handle(tail(0, None, None));
     let records = [dense(1, 2)];
     let actions = mirror.handle(fetched(&mirror, &records, 3));
@@ -550,16 +533,7 @@ fn more_markers_than_were_asked_for_are_compared_with_the_source() {
 /// alone, nothing would be wrong.
 #[test]
 fn markers_over_a_record_that_was_lost_stop_the_mirror() {
-    let stored = Stored {
-        anchors: vec![anchor(0, 0, 0), anchor(12, 12, 12), anchor(18, 18, 18)],
-        alignment: Alignment::Equal {
-            start: 0,
-            fill: FillWay::Records,
-            filling: false,
-        },
-        ..Stored::default()
-    };
-    let (mut mirror, _) = PartitionMirror::start(preserving(), stored);
+    let mut mirror = aligned_from(&[anchor(0, 0, 0), anchor(12, 12, 12), anchor(18, 18, 18)]);
     let actions = mirror.handle(tail(29, None, Some(17)));
     assert!(
         matches!(actions[..], [Action::ReadTail { from: 0, .. }]),
@@ -577,16 +551,7 @@ fn markers_over_a_record_that_was_lost_stop_the_mirror() {
 /// only compared, or the mirror would seem to lag behind until somebody produces.
 #[test]
 fn a_hole_at_the_end_of_what_was_compared_is_taken_up() {
-    let stored = Stored {
-        anchors: vec![anchor(0, 0, 0)],
-        alignment: Alignment::Equal {
-            start: 0,
-            fill: FillWay::Records,
-            filling: false,
-        },
-        ..Stored::default()
-    };
-    let (mut mirror, _) = PartitionMirror::start(preserving(), stored);
+    let mut mirror = aligned_from(&[anchor(0, 0, 0)]);
     let mut records = samples::dense(0, 3);
     // The batch keeps its last offset delta.
     let whole = samples::batch(&records, Compression::None);
