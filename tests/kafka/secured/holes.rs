@@ -2,7 +2,8 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Pair, Way, mirror_of, text};
+use super::refusals::plain_to;
+use super::{Pair, mirror_of};
 use crate::support::client::{self, Offsets, Place};
 use crate::support::dataset::{self, Ages, Mixed, Plan};
 use crate::support::jars::Version;
@@ -34,18 +35,7 @@ fn holes(lab: &Lab) -> Result<()> {
     };
     let mut writer = Mixed::create(&pair.east, plan)?;
     writer.write_up_to(RECORDS / 3)?;
-    let way = |door: String| {
-        Way::to(door)
-            .set("security.protocol", "SASL_SSL")
-            .set("sasl.mechanism", "PLAIN")
-            .set("sasl.username", KMIRROR.name)
-            .refer("sasl.password", "{ env = \"PASSWORD\" }")
-            .set("ssl.ca.location", text(&pair.realm.authority.certificate))
-    };
-    let (east, west) = (
-        way(pair.east.door(Door::Sasl)),
-        way(pair.west.door(Door::Sasl)),
-    );
+    let [east, west] = [&pair.east, &pair.west].map(|side| plain_to(&pair, side.door(Door::Sasl)));
     let file = pair.file(&east, &west, &[dataset::MIXED]);
     let kmirror = pair.kmirror(lab, &file)?;
     let planned = kmirror.ok("plan", &[])?;

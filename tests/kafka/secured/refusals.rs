@@ -69,7 +69,12 @@ fn attempt(title: &'static str, way: Way, key: &'static str) -> Attempt {
 }
 
 fn plain(pair: &Pair, door: Door) -> Way {
-    Way::to(pair.east.door(door))
+    plain_to(pair, pair.east.door(door))
+}
+
+/// The password is in a variable that [`Pair::kmirror`] sets.
+pub fn plain_to(pair: &Pair, address: String) -> Way {
+    Way::to(address)
         .set("security.protocol", "SASL_SSL")
         .set("sasl.mechanism", "PLAIN")
         .set("sasl.username", KMIRROR.name)
