@@ -27,8 +27,9 @@ pub enum SelectError {
 pub enum Step {
     /// Records to copy.
     Copy(Chunk),
-    /// Offsets up to `next` hold nothing to copy (control, aborted, compacted away).
-    Pass { next: i64 },
+    /// Offsets up to `next` hold nothing to copy (control, aborted, compacted away). The last batch of them carries
+    /// `leader_epoch`.
+    Pass { next: i64, leader_epoch: i32 },
 }
 
 impl Step {
@@ -36,7 +37,7 @@ impl Step {
     pub fn next(&self) -> i64 {
         match self {
             Self::Copy(chunk) => chunk.next,
-            Self::Pass { next } => *next,
+            Self::Pass { next, .. } => *next,
         }
     }
 
@@ -296,7 +297,7 @@ pub fn select(
                     push_batch(&mut steps, header, batch, position, manner)?;
                 }
                 position = header.next_offset();
-                pass_to(&mut steps, position);
+                pass_to(&mut steps, position, header.leader_epoch);
             }
             Entry::Message(_) | Entry::Batch(..) => {}
         }
@@ -369,15 +370,18 @@ fn push_pieces(
             read_as,
         )));
     }
-    pass_to(steps, next);
+    pass_to(steps, next, leader_epoch);
 }
 
-/// Passes the offsets up to `next` that no step covers.
-fn pass_to(steps: &mut Vec<Step>, to: i64) {
+/// Passes the offsets up to `to` that no step covers.
+fn pass_to(steps: &mut Vec<Step>, to: i64, epoch: i32) {
     match steps.last_mut() {
         Some(last) if last.next() >= to => {}
-        Some(Step::Pass { next }) => *next = to,
-        _ => steps.push(Step::Pass { next: to }),
+        Some(Step::Pass { next, leader_epoch }) => (*next, *leader_epoch) = (to, epoch),
+        _ => steps.push(Step::Pass {
+            next: to,
+            leader_epoch: epoch,
+        }),
     }
 }
 
@@ -454,7 +458,7 @@ mod tests {
                     chunk.count(),
                     chunk.next,
                 ),
-                Step::Pass { next } => (None, 0, *next),
+                Step::Pass { next, .. } => (None, 0, *next),
             })
             .collect()
     }

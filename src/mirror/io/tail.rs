@@ -136,8 +136,12 @@ async fn settled(
         } else if since.elapsed() >= SETTLE && route.lease.is_held() {
             let last = last_data_batch(client, &route.destination, seen, from).await?;
             if is_consistent(&seen, last.as_ref(), producer_id) {
-                // The topic may have been made again since its id was looked at.
-                find_leader(client, route).await?;
+                // The topic may have been made again since its id was looked at, and what another leader's log holds
+                // is not known by this one's.
+                let epoch = find_leader(client, route).await?;
+                if seen.leader_epoch >= 0 && epoch > seen.leader_epoch {
+                    return Err(Trouble::Moving);
+                }
                 return Ok(Tail {
                     start: seen.start,
                     end: seen.end,
@@ -218,7 +222,8 @@ fn is_consistent(seen: &Seen, last: Option<&TailBatch>, producer_id: i64) -> boo
     }
 }
 
-async fn find_leader(client: &Client, route: &Route) -> Result<(), Trouble> {
+/// Looks the leader up; its epoch, -1 where the brokers do not say.
+async fn find_leader(client: &Client, route: &Route) -> Result<i32, Trouble> {
     let wanted = &route.destination;
     let names = [wanted.topic.clone()];
     let metadata = client.metadata(Topics::Named(&names)).await?;
@@ -246,9 +251,10 @@ async fn find_leader(client: &Client, route: &Route) -> Result<(), Trouble> {
     if leader < 0 {
         return Err(refused(ErrorCode::LEADER_NOT_AVAILABLE));
     }
-    route.note_leader_epoch(found.map_or(-1, |partition| partition.leader_epoch));
+    let epoch = found.map_or(-1, |partition| partition.leader_epoch);
+    route.note_leader_epoch(epoch);
     route.set_leader(leader);
-    Ok(())
+    Ok(epoch)
 }
 
 /// The batch that holds the last offset, or behind markers the last one with records that reaches beyond `from`.

@@ -10,9 +10,9 @@
 //! everything before is replicated, and the end is looked up after them. A destination that is cut back in between all
 //! the same shows it: the source has a record where there is a marker.
 
-use super::content::{Compared, TailCheck};
+use super::content::{Compared, CountCheck, TailCheck};
 use super::failure;
-use super::messages::{Action, LogSpan, Notice, PadAnswer, Tail};
+use super::messages::{Action, LogSpan, Notice, PadAnswer, Tail, TailBatch};
 use super::{Failure, PartitionMirror, Phase};
 use crate::control::records::{Alignment, Anchor, FillWay, HolePolicy, OffsetsSpec, OnHole};
 use crate::mirror::batch::filler;
@@ -167,6 +167,8 @@ impl PartitionMirror {
         self.tail_check = ours
             .filter(|last| last.header.base_offset >= start)
             .map(|last| TailCheck::new(last, last.header.base_offset));
+        let last = ours.filter(|_| self.tail_check.is_some());
+        self.count_check = last.and_then(|last| self.count_check(last, present, start));
         if let Alignment::Equal { fill, filling, .. } = &mut self.alignment {
             // Records are copied only once the filler is gone. Where less than that is left, it is made anew.
             *filling = match end.cmp(&start) {
@@ -176,14 +178,15 @@ impl PartitionMirror {
             };
         }
         // Also what should hold nothing is read again: the source must have no record where a marker lies.
-        self.fetch_next = match (&self.tail_check, ours) {
-            (Some(_), Some(last)) => last.header.base_offset,
-            _ => self.data_end,
-        }
-        .max(start);
+        let (from, count) = match (&self.count_check, last) {
+            (Some(check), _) => (check.from, check.count),
+            (None, Some(last)) => (last.header.base_offset, present - last.taken()),
+            (None, None) => (self.data_end, present),
+        };
+        self.fetch_next = from.max(start);
         self.fetch_epoch = -1;
         self.present = present;
-        self.confirmed = self.compared_before(tail, position);
+        self.confirmed = self.compared_before(count, position);
         self.phase = Phase::Copying { primed: false };
         if let Some(to) = self.filling_up_to()
             && end < to
@@ -195,15 +198,11 @@ impl PartitionMirror {
 
     /// What counts as copied while the end is still to be compared with the source: what lies before the last batch, or
     /// what was stored.
-    fn compared_before(&self, tail: &Tail, position: Anchor) -> Anchor {
-        if self.fetch_next >= position.source_offset {
+    fn compared_before(&self, count: i64, position: Anchor) -> Anchor {
+        let offset = self.fetch_next;
+        if offset >= position.source_offset {
             return position;
         }
-        let batch = tail.last.as_ref().filter(|_| self.tail_check.is_some());
-        let (offset, count) = match batch {
-            Some(last) => (self.fetch_next, position.count - last.taken()),
-            None => (self.fetch_next, position.count),
-        };
         let before = Anchor {
             source_offset: offset,
             destination_offset: offset,
@@ -214,6 +213,34 @@ impl PartitionMirror {
         stored
             .filter(|stored| stored.destination_offset > offset)
             .unwrap_or(before)
+    }
+
+    /// What takes up offsets between the last anchor and the last batch should be markers, where the source has no
+    /// record. Where it has more records than were counted there, one of them is missing, and among identical ones the last
+    /// batch alone does not show it.
+    fn count_check(&self, last: &TailBatch, present: i64, start: i64) -> Option<CountCheck> {
+        let base = last.header.base_offset;
+        let known = self
+            .anchors
+            .back()
+            .filter(|known| known.destination_offset <= base)?;
+        let from = match self.alignment {
+            Alignment::Equal {
+                fill: FillWay::Markers,
+                ..
+            } => known.destination_offset.max(start),
+            _ => known.destination_offset,
+        };
+        let counted = present - last.taken() - known.count;
+        (start..base)
+            .contains(&from)
+            .then_some(CountCheck {
+                from,
+                to: base,
+                count: known.count,
+                left: counted,
+            })
+            .filter(|_| counted < base - from)
     }
 
     /// The destination agrees with the source up to this offset, or up to its end.
@@ -240,6 +267,7 @@ impl PartitionMirror {
         let is_comparing = self.is_aligned() && self.fetch_next < self.sent.source_offset;
         if is_comparing && log_start <= self.sent.source_offset {
             self.tail_check = None;
+            self.count_check = None;
             self.fetch_next = self.sent.source_offset;
             self.fetch_epoch = -1;
             self.note_compared(self.fetch_next);
@@ -292,11 +320,12 @@ impl PartitionMirror {
     pub(super) fn step_aligned(&mut self, actions: &mut Vec<Action>) -> bool {
         match self.queue.front() {
             None => false,
-            Some(Step::Pass { next }) => {
-                let next = *next;
+            Some(Step::Pass { next, leader_epoch }) => {
+                let (next, leader_epoch) = (*next, *leader_epoch);
                 self.note_compared(next);
                 if next <= self.sent.source_offset {
                     self.queue.pop_front();
+                    self.note_epoch(next, leader_epoch);
                     return true;
                 }
                 self.take_up(next, actions);
@@ -319,6 +348,15 @@ impl PartitionMirror {
         }
     }
 
+    /// The position is behind a batch of this leader epoch.
+    fn note_epoch(&mut self, position: i64, leader_epoch: i32) {
+        for known in [&mut self.sent, &mut self.confirmed] {
+            if known.source_offset == position {
+                known.source_leader_epoch = leader_epoch;
+            }
+        }
+    }
+
     /// A chunk of which the destination holds at least the beginning.
     fn compare_present(&mut self, actions: &mut Vec<Action>) -> bool {
         let Some(Step::Copy(chunk)) = self.queue.pop_front() else {
@@ -328,7 +366,10 @@ impl PartitionMirror {
         match self.compare_with_tail(&chunk) {
             // Offsets without a record at the batch's end are to be taken up, too.
             Ok(None) if chunk.next > self.sent.source_offset => {
-                self.queue.push_front(Step::Pass { next: chunk.next });
+                self.queue.push_front(Step::Pass {
+                    next: chunk.next,
+                    leader_epoch: chunk.leader_epoch,
+                });
             }
             Ok(None) => self.note_compared(chunk.next),
             Ok(Some(rest)) => {
@@ -353,6 +394,11 @@ impl PartitionMirror {
             .segments
             .iter()
             .flat_map(|(first, count)| *first..first + count);
+        if let Some(check) = &mut self.count_check
+            && let Some(offset) = check.exceeded_at(offsets.clone())
+        {
+            return Err(Failure::Displaced { offset });
+        }
         if let Some(check) = &mut self.tail_check {
             if check.compare(chunk, offsets.clone()).map_err(unreadable)? == Compared::Other {
                 return Err(Failure::NotACopy {
@@ -429,8 +475,9 @@ impl PartitionMirror {
             && let Some(to) = self.padding.take()
         {
             match answer {
-                // More than was asked for is not taken for granted: the source may have a record there.
-                PadAnswer::Ends { at } if at > self.sent.destination_offset && at <= to => {
+                // More than was asked for may have taken the place of a record. Less is all that there is of a log that
+                // lost its end: markers were written over what is missing.
+                PadAnswer::Ends { at } if at == to => {
                     self.sent.destination_offset = at;
                     self.sent.source_offset = at;
                     self.sent.source_leader_epoch = -1;

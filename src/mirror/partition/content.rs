@@ -24,6 +24,31 @@ pub(super) struct TailCheck {
     records: Option<HashMap<i64, u32>>,
 }
 
+/// How many records the source may have in a stretch of which the destination's count says how many were written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CountCheck {
+    /// Source offsets, which are those of the destination.
+    pub from: i64,
+    pub to: i64,
+    /// Records before the stretch.
+    pub count: i64,
+    /// Those in the stretch that the source has not shown yet.
+    pub left: i64,
+}
+
+impl CountCheck {
+    /// Counts records at these offsets. The first that is one too many; fewer are none, because a cleaner may have taken some.
+    pub fn exceeded_at(&mut self, offsets: impl Iterator<Item = i64>) -> Option<i64> {
+        for offset in offsets.filter(|offset| (self.from..self.to).contains(offset)) {
+            self.left -= 1;
+            if self.left < 0 {
+                return Some(offset);
+            }
+        }
+        None
+    }
+}
+
 /// What a comparison shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compared {

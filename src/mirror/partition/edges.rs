@@ -48,7 +48,7 @@ pub(super) fn from(anchor: Anchor) -> PartitionMirror {
     PartitionMirror::start(settings(), stored).0
 }
 
-fn preserving() -> Settings {
+pub(super) fn preserving() -> Settings {
     Settings {
         offsets: OffsetsSpec::Preserve {
             on_hole: HolePolicy::default(),

@@ -48,7 +48,7 @@ pub enum Failure {
         destination_offset: i64,
     },
     #[error(
-        "the destination has a marker at offset {offset}, where the source has a record: it lost records that were acknowledged, or somebody else wrote markers too; the mirror has to be made anew"
+        "the destination does not have the source's record of offset {offset}, or one shortly before it, and something else in its place: it lost records that were acknowledged, or somebody else wrote to it; the mirror has to be made anew"
     )]
     Displaced { offset: i64 },
     #[error(

@@ -309,10 +309,10 @@ impl PartitionMirror {
             return self.step_aligned(actions);
         }
         match self.queue.front() {
-            Some(Step::Pass { next }) => {
-                let next = *next;
+            Some(Step::Pass { next, leader_epoch }) => {
+                let (next, leader_epoch) = (*next, *leader_epoch);
                 self.queue.pop_front();
-                self.pass(next);
+                self.pass(next, leader_epoch);
                 true
             }
             Some(Step::Copy(_)) if self.sent.count < self.present => {
@@ -331,10 +331,9 @@ impl PartitionMirror {
         }
     }
 
-    fn pass(&mut self, next: i64) {
+    fn pass(&mut self, next: i64, leader_epoch: i32) {
         self.sent.source_offset = next;
-        // Whose leader's the offsets without records were is not kept.
-        self.sent.source_leader_epoch = -1;
+        self.sent.source_leader_epoch = leader_epoch;
         if self.sent.count < self.present {
             // Of what is passed over nothing counts before the tail was compared.
             return;
@@ -345,19 +344,21 @@ impl PartitionMirror {
             None => &mut self.confirmed,
         };
         position.source_offset = next;
-        position.source_leader_epoch = -1;
+        position.source_leader_epoch = leader_epoch;
     }
 
     pub(super) fn window_has_room(&self, bytes: usize) -> bool {
         let Phase::Copying { primed } = self.phase else {
             return false;
         };
+        if self.padding.is_some() {
+            return false;
+        }
         if self.in_flight.is_empty() && self.unreplicated.is_empty() {
             // Answers of an attempt that was given up may still come; they are waited for elsewhere.
             return true;
         }
         primed
-            && self.padding.is_none()
             && self.in_flight.len() < self.settings.window_batches
             && self.in_flight_bytes + bytes <= self.settings.window_bytes
             && self.unreplicated_bytes + bytes <= self.settings.window_bytes
@@ -480,10 +481,14 @@ impl PartitionMirror {
             after.source_offset = after.destination_offset;
             self.data_end = after.destination_offset;
             if chunk.next > after.source_offset {
-                self.queue.push_front(Step::Pass { next: chunk.next });
+                self.queue.push_front(Step::Pass {
+                    next: chunk.next,
+                    leader_epoch: chunk.leader_epoch,
+                });
             }
         }
         self.tail_check = None;
+        self.count_check = None;
         actions.push(Action::Send {
             attempt: self.attempt,
             batch,

@@ -23,6 +23,8 @@ mod position;
 #[cfg(test)]
 mod edges;
 #[cfg(test)]
+mod equal_edges;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -32,7 +34,7 @@ use std::collections::VecDeque;
 pub use failure::Failure;
 pub use messages::{Action, Answer, Event, Fetched, LogSpan, Notice, PadAnswer, Tail, TailBatch};
 
-use content::TailCheck;
+use content::{CountCheck, TailCheck};
 
 use super::map::MapTail;
 use super::select::{Chunk, Step};
@@ -176,6 +178,7 @@ pub struct PartitionMirror {
     /// Records that the destination holds according to its tail.
     present: i64,
     tail_check: Option<TailCheck>,
+    count_check: Option<CountCheck>,
     /// Recoveries since the last acknowledgement, and those of them that a doubtful refusal caused.
     fruitless: u32,
     refusals: u32,
@@ -243,6 +246,7 @@ impl PartitionMirror {
             fetching: false,
             present: 0,
             tail_check: None,
+            count_check: None,
             fruitless: 0,
             refusals: 0,
             starved: false,
@@ -377,6 +381,7 @@ impl PartitionMirror {
         self.asking_watermark = false;
         self.padding = None;
         self.tail_check = None;
+        self.count_check = None;
         self.fetching = false;
         self.starved = false;
         self.starved_ticks = 0;

@@ -48,6 +48,8 @@ pub struct Judge {
     kept: Vec<(i64, i64)>,
     /// The most there ever were.
     most_kept: usize,
+    /// What was kept and lost again.
+    lost: std::collections::HashSet<(i64, i64)>,
     pub foreign_written: bool,
     pub fenced: bool,
     pub destination_lost: bool,
@@ -84,6 +86,7 @@ impl Judge {
             highest: plan.destination_start,
             kept: Vec::new(),
             most_kept: 0,
+            lost: std::collections::HashSet::new(),
             foreign_written: false,
             fenced: false,
             destination_lost: false,
@@ -249,7 +252,7 @@ impl Judge {
                 self.destination_lost || self.destination_recreated,
                 "the model lost records that were committed"
             );
-            self.kept.truncate(has);
+            self.lost.extend(self.kept.drain(has..));
         }
     }
 
@@ -359,7 +362,10 @@ impl Judge {
                 let (source, destination) = (run.source + index, run.destination + index);
                 match self.kept.get(first + index as usize) {
                     Some((of, kept)) if *kept == destination => assert!(
-                        *of == source || self.source_changed(),
+                        // What was true when it was confirmed is stored a little later.
+                        *of == source
+                            || self.source_changed()
+                            || self.lost.contains(&(source, destination)),
                         "the map says that {destination} is source offset {source}, it is {of}"
                     ),
                     _ => assert!(
@@ -389,7 +395,9 @@ impl Judge {
                 self.destination_lost || self.destination_recreated || self.unfenced
             }
             Failure::Uncountable { .. } => self.cleared,
-            Failure::Displaced { .. } => self.destination_lost || self.source_changed(),
+            Failure::Displaced { .. } => {
+                self.destination_lost || self.foreign_written || self.source_changed()
+            }
             Failure::MapTooShort { .. } => self.stored_late || self.unfenced,
             // With equal offsets a record of somebody else, or one that is gone, shifts those that come after it.
             Failure::NotACopy { .. } => {

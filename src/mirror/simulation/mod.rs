@@ -43,7 +43,10 @@ mod world;
 fn whatever_fails_the_copy_is_exact_or_the_mirror_says_truly_why_not() {
     let summary = runner::play(runner::seeds(1_000));
     // A simulation in which nothing happens would pass as well.
-    assert!(summary.equal * 2 > summary.runs, "{summary:?}");
+    assert!(
+        summary.equal * 2 > summary.runs || summary.runs < 100,
+        "{summary:?}"
+    );
     let all_faults = summary.runs < 1_000 || summary.struck.len() == plan::FAULTS;
     assert!(all_faults, "{summary:?}");
 }

@@ -182,9 +182,10 @@ impl World {
         let Some(leader) = broker.knows.leader else {
             return self.read_tail_anew(worker);
         };
-        task.leader = Some(leader);
+        let is_same = task.leader.replace(leader) == Some(leader);
         let Some(tail) = &mut task.tail else { return };
-        if let Some(found) = tail.found.take() {
+        // What another leader's log holds is not known by that.
+        if let Some(found) = tail.found.take().filter(|_| is_same) {
             return self.tell(worker, Event::Tail(found));
         }
         tail.deadline = deadline;

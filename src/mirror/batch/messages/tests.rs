@@ -266,7 +266,7 @@ fn messages_by_themselves_go_together_and_wrappers_stay_what_they_are() {
         .iter()
         .map(|step| match step {
             Step::Copy(chunk) => (chunk.count(), chunk.header.codec()),
-            Step::Pass { next } => panic!("nothing to pass up to {next}"),
+            Step::Pass { next, .. } => panic!("nothing to pass up to {next}"),
         })
         .collect();
     assert_eq!(counts, [(100, 0), (5, 3), (5, 3), (1, 0), (1, 0)]);
