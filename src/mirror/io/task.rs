@@ -82,6 +82,7 @@ async fn run(
         padder,
         background: None,
         padding: None,
+        reading_back: None,
     };
     doer.carry_out(actions);
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -124,13 +125,18 @@ struct Doer {
     background: Option<JoinHandle<()>>,
     /// Writing markers: not given up for anything else, because its answer is waited for.
     padding: Option<JoinHandle<()>>,
+    reading_back: Option<JoinHandle<()>>,
 }
 
 /// However the partition ends, nothing of it goes on: a cut-off one's batches must not leave later.
 impl Drop for Doer {
     fn drop(&mut self) {
         self.around.route.make_void(u64::MAX);
-        let tasks = [self.background.take(), self.padding.take()];
+        let tasks = [
+            self.background.take(),
+            self.padding.take(),
+            self.reading_back.take(),
+        ];
         for task in tasks.into_iter().flatten() {
             task.abort();
         }
@@ -213,6 +219,7 @@ impl Doer {
                     // The service outlives the partitions that hold a sender to it.
                     let _never = self.around.watermarks.send(ask);
                 }
+                Action::ReadBack { attempt, from } => self.read_back(attempt, from),
                 Action::Copied { records, bytes } => self.around.figures.copied(records, bytes),
                 Action::Notify(notice) => self.notify(notice),
             }
@@ -247,6 +254,24 @@ impl Doer {
                 Err(failure) => Event::Failed(failure),
             }
         });
+    }
+
+    fn read_back(&mut self, attempt: u64, from: i64) {
+        let client = self.around.destination_client.clone();
+        let partition = self.around.route.destination.clone();
+        let events = self.events.clone();
+        let task = tokio::spawn(async move {
+            let (start, batches) = tail::read_back(&client, &partition, from).await;
+            // A partition that is gone needs no answer.
+            let _gone = events.send(Event::ReadBack {
+                attempt,
+                start,
+                batches,
+            });
+        });
+        if let Some(former) = self.reading_back.replace(task) {
+            former.abort();
+        }
     }
 
     fn resolve_start(&mut self) {

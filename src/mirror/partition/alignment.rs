@@ -246,7 +246,7 @@ impl PartitionMirror {
     /// The destination agrees with the source up to this offset, or up to its end.
     fn note_compared(&mut self, to: i64) {
         let to = to.min(self.sent.source_offset);
-        let is_quiet = self.in_flight.is_empty() && self.unreplicated.is_empty();
+        let is_quiet = self.in_flight.is_empty() && self.unproven.is_empty();
         if is_quiet && to >= self.data_end && to > self.confirmed.source_offset {
             self.confirmed = Anchor {
                 source_offset: to,
@@ -298,7 +298,7 @@ impl PartitionMirror {
             }
             self.send(chunk, actions);
         }
-        if self.in_flight.is_empty() && self.unreplicated.is_empty() {
+        if self.in_flight.is_empty() && self.unproven.is_empty() {
             self.phase = Phase::DeletingFiller;
             actions.push(Action::DeleteBefore { offset: to });
         }
@@ -424,7 +424,7 @@ impl PartitionMirror {
 
     /// Has the offsets up to `to` taken up, as far as the policy allows it.
     fn take_up(&mut self, to: i64, actions: &mut Vec<Action>) {
-        let is_quiet = self.in_flight.is_empty() && self.unreplicated.is_empty();
+        let is_quiet = self.in_flight.is_empty() && self.unproven.is_empty();
         if self.padding.is_some() || !is_quiet || self.outstanding > 0 {
             return;
         }

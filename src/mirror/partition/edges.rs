@@ -45,7 +45,10 @@ pub(super) fn from(anchor: Anchor) -> PartitionMirror {
         alignment: Alignment::default(),
         pads_by_transactions: false,
     };
-    PartitionMirror::start(settings(), stored).0
+    let mut mirror = PartitionMirror::start(settings(), stored).0;
+    // Nothing of a predecessor may still arrive.
+    mirror.doubt = Doubt::of_predecessors(0);
+    mirror
 }
 
 pub(super) fn preserving() -> Settings {
@@ -86,6 +89,21 @@ pub(super) fn written(batch: &Bytes, count: i64, producer_id: i64) -> TailBatch 
     let copy = rewritten(&header, batch, stamp);
     let copy = [&copy.header[..], &copy.records[..]].concat();
     TailBatch::new(BatchHeader::parse(&copy).expect("a batch"), copy.into())
+}
+
+/// `batch` as it lies at `offset`, after as many records.
+pub(super) fn lies_at(offset: i64, batch: &Bytes) -> TailBatch {
+    let mut found = written(batch, offset, PRODUCER_ID);
+    found.header.base_offset = offset;
+    found
+}
+
+pub(super) fn read_back(mirror: &PartitionMirror, batches: Vec<TailBatch>) -> Event {
+    Event::ReadBack {
+        attempt: mirror.attempt,
+        start: 0,
+        batches,
+    }
 }
 
 pub(super) fn tail(end: i64, last: Option<TailBatch>, next: Option<i32>) -> Event {

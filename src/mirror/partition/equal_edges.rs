@@ -1,19 +1,12 @@
 //! Single situations of a partition with equal offsets, each of which once lost a record or passed over one.
 
 use super::edges::{
-    PRODUCER_ID, aligned_from, anchor, dense, failure, fetched, from, reads_tail, sends, tail,
-    written,
+    PRODUCER_ID, aligned_from, anchor, dense, failure, fetched, from, lies_at, reads_tail, sends,
+    tail, written,
 };
 use super::*;
 use crate::mirror::batch::samples;
 use kafka_protocol::records::Compression;
-
-/// The mirror's batch as it lies at the destination.
-fn lies_at(base: i64, count: i64, sequence: i64) -> TailBatch {
-    let mut last = written(&dense(base, count), sequence, PRODUCER_ID);
-    last.header.base_offset = base;
-    last
-}
 
 fn padded(mirror: &PartitionMirror, at: i64) -> Event {
     Event::Padded {
@@ -26,7 +19,7 @@ fn padded(mirror: &PartitionMirror, at: i64) -> Event {
 #[test]
 fn fewer_markers_than_were_asked_for_are_compared_with_the_source() {
     let mut mirror = aligned_from(&[anchor(0, 0, 0), anchor(10, 10, 10)]);
-    mirror.handle(tail(10, Some(lies_at(0, 10, 0)), Some(10)));
+    mirror.handle(tail(10, Some(lies_at(0, &dense(0, 10))), Some(10)));
     mirror.handle(fetched(&mirror, &[dense(0, 10), dense(23, 1)], 24));
     assert_eq!(mirror.padding, Some(23));
     assert!(reads_tail(&mirror.handle(padded(&mirror, 13))));

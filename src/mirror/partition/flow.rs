@@ -53,7 +53,7 @@ impl PartitionMirror {
         let idle = matches!(self.phase, Phase::Copying { .. })
             && self.queue.is_empty()
             && self.in_flight.is_empty()
-            && self.unreplicated.is_empty();
+            && self.unproven.is_empty();
         if idle && !self.caught_up && self.confirmed.source_offset >= self.last_stable_offset {
             self.caught_up = true;
             actions.push(Action::Notify(Notice::CaughtUp {
@@ -130,6 +130,9 @@ impl PartitionMirror {
     pub(super) fn on_answer(&mut self, attempt: u64, answer: Answer, actions: &mut Vec<Action>) {
         self.outstanding = self.outstanding.saturating_sub(1);
         let current = attempt == self.attempt;
+        if matches!(answer, Answer::Lost { .. }) {
+            self.doubt.begins();
+        }
         match answer {
             Answer::Acknowledged { base_offset } if current => {
                 self.on_acknowledged(base_offset, actions)
@@ -165,22 +168,57 @@ impl PartitionMirror {
         }
         self.fruitless = 0;
         self.refusals = 0;
-        match self.settings.acks {
-            Acks::All => self.keep(&batch, actions),
-            Acks::Leader => {
-                self.unreplicated_bytes += batch.bytes;
-                self.unreplicated.push_back(batch);
-                self.ask_watermark(actions);
-            }
-        }
+        self.unproven_bytes += batch.bytes;
+        self.unproven.push_back(batch);
+        self.keep_proven(i64::MIN, actions);
+        self.ask_for_proof(actions);
         self.pump(actions);
     }
 
-    fn ask_watermark(&mut self, actions: &mut Vec<Action>) {
-        if !self.unreplicated.is_empty() && !std::mem::replace(&mut self.asking_watermark, true) {
-            actions.push(Action::AskWatermark {
-                attempt: self.attempt,
-            });
+    /// Keeps what needs no proof, or is below the high watermark as far as that is known.
+    fn keep_proven(&mut self, watermark: i64, actions: &mut Vec<Action>) {
+        while let Some(batch) = self.unproven.front()
+            && !batch.doubtful
+            && (self.settings.acks == Acks::All
+                || batch.first.destination_offset + batch.chunk.count() <= watermark)
+        {
+            self.keep_first(actions);
+        }
+    }
+
+    /// The batch that was sent first of those acknowledged is at the destination for good.
+    pub(super) fn keep_first(&mut self, actions: &mut Vec<Action>) {
+        let Some(batch) = self.unproven.pop_front() else {
+            return;
+        };
+        self.unproven_bytes -= batch.bytes;
+        self.unproven_ticks = 0;
+        self.keep(&batch, actions);
+    }
+
+    /// After what was told, whatever can be kept is, and the rest is asked for.
+    pub(super) fn go_on_proven(&mut self, watermark: i64, actions: &mut Vec<Action>) {
+        self.keep_proven(watermark, actions);
+        self.ask_for_proof(actions);
+        self.pump(actions);
+        self.note_if_caught_up(actions);
+    }
+
+    fn ask_for_proof(&mut self, actions: &mut Vec<Action>) {
+        let Some(first) = self.unproven.front() else {
+            return;
+        };
+        let attempt = self.attempt;
+        let ask = if first.doubtful {
+            Action::ReadBack {
+                attempt,
+                from: first.first.destination_offset,
+            }
+        } else {
+            Action::AskWatermark { attempt }
+        };
+        if !std::mem::replace(&mut self.asking_for_proof, true) {
+            actions.push(ask);
         }
     }
 
@@ -189,21 +227,8 @@ impl PartitionMirror {
         if attempt != self.attempt {
             return;
         }
-        self.asking_watermark = false;
-        while let Some(batch) = self.unreplicated.front()
-            && batch.first.destination_offset + batch.chunk.count() <= end
-        {
-            let batch = self
-                .unreplicated
-                .pop_front()
-                .expect("the front was looked at");
-            self.unreplicated_bytes -= batch.bytes;
-            self.unreplicated_ticks = 0;
-            self.keep(&batch, actions);
-        }
-        self.ask_watermark(actions);
-        self.pump(actions);
-        self.note_if_caught_up(actions);
+        self.asking_for_proof = false;
+        self.go_on_proven(end, actions);
     }
 
     /// The batch is at the destination for good.
@@ -339,7 +364,7 @@ impl PartitionMirror {
             return;
         }
         let on_its_way = self.in_flight.back_mut();
-        let position = match on_its_way.or_else(|| self.unreplicated.back_mut()) {
+        let position = match on_its_way.or_else(|| self.unproven.back_mut()) {
             Some(last) => &mut last.after,
             None => &mut self.confirmed,
         };
@@ -354,14 +379,14 @@ impl PartitionMirror {
         if self.padding.is_some() {
             return false;
         }
-        if self.in_flight.is_empty() && self.unreplicated.is_empty() {
+        if self.in_flight.is_empty() && self.unproven.is_empty() {
             // Answers of an attempt that was given up may still come; they are waited for elsewhere.
             return true;
         }
         primed
             && self.in_flight.len() < self.settings.window_batches
             && self.in_flight_bytes + bytes <= self.settings.window_bytes
-            && self.unreplicated_bytes + bytes <= self.settings.window_bytes
+            && self.unproven_bytes + bytes <= self.settings.window_bytes
     }
 
     /// Sends what is in front of the queue: a batch as the source has it, several small ones as one, or a
@@ -495,11 +520,14 @@ impl PartitionMirror {
         });
         self.outstanding += 1;
         self.in_flight_bytes += bytes;
+        // Records at equal offsets are the same whenever they are read.
+        let doubtful = self.doubt.sent(&first, &chunk, bytes) && !self.is_aligned();
         self.in_flight.push_back(InFlight {
             after,
             first,
             bytes,
             chunk,
+            doubtful,
         });
         self.sent = after;
     }

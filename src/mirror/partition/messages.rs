@@ -51,6 +51,14 @@ pub enum Event {
         attempt: u64,
         end: i64,
     },
+    /// What the destination holds, as [`Action::ReadBack`] asked; nothing where it could not be read just now.
+    ReadBack {
+        attempt: u64,
+        /// The first offset that is still there.
+        start: i64,
+        /// Data batches below the high watermark, one after the other.
+        batches: Vec<TailBatch>,
+    },
     /// The destination's end offset, looked up while nothing was being written.
     EndSeen {
         end: i64,
@@ -132,7 +140,7 @@ pub struct Tail {
     pub producer_epoch: Option<i32>,
 }
 
-/// The last data batch of the destination.
+/// A data batch of the destination, most often the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TailBatch {
     pub header: BatchHeader,
@@ -181,6 +189,11 @@ pub enum Action {
     /// Look up the destination's high watermark: [`Event::Watermark`].
     AskWatermark {
         attempt: u64,
+    },
+    /// Read some of what the destination holds from this offset on: [`Event::ReadBack`].
+    ReadBack {
+        attempt: u64,
+        from: i64,
     },
     /// Batches of attempts before this one need not be sent any more (their answers are still due).
     Abandon {

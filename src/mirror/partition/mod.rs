@@ -15,6 +15,7 @@
 
 mod alignment;
 mod content;
+mod doubt;
 mod failure;
 mod flow;
 mod messages;
@@ -35,6 +36,7 @@ pub use failure::Failure;
 pub use messages::{Action, Answer, Event, Fetched, LogSpan, Notice, PadAnswer, Tail, TailBatch};
 
 use content::{CountCheck, TailCheck};
+use doubt::Doubt;
 
 use super::map::MapTail;
 use super::select::{Chunk, Step};
@@ -57,7 +59,7 @@ const ROUNDS_BEHIND: u32 = 20;
 const LOOK_BACK: i64 = 10_000;
 /// Ticks for which what the leader alone acknowledged may stay above the high watermark before the tail is read: the
 /// leader may have gone, and the batch with it, while nothing more was sent that would have told.
-const TICKS_UNREPLICATED: u32 = 5;
+const TICKS_UNPROVEN: u32 = 5;
 
 /// What a partition needs to know once.
 #[derive(Clone, Debug)]
@@ -134,6 +136,8 @@ struct InFlight {
     first: Anchor,
     bytes: usize,
     chunk: Chunk,
+    /// An acknowledgement may mean another batch of the same sequence numbers (see [`Doubt`]).
+    doubtful: bool,
 }
 
 /// The state of one partition of a mirror.
@@ -158,12 +162,13 @@ pub struct PartitionMirror {
     queue_bytes: usize,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
-    /// Acknowledged by the leader alone, not yet seen below the high watermark.
-    unreplicated: VecDeque<InFlight>,
-    unreplicated_bytes: usize,
-    /// Ticks since something of it was seen below the high watermark.
-    unreplicated_ticks: u32,
-    asking_watermark: bool,
+    /// Acknowledged by the leader alone and not yet seen below the high watermark, or doubtful and not yet read back.
+    unproven: VecDeque<InFlight>,
+    unproven_bytes: usize,
+    /// Ticks since something of it was proven.
+    unproven_ticks: u32,
+    asking_for_proof: bool,
+    doubt: Doubt,
     /// Markers are being written, up to this offset.
     padding: Option<i64>,
     /// Where offsets are equal: the offset after the last record sent.
@@ -219,6 +224,7 @@ impl PartitionMirror {
             epoch: settings.producer_epoch,
         };
         let newest = stored.anchors.last().copied();
+        let window_bytes = settings.window_bytes;
         let mut mirror = Self {
             settings,
             phase: Phase::ResolvingStart,
@@ -234,10 +240,11 @@ impl PartitionMirror {
             queue_bytes: 0,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
-            unreplicated: VecDeque::new(),
-            unreplicated_bytes: 0,
-            unreplicated_ticks: 0,
-            asking_watermark: false,
+            unproven: VecDeque::new(),
+            unproven_bytes: 0,
+            unproven_ticks: 0,
+            asking_for_proof: false,
+            doubt: Doubt::of_predecessors(window_bytes),
             padding: None,
             data_end: -1,
             max_batch: None,
@@ -315,6 +322,11 @@ impl PartitionMirror {
                 self.on_source_diverged(attempt, end, &mut actions);
             }
             Event::Answer { attempt, answer } => self.on_answer(attempt, answer, &mut actions),
+            Event::ReadBack {
+                attempt,
+                start,
+                batches,
+            } => self.on_read_back(attempt, start, &batches, &mut actions),
             Event::EndSeen { end } => self.on_end_seen(end, &mut actions),
             Event::Failed(failure) => self.fail(failure, &mut actions),
             Event::Run => self.on_run(&mut actions),
@@ -375,10 +387,10 @@ impl PartitionMirror {
         self.queue_bytes = 0;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
-        self.unreplicated.clear();
-        self.unreplicated_bytes = 0;
-        self.unreplicated_ticks = 0;
-        self.asking_watermark = false;
+        self.unproven.clear();
+        self.unproven_bytes = 0;
+        self.unproven_ticks = 0;
+        self.asking_for_proof = false;
         self.padding = None;
         self.tail_check = None;
         self.count_check = None;
@@ -535,10 +547,10 @@ impl PartitionMirror {
                 if self.last_saved != Some(self.confirmed) && self.saves_pending == 0 {
                     self.save(actions);
                 }
-                if !self.unreplicated.is_empty() {
-                    self.unreplicated_ticks += 1;
-                    if self.unreplicated_ticks >= TICKS_UNREPLICATED {
-                        let cause = "what the leader acknowledged is not replicated".to_owned();
+                if !self.unproven.is_empty() {
+                    self.unproven_ticks += 1;
+                    if self.unproven_ticks >= TICKS_UNPROVEN {
+                        let cause = "what the leader acknowledged cannot be read".to_owned();
                         self.recover(cause, actions);
                     }
                 }

@@ -243,7 +243,7 @@ impl PartitionMirror {
     pub(super) fn on_end_seen(&mut self, end: i64, actions: &mut Vec<Action>) {
         let idle = matches!(self.phase, Phase::Copying { .. })
             && self.outstanding == 0
-            && self.unreplicated.is_empty()
+            && self.unproven.is_empty()
             && self.sent.count >= self.present;
         let expected = self.sent.destination_offset;
         let before = self.end_expected.replace(expected);

@@ -200,7 +200,11 @@ impl Plan {
             strikes.retain(|strikes| strikes.fault != Fault::ClearDestination);
         }
         let mut habits = habits(rng, forgets);
-        if compacts {
+        let expires = strikes
+            .iter()
+            .any(|strikes| strikes.fault == Fault::ExpireSource);
+        if compacts || expires {
+            // The judge could not tell a record that is gone from one that looks alike.
             habits.identical = 0.0;
         }
         let (source_start, destination_start) = match rng.random_range(0..6) {

@@ -275,6 +275,49 @@ impl World {
     }
 }
 
+impl World {
+    /// Some of what a leader holds from `from` on, looked for until there is some.
+    pub fn read_back(&mut self, worker: usize, task: u64, attempt: u64, from: i64) {
+        let delay = self.delay() + 1;
+        let most = self.rng.random_range(1..=4);
+        let running = self.workers[worker].task.as_ref();
+        if running.is_none_or(|running| running.id != task) {
+            return;
+        }
+        // Whoever leads by what some broker knows.
+        let asked = self.rng.random_range(0..self.destination.brokers.len());
+        let leader = self.destination.brokers[asked].knows.leader;
+        let leader = leader.map(|leader| &self.destination.brokers[leader]);
+        let replica = leader
+            .filter(|it| it.up && it.frozen_until <= self.now)
+            .map(|it| &it.replica);
+        let (start, batches) = replica.map_or((from, Vec::new()), |replica| {
+            let entries = replica.log.iter().filter(|entry| {
+                entry.next > from.max(replica.start) && entry.next <= replica.high_watermark
+            });
+            let data = entries.filter(|entry| !entry.header.is_control());
+            let batches = data
+                .take(most)
+                .map(|entry| TailBatch::new(entry.header, entry.bytes.clone()));
+            (replica.start.max(from), batches.collect())
+        });
+        if batches.is_empty() && start == from {
+            let again = ForWorker::ReadBack {
+                task,
+                attempt,
+                from,
+            };
+            return self.worker_later(worker, 100, again);
+        }
+        let event = Event::ReadBack {
+            attempt,
+            start,
+            batches,
+        };
+        self.worker_later(worker, delay, ForWorker::Mirror { task, event });
+    }
+}
+
 /// What `DescribeProducers` says of the mirror's id.
 fn next_sequence(broker: &Broker) -> Option<i32> {
     let known = broker.replica.producers.get(PRODUCER_ID)?;

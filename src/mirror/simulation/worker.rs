@@ -98,6 +98,11 @@ pub enum ForWorker {
         task: u64,
         attempt: u64,
     },
+    ReadBack {
+        task: u64,
+        attempt: u64,
+        from: i64,
+    },
     Gathered,
     WriteRest(Write),
     Written,
@@ -265,6 +270,11 @@ impl World {
             ForWorker::MarkersRefused { task, code } => self.markers_refused(worker, task, code),
             ForWorker::DeleteBefore { task, offset } => self.delete_before(worker, task, offset),
             ForWorker::AskWatermark { task, attempt } => self.ask_watermark(worker, task, attempt),
+            ForWorker::ReadBack {
+                task,
+                attempt,
+                from,
+            } => self.read_back(worker, task, attempt, from),
             ForWorker::Gathered => self.gathered(worker),
             ForWorker::WriteRest(rest) => self.write_rest(worker, rest),
             ForWorker::Written => self.written(worker),
@@ -412,7 +422,7 @@ impl World {
         };
         let often = matches!(
             event,
-            Event::Tick | Event::EndSeen { .. } | Event::Watermark { .. }
+            Event::Tick | Event::EndSeen { .. } | Event::Watermark { .. } | Event::ReadBack { .. }
         );
         if !often {
             self.trace
@@ -473,6 +483,16 @@ impl World {
                 Action::AskWatermark { attempt } => {
                     let delay = self.delay();
                     self.worker_later(worker, delay, ForWorker::AskWatermark { task: id, attempt });
+                }
+                Action::ReadBack { attempt, from } => {
+                    let delay = self.delay();
+                    let task = id;
+                    let what = ForWorker::ReadBack {
+                        task,
+                        attempt,
+                        from,
+                    };
+                    self.worker_later(worker, delay, what);
                 }
                 Action::Fetch {
                     attempt,

@@ -398,8 +398,8 @@ impl World {
         let all_there = self.source.view.records[left..]
             .iter()
             .all(|record| record.fate != super::source::Fate::There);
-        // Nothing is written, so that nothing tells that the topic is another one.
-        let unnoticed = self.judge.destination_recreated && replica.log.is_empty();
+        // It was empty both times, so that nothing tells that the topic is another one, and the count goes on.
+        let unnoticed = self.judge.destination_recreated;
         let settled = confirmed.source_offset >= self.source.last_stable_offset()
             && (self.plan.preserve || unnoticed || confirmed.count == reached.count)
             && confirmed.destination_offset == replica.end()
