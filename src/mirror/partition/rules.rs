@@ -203,7 +203,7 @@ fn rule_6_an_acknowledgement_counts_only_for_the_batch_that_was_sent() {
     for arrives in [&cleaned, &left] {
         let mut mirror = from(anchor(0, 0, 0));
         mirror.handle(tail(0, None, None));
-        mirror.handle(fetched(&mirror, &[cleaned.clone()], 6));
+        mirror.handle(fetched(&mirror, std::slice::from_ref(&cleaned), 6));
         mirror.handle(lost(&mirror));
         mirror.handle(tail(0, None, None));
         mirror.handle(fetched(&mirror, std::slice::from_ref(&left), 6));
