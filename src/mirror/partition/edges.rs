@@ -4,7 +4,6 @@ use bytes::Bytes;
 use kafka_protocol::records::Compression;
 
 use super::*;
-use crate::control::records::{FillWay, HolePolicy};
 use crate::kafka::ErrorCode;
 use crate::mirror::batch::rewrite::{Stamp, rewritten};
 use crate::mirror::batch::{BatchHeader, samples};
@@ -49,29 +48,6 @@ pub(super) fn from(anchor: Anchor) -> PartitionMirror {
     // Nothing of a predecessor may still arrive.
     mirror.doubt = Doubt::of_predecessors(0);
     mirror
-}
-
-pub(super) fn preserving() -> Settings {
-    Settings {
-        offsets: OffsetsSpec::Preserve {
-            on_hole: HolePolicy::default(),
-        },
-        ..settings()
-    }
-}
-
-/// The same with equal offsets.
-pub(super) fn aligned_from(anchors: &[Anchor]) -> PartitionMirror {
-    let stored = Stored {
-        anchors: anchors.to_vec(),
-        alignment: Alignment::Equal {
-            start: 0,
-            fill: FillWay::Records,
-            filling: false,
-        },
-        ..Stored::default()
-    };
-    PartitionMirror::start(preserving(), stored).0
 }
 
 pub(super) fn dense(base: i64, count: i64) -> Bytes {
@@ -300,67 +276,48 @@ fn a_source_that_parted_from_what_was_copied_stops_the_mirror() {
     }
 }
 
-/// A worker that is told to stop while markers are refused must not go on with transactions.
+/// The new leader has the records of a transaction and not its marker: it may be committed where it was rolled back, or the
+/// other way round, and the copy would hold what nobody committed.
 #[test]
-fn a_stop_is_obeyed_while_a_right_for_markers_is_missing() {
-    for stops in [false, true] {
-        let mut mirror = aligned_from(&[anchor(0, 0, 0)]);
+fn a_source_that_lost_only_the_end_of_a_transaction_stops_the_mirror() {
+    let records = |first, count, producer_id| {
+        let transactional = producer_id >= 0;
+        let records = samples::dense(first, count);
+        samples::encode(&records, Compression::None, transactional, producer_id)
+    };
+    let marker = |offset, producer_id| {
+        let mut marker = records(offset, 1, producer_id).to_vec();
+        marker[22] |= 1 << 5;
+        let checksum = crc32c::crc32c(&marker[21..]);
+        marker[17..21].copy_from_slice(&checksum.to_be_bytes());
+        Bytes::from(marker)
+    };
+    // A transaction at 0, other records from 1 on, its marker at 5, more from 6 on. One batch goes alone.
+    let log = [
+        records(0, 1, 7),
+        records(1, 2, -1),
+        records(3, 2, -1),
+        marker(5, 7),
+        records(6, 2, -1),
+    ];
+    for (aborted, end, stops) in [
+        (vec![], 4, true),
+        (vec![(7, 0)], 4, true),
+        (vec![], 6, false),
+        (vec![(7, 0)], 6, false),
+    ] {
+        let mut mirror = from(anchor(0, 0, 0));
         mirror.handle(tail(0, None, None));
-        let batch = dense(3, 2);
-        let actions = mirror.handle(fetched(&mirror, &[batch], 5));
-        assert!(
-            matches!(
-                actions[..],
-                [
-                    Action::Pad {
-                        by_transactions: false,
-                        ..
-                    },
-                    ..
-                ]
-            ),
-            "{actions:?}"
-        );
-        if stops {
-            mirror.handle(Event::Stop);
-        }
-        let attempt = mirror.attempt;
-        let answer = PadAnswer::OnlyByTransactions;
-        let actions = mirror.handle(Event::Padded { attempt, answer });
-        let stored = actions.iter().any(|action| {
-            matches!(
-                action,
-                Action::Save {
-                    pads_by_transactions: true,
-                    ..
-                }
-            )
-        });
-        assert_eq!(stored, !stops, "{actions:?}");
-        let actions = mirror.handle(Event::Saved);
-        assert_eq!(reads_tail(&actions), !stops, "{actions:?}");
-        assert_eq!(mirror.is_stopped(), stops);
-    }
-}
-
-/// Where offsets are equal, a restart compares the destination's last batch with the source's. Whoever looks for what is
-/// missing must not be sent to records that are there.
-#[test]
-fn an_expired_source_names_only_what_was_not_copied() {
-    for (log_start, missing) in [(10, None), (30, Some((10, 30)))] {
-        let mut mirror = aligned_from(&[anchor(0, 0, 0)]);
-        let last = written(&dense(8, 2), 8, PRODUCER_ID);
-        mirror.handle(tail(10, Some(last), Some(10)));
-        let actions = mirror.handle(Event::SourceLost {
+        mirror.handle(Event::Fetched(Fetched {
             attempt: mirror.attempt,
-            log_start,
-            end: 100,
-        });
-        let named = match failure(&actions) {
-            Some(Failure::SourceExpired { from, to }) => Some((*from, *to)),
-            _ => None,
-        };
-        assert_eq!(named, missing, "{actions:?}");
+            records: log.concat().into(),
+            aborted,
+            last_stable_offset: 8,
+        }));
+        let attempt = mirror.attempt;
+        let actions = mirror.handle(Event::SourceDiverged { attempt, end });
+        let undecided = stops.then_some(Failure::SourceUndecided { end });
+        assert_eq!(failure(&actions), undecided.as_ref());
     }
 }
 
@@ -523,95 +480,4 @@ fn a_leader_that_remembers_more_than_its_log_holds_is_not_waited_for_for_ever() 
     let failed = failures.find_map(|actions| failure(&actions).cloned());
     let short = Failure::DestinationTooShort { known: 10, end: 4 };
     assert_eq!(failed, Some(short));
-}
-
-/// Two workers wrote the marker of one hole: the second one lies where the source has a record, which would never be copied.
-#[test]
-fn more_markers_than_were_asked_for_are_compared_with_the_source() {
-    let mut mirror = aligned_from(&[anchor(0, 0, 0)]);
-    mirror.handle(tail(0, None, None));
-    let records = [dense(1, 2)];
-    let actions = mirror.handle(fetched(&mirror, &records, 3));
-    assert!(
-        matches!(actions[..], [Action::Pad { from: 0, to: 1, .. }, ..]),
-        "{actions:?}"
-    );
-    let attempt = mirror.attempt;
-    let answer = PadAnswer::Ends { at: 2 };
-    assert!(reads_tail(
-        &mirror.handle(Event::Padded { attempt, answer })
-    ));
-    assert_eq!(mirror.confirmed().source_offset, 0);
-    mirror.handle(tail(2, None, None));
-    let actions = mirror.handle(fetched(&mirror, &records, 3));
-    assert_eq!(failure(&actions), Some(&Failure::Displaced { offset: 1 }));
-}
-
-/// An unclean election took a record, and markers that were on their way took its offset: seen from the newest anchor
-/// alone, nothing would be wrong.
-#[test]
-fn markers_over_a_record_that_was_lost_stop_the_mirror() {
-    let mut mirror = aligned_from(&[anchor(0, 0, 0), anchor(12, 12, 12), anchor(18, 18, 18)]);
-    let actions = mirror.handle(tail(29, None, Some(17)));
-    assert!(
-        matches!(actions[..], [Action::ReadTail { from: 0, .. }]),
-        "{actions:?}"
-    );
-    let mut last = written(&dense(12, 5), 12, PRODUCER_ID);
-    last.header.base_offset = 12;
-    mirror.handle(tail(29, Some(last), Some(17)));
-    assert_eq!(mirror.confirmed().destination_offset, 12);
-    let actions = mirror.handle(fetched(&mirror, &[dense(12, 5), dense(17, 1)], 40));
-    assert_eq!(failure(&actions), Some(&Failure::Displaced { offset: 17 }));
-}
-
-/// The source's last batch ends in offsets that its cleaner emptied: they are taken up also where the batch itself is
-/// only compared, or the mirror would seem to lag behind until somebody produces.
-#[test]
-fn a_hole_at_the_end_of_what_was_compared_is_taken_up() {
-    let mut mirror = aligned_from(&[anchor(0, 0, 0)]);
-    let mut records = samples::dense(0, 3);
-    // The batch keeps its last offset delta.
-    let whole = samples::batch(&records, Compression::None);
-    records.truncate(2);
-    let mut cleaned = samples::batch(&records, Compression::None).to_vec();
-    cleaned[23..27].copy_from_slice(&2_i32.to_be_bytes());
-    let checksum = crc32c::crc32c(&cleaned[21..]);
-    cleaned[17..21].copy_from_slice(&checksum.to_be_bytes());
-    let last = written(&samples::batch(&records, Compression::None), 0, PRODUCER_ID);
-    assert!(whole.len() > cleaned.len());
-    mirror.handle(tail(2, Some(last), Some(2)));
-    let actions = mirror.handle(fetched(&mirror, &[cleaned.into()], 3));
-    assert!(
-        actions
-            .iter()
-            .any(|action| matches!(action, Action::Pad { from: 2, to: 3, .. })),
-        "{actions:?}"
-    );
-}
-
-/// Without this, a topic with a small `max.message.bytes` would be sent the same filler for ever.
-#[test]
-fn filler_that_is_too_large_is_sent_in_smaller_batches() {
-    let (mut mirror, _) = PartitionMirror::start(preserving(), Stored::default());
-    mirror.handle(Event::StartResolved {
-        source: 300,
-        destination: LogSpan { start: 0, end: 0 },
-        fill: FillWay::Records,
-    });
-    mirror.handle(Event::Saved);
-    let mut sizes = Vec::new();
-    let failed = (0..40).find_map(|_| {
-        let actions = mirror.handle(tail(0, None, None));
-        sizes.extend(actions.iter().find_map(|action| match action {
-            Action::Send { batch, .. } => Some(batch.size()),
-            _ => None,
-        }));
-        failure(&mirror.handle(refused(&mirror, 10))).cloned()
-    });
-    assert!(matches!(failed, Some(Failure::Refused { .. })));
-    assert!(
-        sizes.is_sorted_by(|a, b| a > b) && sizes.len() > 2,
-        "{sizes:?}"
-    );
 }

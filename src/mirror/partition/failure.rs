@@ -91,6 +91,10 @@ pub enum Failure {
     )]
     SourceDiverged { position: i64, end: i64 },
     #[error(
+        "the source lost what lay from offset {end} on (unclean leader election), and with it how a transaction ended of which records were copied or left out: it may end otherwise now; delete the mirror and have it copied anew, or mirror the topic under another name"
+    )]
+    SourceUndecided { end: i64 },
+    #[error(
         "the destination holds {missing} records that the source no longer has from offset {offset} on: the source was truncated, or its cleaner removed them"
     )]
     SourceCutBack { offset: i64, missing: i64 },

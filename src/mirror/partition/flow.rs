@@ -21,6 +21,8 @@ impl PartitionMirror {
         }
         self.fetching = false;
         let leader_epoch = last_leader_epoch(&fetched.records);
+        self.decisions
+            .read(&fetched.records, self.fetch_next, self.sent.source_offset);
         let steps = match select(
             fetched.records,
             self.fetch_next,
@@ -119,11 +121,17 @@ impl PartitionMirror {
         if end < position {
             return self.fail(Failure::SourceDiverged { position, end }, actions);
         }
+        // Markers that are on their way take up what was left out.
+        let written = self.padding.map_or(position, |to| position.max(to));
+        if self.decisions.rest_on(end, written) {
+            return self.fail(Failure::SourceUndecided { end }, actions);
+        }
         // Only what was read and not written yet is gone.
         self.queue.clear();
         self.queue_bytes = 0;
         self.fetch_next = position;
         self.fetch_epoch = self.sent.source_leader_epoch;
+        self.decisions.cut_back(position);
         self.pump(actions);
     }
 

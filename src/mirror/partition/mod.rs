@@ -15,6 +15,7 @@
 
 mod alignment;
 mod content;
+mod decisions;
 mod doubt;
 mod failure;
 mod flow;
@@ -36,6 +37,7 @@ pub use failure::Failure;
 pub use messages::{Action, Answer, Event, Fetched, LogSpan, Notice, PadAnswer, Tail, TailBatch};
 
 use content::{CountCheck, TailCheck};
+use decisions::Decisions;
 use doubt::Doubt;
 
 use super::map::MapTail;
@@ -158,6 +160,7 @@ pub struct PartitionMirror {
     fetch_next: i64,
     /// Leader epoch of the batch read last before it, -1 where it is not known.
     fetch_epoch: i32,
+    decisions: Decisions,
     queue: VecDeque<Step>,
     queue_bytes: usize,
     in_flight: VecDeque<InFlight>,
@@ -236,6 +239,7 @@ impl PartitionMirror {
             sent: newest.unwrap_or(unknown),
             fetch_next: -1,
             fetch_epoch: -1,
+            decisions: Decisions::default(),
             queue: VecDeque::new(),
             queue_bytes: 0,
             in_flight: VecDeque::new(),
@@ -383,6 +387,7 @@ impl PartitionMirror {
         self.sent = anchor;
         self.fetch_next = anchor.source_offset;
         self.fetch_epoch = anchor.source_leader_epoch;
+        self.decisions.clear();
         self.queue.clear();
         self.queue_bytes = 0;
         self.in_flight.clear();

@@ -407,7 +407,9 @@ impl Judge {
             // Of two owners one has seen the start move before the other's first record.
             Failure::SourceExpired { .. } => self.source_expired || self.unfenced,
             Failure::SourceTruncated { .. } => self.source_truncated,
-            Failure::SourceDiverged { .. } => self.source_truncated,
+            Failure::SourceDiverged { .. } | Failure::SourceUndecided { .. } => {
+                self.source_truncated
+            }
             Failure::SourceCutBack { .. } => self.source_truncated || self.source_compacted,
             Failure::SourceRecreated { .. } => self.source_recreated,
             Failure::DestinationRecreated { .. } => self.destination_recreated,

@@ -234,6 +234,7 @@ fn name(failure: &Failure) -> &'static str {
         Failure::SourceTruncated { .. } => "SourceTruncated",
         Failure::SourceCutBack { .. } => "SourceCutBack",
         Failure::SourceDiverged { .. } => "SourceDiverged",
+        Failure::SourceUndecided { .. } => "SourceUndecided",
         Failure::SourceRecreated { .. } => "SourceRecreated",
         Failure::SourceDeleted { .. } => "SourceDeleted",
         Failure::DestinationRecreated { .. } => "DestinationRecreated",
