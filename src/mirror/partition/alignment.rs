@@ -161,13 +161,16 @@ impl PartitionMirror {
             .last
             .as_ref()
             .filter(|last| last.header.producer_id == self.settings.producer_id);
-        self.data_end = ours
-            .map_or(searched, |last| last.header.next_offset())
-            .max(start.min(end));
-        self.tail_check = ours
-            .filter(|last| last.header.base_offset >= start)
-            .map(|last| TailCheck::new(last, last.header.base_offset));
-        let last = ours.filter(|_| self.tail_check.is_some());
+        let last = ours.filter(|last| last.header.base_offset >= start);
+        self.data_end = match (last, ours) {
+            (Some(last), _) => last.header.next_offset(),
+            // Filler: what lies behind where it should end is not the source's.
+            (None, Some(_)) => start,
+            (None, None) => searched,
+        }
+        .max(start)
+        .min(end);
+        self.tail_check = last.map(|last| TailCheck::new(last, last.header.base_offset));
         self.count_check = last.and_then(|last| self.count_check(last, present, start));
         if let Alignment::Equal { fill, filling, .. } = &mut self.alignment {
             // Records are copied only once the filler is gone. Where less than that is left, it is made anew.

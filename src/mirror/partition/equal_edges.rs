@@ -39,6 +39,23 @@ fn padded(mirror: &PartitionMirror, at: i64) -> Event {
     }
 }
 
+/// Somebody else wrote between the filler: its last record took the offset of the first that is copied.
+#[test]
+fn filler_that_was_shifted_does_not_take_the_place_of_a_record() {
+    let mut mirror = aligned_from(&[anchor(0, 0, 0)]);
+    mirror.alignment = Alignment::Equal {
+        start: 143,
+        fill: FillWay::Records,
+        filling: true,
+    };
+    let filler = Chunk::filler(0, 43, false, 0);
+    let mut last = written(&filler.batch, 100, PRODUCER_ID);
+    last.header.base_offset = 101;
+    mirror.handle(tail(144, Some(last), Some(143)));
+    let actions = mirror.handle(fetched(&mirror, &[dense(143, 3)], 146));
+    assert_eq!(failure(&actions), Some(&Failure::Displaced { offset: 143 }));
+}
+
 /// A leader that had lost its log took markers at offset 0: going on would leave them where records belong.
 #[test]
 fn fewer_markers_than_were_asked_for_are_compared_with_the_source() {

@@ -308,8 +308,12 @@ impl Judge {
             "{what}: {anchor:?} belongs to destination offset {destination}"
         );
         assert!(
-            // Of records that look alike, an expired one may have been meant.
-            anchor.source_offset > last || self.source_truncated || self.source_expired,
+            // Of records that look alike, an expired one may have been meant. Of what was lost, something else may have taken
+            // the place.
+            anchor.source_offset > last
+                || self.source_truncated
+                || self.source_expired
+                || !self.lost.is_empty(),
             "{what}: {anchor:?}, while source offset {last} is among its records"
         );
         if !source.former_views.is_empty() || anchor.source_offset <= last {
