@@ -11,6 +11,7 @@ mod load;
 mod replay;
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -433,12 +434,28 @@ fn latency_alone(lab: &Lab) -> Result<()> {
     worker.stop(Duration::from_secs(30))?;
     println!("\nlatency added at 1,000 records a second: {added}");
     tell("p99", added.p99, "ms", 10.0, false);
+    // The same brokers, asked by somebody else.
+    destination.tools().create_topic("loop", 1, &[])?;
+    let copy = Place::new(destination.bootstrap(), "loop");
+    let done = AtomicBool::new(false);
+    let added = std::thread::scope(|scope| {
+        let passing = scope.spawn(|| latency::pass_on(&at, &copy, &done));
+        let added = latency::added(&at, &copy, 1_000, Duration::from_secs(5))
+            .and_then(|_| latency::added(&at, &copy, 1_000, run));
+        done.store(true, Ordering::Relaxed);
+        passing.join().expect("no panic")?;
+        added
+    })?;
+    println!("the same by a loop around librdkafka: {added}");
     Ok(())
 }
 
 /// A live topic, while the same worker copies another one from its beginning.
 fn latency_beside_a_catch_up(lab: &Lab) -> Result<()> {
-    let load = kilobyte("none");
+    let load = Load {
+        records: 3_000_000,
+        ..kilobyte("none")
+    };
     let (source, destination) = (spec("source").start(lab)?, spec("destination").start(lab)?);
     source.tools().create_topic(LIVE, 1, &[])?;
     fill(lab, &source, load)?;
@@ -453,7 +470,9 @@ fn latency_beside_a_catch_up(lab: &Lab) -> Result<()> {
     let mut worker = kmirror.start(&[])?;
     let at = Place::new(source.bootstrap(), LIVE);
     let copy = Place::new(destination.bootstrap(), format!("copy.{LIVE}"));
-    let added = latency::added(&at, &copy, 1_000, Duration::from_secs(15))?;
+    // The worker joins its group, both mirrors begin, and brokers compile what they run.
+    latency::added(&at, &copy, 1_000, Duration::from_secs(10))?;
+    let added = latency::added(&at, &copy, 1_000, Duration::from_secs(20))?;
     let past = Watch::new(
         &Place::new(destination.bootstrap(), format!("past.{TOPIC}")),
         4,

@@ -92,6 +92,39 @@ pub fn added(source: &Place, copy: &Place, per_second: u32, lasts: Duration) -> 
     })
 }
 
+/// What anybody can write in an hour: reads records and sends each on at once, until told to end.
+pub fn pass_on(source: &Place, copy: &Place, done: &AtomicBool) -> Result<()> {
+    let consumer: BaseConsumer = client::config(&source.bootstrap)
+        .set("group.id", "loop")
+        .set("enable.auto.commit", "false")
+        .set("fetch.min.bytes", "1")
+        .create()?;
+    let producer: BaseProducer = client::config(&copy.bootstrap)
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "0")
+        .create()?;
+    let mut all = TopicPartitionList::new();
+    all.add_partition_offset(&source.topic, 0, Offset::End)?;
+    consumer.assign(&all)?;
+    while !done.load(Ordering::Relaxed) {
+        producer.poll(Duration::ZERO);
+        let Some(message) = consumer.poll(Duration::from_millis(1)) else {
+            continue;
+        };
+        let message = message?;
+        let payload = message.payload().context("a record of ours")?;
+        producer
+            .send(
+                BaseRecord::<[u8], [u8]>::to(&copy.topic)
+                    .partition(0)
+                    .payload(payload),
+            )
+            .map_err(|(error, _)| error)?;
+    }
+    producer.flush(Duration::from_secs(10))?;
+    Ok(())
+}
+
 /// When each record was read, by its number.
 fn arrivals(
     place: &Place,
