@@ -490,7 +490,9 @@ impl World {
             return self.wake_follower(follower);
         }
         let ahead = &self.destination.brokers[leader];
-        let serves = ahead.up && ahead.frozen_until <= self.now && ahead.knows.epoch == epoch;
+        // One that came back knows its epoch, and leads again only once it is told so.
+        let leads = ahead.leads(leader) && ahead.knows.epoch == epoch;
+        let serves = ahead.up && ahead.frozen_until <= self.now && leads;
         if !serves {
             let it = &mut self.destination.brokers[follower];
             it.fetching = true;

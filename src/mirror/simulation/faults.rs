@@ -81,8 +81,10 @@ impl World {
                     let lost = dice.random_range(0..6);
                     self.cut_log(broker, lost);
                     if self.destination.brokers[broker].knows.leader == Some(broker) {
-                        // It led before: what it lost went in a crash, which its connections did not survive.
+                        // It led before: what it lost went in a crash, which its connections did not survive, and it
+                        // leads again once it is told so.
                         self.close_broker(broker);
+                        self.destination.brokers[broker].knows.leader = None;
                     }
                     self.elect_unclean(broker);
                 }
