@@ -12,7 +12,8 @@ use std::sync::{LazyLock, Mutex};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::compression::{Compressor, Zstd};
 
-use super::repack::{Shape, put_varint};
+use super::BatchHeader;
+use super::repack::{RepackError, Shape, digests, put_varint};
 
 /// Records in a full batch; few in tests, which write and read many.
 pub const RECORDS_A_BATCH: i64 = if cfg!(test) { 100 } else { 100_000 };
@@ -59,6 +60,23 @@ pub fn batch(count: i64, keyed: bool, timestamp: i64) -> Bytes {
         .expect("compressed filler is far smaller than a batch can be")
 }
 
+/// Whether a batch is of this kind.
+///
+/// # Errors
+/// Where its records do not decode.
+pub fn is_filler(header: &BatchHeader, batch: &Bytes) -> Result<bool, RepackError> {
+    if header.codec() != ZSTD || header.base_timestamp != header.max_timestamp {
+        return Ok(false);
+    }
+    let known = [false, true].map(|keyed| {
+        let digest = crc32c::crc32c(&header.base_timestamp.to_be_bytes());
+        let digest = crc32c::crc32c_append(digest, &[0]);
+        crc32c::crc32c_append(digest, &body(keyed))
+    });
+    let found = digests(header, batch)?;
+    Ok(found.iter().all(|(_, digest)| known.contains(digest)))
+}
+
 /// Compressed records; full batches are encoded once.
 fn records(count: i64, keyed: bool) -> Bytes {
     static FULL: LazyLock<Mutex<HashMap<bool, Bytes>>> = LazyLock::new(Mutex::default);
@@ -70,7 +88,8 @@ fn records(count: i64, keyed: bool) -> Bytes {
     entry.or_insert_with(|| encode(count, keyed)).clone()
 }
 
-fn encode(count: i64, keyed: bool) -> Bytes {
+/// A record from its key on.
+fn body(keyed: bool) -> Bytes {
     let mut body = BytesMut::new();
     if keyed {
         put_varint(
@@ -83,6 +102,11 @@ fn encode(count: i64, keyed: bool) -> Bytes {
     }
     put_varint(&mut body, -1); // no value
     put_varint(&mut body, 0); // no headers
+    body.freeze()
+}
+
+fn encode(count: i64, keyed: bool) -> Bytes {
+    let body = body(keyed);
     let mut out = BytesMut::new();
     Zstd::compress(&mut out, |buf| {
         let mut record = BytesMut::new();
@@ -108,10 +132,10 @@ fn encode(count: i64, keyed: bool) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use kafka_protocol::records::RecordBatchDecoder;
+    use kafka_protocol::records::{Compression, RecordBatchDecoder};
 
-    use super::super::BatchHeader;
     use super::super::header::CHECKSUMMED_FROM;
+    use super::super::samples;
     use super::*;
 
     /// A batch with another number of records than it says would be refused, or shift every offset after it.
@@ -131,6 +155,16 @@ mod tests {
                     && record.key.as_deref() == keyed.then_some(KEY))
             );
             assert_eq!(records.last().expect("some").offset, count - 1);
+            assert!(is_filler(&header, &batch).expect("it decodes"));
+            // Tombstones of a source are none.
+            let mut keyed = samples::dense(0, count);
+            for record in &mut keyed {
+                record.timestamp = 5;
+                record.value = None;
+            }
+            let copied = samples::batch(&keyed, Compression::Zstd);
+            let header = BatchHeader::parse(&copied).expect("a batch");
+            assert!(!is_filler(&header, &copied).expect("it decodes"));
         }
         assert!(encode(100_000, false).len() < 100_000);
     }

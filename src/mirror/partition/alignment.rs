@@ -156,14 +156,25 @@ impl PartitionMirror {
         // Behind it no data batch was found, if none was.
         let searched = self.searched_from(tail);
         self.anchors.retain(|known| known.destination_offset <= end);
-        self.rewind(position);
         let ours = tail
             .last
             .as_ref()
             .filter(|last| last.header.producer_id == self.settings.producer_id);
+        let before_start = ours.filter(|last| last.header.base_offset < start);
+        let is_copied = match before_start.map(TailBatch::is_filler).transpose() {
+            Ok(filler) => filler == Some(false),
+            Err(error) => return self.fail(Failure::Unreadable(error.to_string()), actions),
+        };
+        if is_copied && end < start {
+            // Another worker had begun to copy when the start was moved: records in between are gone.
+            let (from, to) = (end, start);
+            return self.fail(Failure::SourceExpired { from, to }, actions);
+        }
+        self.rewind(position);
         let last = ours.filter(|last| last.header.base_offset >= start);
         self.data_end = match (last, ours) {
             (Some(last), _) => last.header.next_offset(),
+            (None, Some(last)) if is_copied => last.header.next_offset(),
             // Filler: what lies behind where it should end is not the source's.
             (None, Some(_)) => start,
             (None, None) => searched,
@@ -176,7 +187,7 @@ impl PartitionMirror {
             // Records are copied only once the filler is gone. Where less than that is left, it is made anew.
             *filling = match end.cmp(&start) {
                 std::cmp::Ordering::Less => *fill != FillWay::Markers,
-                std::cmp::Ordering::Equal => *filling,
+                std::cmp::Ordering::Equal => *filling && !is_copied,
                 std::cmp::Ordering::Greater => false,
             };
         }

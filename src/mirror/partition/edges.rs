@@ -230,7 +230,14 @@ fn a_start_that_expired_is_not_moved_once_records_were_copied() {
         end: 100,
     });
     assert!(
-        matches!(failure(&actions), Some(Failure::SourceExpired { .. })),
+        matches!(
+            failure(&actions),
+            Some(Failure::SourceExpiredUncounted {
+                from: 0,
+                to: 5,
+                present: 10
+            })
+        ),
         "{actions:?}"
     );
 }

@@ -79,6 +79,10 @@ pub enum Failure {
     #[error("the source deleted offsets {from} to {} before they were copied (retention or DeleteRecords)", .to - 1)]
     SourceExpired { from: i64, to: i64 },
     #[error(
+        "the source deleted offsets {from} to {} (retention or DeleteRecords), and the destination holds {present} records from there on: which ones can no longer be counted; delete the mirror and have it copied anew, or mirror the topic under another name", .to - 1
+    )]
+    SourceExpiredUncounted { from: i64, to: i64, present: i64 },
+    #[error(
         "the source's log ends at {end}, before the position {position}: it was truncated (unclean leader election) or recreated"
     )]
     SourceTruncated { position: i64, end: i64 },

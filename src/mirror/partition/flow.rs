@@ -92,7 +92,14 @@ impl PartitionMirror {
             }));
             return self.move_start(log_start, actions);
         }
-        let failure = if next < log_start {
+        let to_pass_over = self.present - self.sent.count;
+        let failure = if next < log_start && to_pass_over > 0 && !self.is_aligned() {
+            Failure::SourceExpiredUncounted {
+                from: next,
+                to: log_start,
+                present: to_pass_over,
+            }
+        } else if next < log_start {
             Failure::SourceExpired {
                 // Where offsets are equal, what lies before this was only to be compared.
                 from: if self.is_aligned() {
@@ -287,6 +294,7 @@ impl PartitionMirror {
             None => self.recover(code.to_string(), actions),
             Some(Verdict::AfterRounds) if self.refusals < FRUITLESS_ROUNDS => {
                 self.refusals += 1;
+                self.refused_at = self.in_flight.front().map(|it| it.first.count);
                 self.recover(code.to_string(), actions);
             }
             Some(_) => {

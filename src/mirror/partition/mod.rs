@@ -27,6 +27,8 @@ mod edges;
 #[cfg(test)]
 mod equal_edges;
 #[cfg(test)]
+mod misfits;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -190,6 +192,8 @@ pub struct PartitionMirror {
     /// Recoveries since the last acknowledgement, and those of them that a doubtful refusal caused.
     fruitless: u32,
     refusals: u32,
+    /// The count at which the last doubtful refusal came.
+    refused_at: Option<i64>,
     /// The source's last answer ended before the records that the destination holds.
     starved: bool,
     starved_ticks: u32,
@@ -260,6 +264,7 @@ impl PartitionMirror {
             count_check: None,
             fruitless: 0,
             refusals: 0,
+            refused_at: None,
             starved: false,
             starved_ticks: 0,
             behind_leader: 0,
@@ -377,7 +382,7 @@ impl PartitionMirror {
     fn has_copied_nothing(&self) -> bool {
         match self.alignment {
             Alignment::Equal { start, .. } => self.sent.destination_offset <= start,
-            Alignment::Translated { .. } => self.confirmed.count == 0 && self.present == 0,
+            Alignment::Translated { .. } => self.sent.count == 0 && self.present == 0,
         }
     }
 

@@ -5,8 +5,9 @@ use super::content::{Compared, TailCheck};
 use super::messages::{Action, Notice, Tail, TailBatch};
 use super::{Failure, PartitionMirror, Phase, ROUNDS_BEHIND, advanced};
 use crate::control::records::{Alignment, Anchor, Run};
-use crate::mirror::batch::BatchHeader;
+use crate::mirror::batch::repack::RepackError;
 use crate::mirror::batch::rewrite::sequence_of;
+use crate::mirror::batch::{BatchHeader, filler};
 use crate::mirror::select::{Chunk, Step};
 
 impl PartitionMirror {
@@ -37,6 +38,10 @@ impl PartitionMirror {
             Ok(present) => present,
             Err(failure) => return self.fail(failure, actions),
         };
+        if self.refused_at.take().is_some_and(|at| present > at) {
+            // Another worker's batch was there first: that says nothing of this one's.
+            self.refusals = 0;
+        }
         if let Alignment::Equal { start, .. } = self.alignment {
             return self.go_on_aligned(tail, present, start, actions);
         }
@@ -69,6 +74,10 @@ impl PartitionMirror {
             return self.fail(Failure::MapTooShort { anchor }, actions);
         }
         self.anchors.retain(|known| known.count <= anchor.count);
+        if self.last_saved != Some(anchor) {
+            // What is stored reaches further. Once the mirror is there again, the map in between is still to be stored.
+            self.last_saved = None;
+        }
         self.present = present;
         self.rewind(anchor);
         self.tail_check = tail
@@ -275,6 +284,14 @@ impl TailBatch {
     /// The sequence number that the next batch of its producer has to carry.
     pub fn next_sequence(&self) -> i32 {
         sequence_of(i64::from(self.header.base_sequence) + self.taken())
+    }
+
+    /// Whether it took up offsets before the first record, rather than being copied.
+    ///
+    /// # Errors
+    /// Where its records do not decode.
+    pub(super) fn is_filler(&self) -> Result<bool, RepackError> {
+        filler::is_filler(&self.header, &self.batch)
     }
 
     /// A batch as it was read.

@@ -16,7 +16,8 @@
 //! - The source was truncated: what was copied before stays; whatever follows is what some version of the source showed next.
 //! - The topic at the destination was created anew: the mirror stops. Without topic ids in Produce one window may have
 //!   gone to the new topic.
-//! - Progress was stored late: pieces of the map may be missing, none is wrong.
+//! - Progress was stored late: pieces of the map may be missing, none is wrong. The mirror may stop where the source has deleted what it
+//!   leads back to, from which records would be counted.
 //! - Progress was stored by a worker that was not the owner any more (frozen past its session, or two by mistake): stored progress may be
 //!   set back or begin too late. The records are exact; the mirror may stop for that.
 //! - Two owners at once, with equal offsets: only where no markers are needed, which have no sequence.
@@ -254,6 +255,25 @@ impl Judge {
             );
             self.lost.extend(self.kept.drain(has..));
         }
+        if self.destination_lost {
+            self.take_for_kept(replica);
+        }
+    }
+
+    /// After a loss, what is committed is what the new leader says: records that are back with it, or what it took since.
+    fn take_for_kept(&mut self, replica: &Replica) {
+        let before = std::mem::take(&mut self.kept);
+        self.lost.extend(&before);
+        for entry in &replica.log {
+            let was_kept = entry.after.count - self.before.count <= before.len() as i64;
+            if entry.next > replica.high_watermark && !was_kept {
+                break;
+            }
+            for (index, offset) in entry.sources.iter().enumerate() {
+                self.kept.push((*offset, entry.base + index as i64));
+            }
+        }
+        self.most_kept = self.most_kept.max(self.kept.len());
     }
 
     /// The destination topic is a new one.
@@ -387,7 +407,7 @@ impl Judge {
     }
 
     /// The mirror stands still: is it for the reason that it names?
-    pub fn failed(&self, failure: &Failure) {
+    pub fn failed(&self, failure: &Failure, source: &Source) {
         let is_true = match failure {
             Failure::ForeignWrite { .. } => self.foreign_written || self.unfenced,
             Failure::Fenced { .. } => self.fenced,
@@ -410,6 +430,11 @@ impl Judge {
             }
             // Of two owners one has seen the start move before the other's first record.
             Failure::SourceExpired { .. } => self.source_expired || self.unfenced,
+            // Progress that was set back leads to what retention took since.
+            Failure::SourceExpiredUncounted { to, .. } => {
+                let set_back = self.stored_late || self.unfenced;
+                *to <= source.start && (self.source_expired || set_back)
+            }
             Failure::SourceTruncated { .. } => self.source_truncated,
             Failure::SourceDiverged { .. } | Failure::SourceUndecided { .. } => {
                 self.source_truncated

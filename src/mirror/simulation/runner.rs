@@ -231,6 +231,7 @@ fn name(failure: &Failure) -> &'static str {
         Failure::CannotPad { .. } => "CannotPad",
         Failure::NotACopy { .. } => "NotACopy",
         Failure::SourceExpired { .. } => "SourceExpired",
+        Failure::SourceExpiredUncounted { .. } => "SourceExpiredUncounted",
         Failure::SourceTruncated { .. } => "SourceTruncated",
         Failure::SourceCutBack { .. } => "SourceCutBack",
         Failure::SourceDiverged { .. } => "SourceDiverged",

@@ -559,7 +559,7 @@ impl World {
                         // It is tried again, and settles or fails otherwise.
                         continue;
                     }
-                    self.judge.failed(&failure);
+                    self.judge.failed(&failure, &self.source);
                     if let Some(task) = &mut self.workers[worker].task {
                         task.failure = Some(failure);
                     }
