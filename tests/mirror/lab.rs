@@ -11,6 +11,7 @@ use kmirror::kafka::admin::NewTopic;
 use kmirror::kafka::{Buffers, Client, ClientConfig, Topics};
 use kmirror::mirror::io::keeper::{Keeper, Save};
 use kmirror::mirror::io::pad::MarkerProducer;
+use kmirror::mirror::io::proof::Proofs;
 use kmirror::mirror::io::reader::Reader;
 use kmirror::mirror::io::task::{self, Running, Surroundings};
 use kmirror::mirror::io::watermark;
@@ -157,6 +158,7 @@ impl Lab {
             writer: Writer::new(self.destination_client.clone()),
             keeper: keeper(keep),
             watermarks: watermark::start(self.destination_client.clone()),
+            proofs: Arc::new(Proofs::new(self.destination_client.clone())),
             marker_producer: MarkerProducer::default(),
             start: StartSpec::Earliest,
             settings: Settings {

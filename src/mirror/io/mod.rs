@@ -2,7 +2,7 @@
 //!
 //! [`task`] runs one partition; [`reader`] fetches for all partitions of a source, [`writer`] produces for
 //! all partitions of a destination, over a few connections a broker; [`tail`] reads where a
-//! destination partition ends, [`watermark`] how far it is replicated; [`pad`] takes up offsets that no
+//! destination partition ends, [`watermark`] how far it is replicated, [`proof`] what was written; [`pad`] takes up offsets that no
 //! record has; [`keeper`] stores progress. [`ask`] decides what a fetch asks for, [`share`] how much memory a
 //! partition gets, [`throttle`] how fast it is read, [`turns`] whose batches go into a request, [`window`] how much is
 //! on its way to a broker.
@@ -10,6 +10,7 @@
 pub mod ask;
 pub mod keeper;
 pub mod pad;
+pub mod proof;
 pub mod reader;
 pub mod share;
 pub mod tail;

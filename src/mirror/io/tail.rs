@@ -27,9 +27,6 @@ const STRIDE: i64 = 64;
 const LONGEST_STRIDE: i64 = 1 << 17;
 /// Bytes of one answer while looking through them; a marker has 78.
 const STRIDE_BYTES: i32 = 1 << 20;
-/// Bytes of one answer while what was just written is read back.
-const BACK_BYTES: i32 = 64 << 10;
-const LOOK_BACK_EVERY: Duration = Duration::from_millis(5);
 /// Tries to find the topic before it counts as deleted.
 const TRIES_FOR_UNKNOWN: u32 = 12;
 
@@ -98,36 +95,7 @@ pub async fn read(
     }
 }
 
-/// What the destination holds from `from` on: its first offset, and some data batches, at least one of those below the high
-/// watermark.
-pub async fn read_back(
-    client: &Client,
-    partition: &TopicPartition,
-    from: i64,
-) -> (i64, Vec<TailBatch>) {
-    let mut backoff = Backoff::for_requests();
-    loop {
-        match batches(client, partition, -1, (from, BACK_BYTES)).await {
-            Ok(found) if !found.is_empty() => {
-                let data = found.into_iter().filter(|(header, _)| !header.is_control());
-                let data = data.map(|(header, batch)| TailBatch::new(header, batch));
-                return (from, data.collect());
-            }
-            Ok(_) => sleep(LOOK_BACK_EVERY).await,
-            Err(_) => {
-                if let Ok((start, _)) = bounds(client, partition).await
-                    && start > from
-                {
-                    return (start, Vec::new());
-                }
-                client.forget_leaders(&partition.topic);
-                backoff.sleep().await;
-            }
-        }
-    }
-}
-
-enum Trouble {
+pub(super) enum Trouble {
     Final(Failure),
     /// The topic is not known (yet, or any more).
     Unknown,
@@ -351,7 +319,7 @@ async fn last_data_batch_between(
 }
 
 /// The whole batches of one answer, from the one that holds `offset` on.
-async fn batches(
+pub(super) async fn batches(
     client: &Client,
     partition: &TopicPartition,
     current_leader_epoch: i32,

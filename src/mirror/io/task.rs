@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, sleep};
 
 use super::keeper::{Keeper, Save};
 use super::pad::{MarkerProducer, Padder};
+use super::proof::Proofs;
 use super::reader::{Position, Reader, Wanted, bounds, offset_of};
 use super::share::Share;
 use super::throttle::Throttle;
@@ -42,6 +43,7 @@ pub struct Surroundings {
     pub writer: Arc<Writer>,
     pub keeper: Keeper,
     pub watermarks: Watermarks,
+    pub proofs: Arc<Proofs>,
     pub marker_producer: MarkerProducer,
     pub start: StartSpec,
     pub settings: Settings,
@@ -257,11 +259,11 @@ impl Doer {
     }
 
     fn read_back(&mut self, attempt: u64, from: i64) {
-        let client = self.around.destination_client.clone();
+        let proofs = Arc::clone(&self.around.proofs);
         let partition = self.around.route.destination.clone();
         let events = self.events.clone();
         let task = tokio::spawn(async move {
-            let (start, batches) = tail::read_back(&client, &partition, from).await;
+            let (start, batches) = proofs.read(&partition, from).await;
             // A partition that is gone needs no answer.
             let _gone = events.send(Event::ReadBack {
                 attempt,

@@ -11,6 +11,7 @@ use super::content::{Compared, TailCheck};
 use super::messages::{Action, TailBatch};
 use super::{Failure, PartitionMirror};
 use crate::control::records::Anchor;
+use crate::mirror::batch::repack::RepackError;
 use crate::mirror::select::Chunk;
 
 /// Which batches may share sequence numbers with one that may still arrive.
@@ -47,6 +48,25 @@ impl Doubt {
     }
 }
 
+/// Whether a batch is what the mirror sent for offset `at`.
+fn is_copy(
+    found: &TailBatch,
+    sent: &Chunk,
+    at: i64,
+    producer_id: i64,
+) -> Result<bool, RepackError> {
+    let header = &found.header;
+    if header.producer_id != producer_id
+        || header.is_control()
+        || header.base_offset != at
+        || found.taken() != sent.count()
+    {
+        return Ok(false);
+    }
+    let mut check = TailCheck::new(found, at);
+    Ok(check.compare(sent, at..at + sent.count())? == Compared::Same)
+}
+
 impl PartitionMirror {
     /// What was read back must be what was sent there.
     pub(super) fn on_read_back(
@@ -71,13 +91,12 @@ impl PartitionMirror {
                 break;
             };
             let at = sent.first.destination_offset;
-            let is_there = found.header.base_offset == at
-                && found.header.producer_id == self.settings.producer_id
-                && found.taken() == sent.chunk.count();
-            let numbers = at..at + sent.chunk.count();
-            match TailCheck::new(found, at).compare(&sent.chunk, numbers) {
-                Ok(Compared::Same) if is_there => self.keep_first(actions),
-                Ok(_) => {
+            if found.header.next_offset() <= at {
+                continue;
+            }
+            match is_copy(found, &sent.chunk, at, self.settings.producer_id) {
+                Ok(true) => self.keep_first(actions),
+                Ok(false) => {
                     let cause = format!("the batch at offset {at} is another than was sent");
                     return self.recover(cause, actions);
                 }

@@ -56,7 +56,7 @@ pub enum Event {
         attempt: u64,
         /// The first offset that is still there.
         start: i64,
-        /// Data batches below the high watermark, one after the other.
+        /// Batches below the high watermark, one after the other.
         batches: Vec<TailBatch>,
     },
     /// The destination's end offset, looked up while nothing was being written.

@@ -295,8 +295,7 @@ impl World {
             let entries = replica.log.iter().filter(|entry| {
                 entry.next > from.max(replica.start) && entry.next <= replica.high_watermark
             });
-            let data = entries.filter(|entry| !entry.header.is_control());
-            let batches = data
+            let batches = entries
                 .take(most)
                 .map(|entry| TailBatch::new(entry.header, entry.bytes.clone()));
             (replica.start.max(from), batches.collect())
