@@ -146,6 +146,13 @@ impl PartitionMirror {
                 return self.fail(Failure::DestinationTooShort { known, end }, actions);
             }
         }
+        let ours = tail
+            .last
+            .as_ref()
+            .filter(|last| last.header.producer_id == self.settings.producer_id);
+        if let Some(known) = ours.and_then(|last| self.lies_too_low(last, present)) {
+            return self.fail(Failure::DestinationTooShort { known, end }, actions);
+        }
         let position = Anchor {
             source_offset: end,
             source_leader_epoch: -1,
@@ -156,10 +163,6 @@ impl PartitionMirror {
         // Behind it no data batch was found, if none was.
         let searched = self.searched_from(tail);
         self.anchors.retain(|known| known.destination_offset <= end);
-        let ours = tail
-            .last
-            .as_ref()
-            .filter(|last| last.header.producer_id == self.settings.producer_id);
         let before_start = ours.filter(|last| last.header.base_offset < start);
         let is_copied = match before_start.map(TailBatch::is_filler).transpose() {
             Ok(filler) => filler == Some(false),
@@ -227,6 +230,16 @@ impl PartitionMirror {
         stored
             .filter(|stored| stored.destination_offset > offset)
             .unwrap_or(before)
+    }
+
+    /// How far the log reached before a batch that lies lower was written: markers before it are lost.
+    fn lies_too_low(&self, last: &TailBatch, present: i64) -> Option<i64> {
+        let (base, before) = (last.header.base_offset, present - last.taken());
+        let known = self.anchors.iter().chain([&self.confirmed]);
+        known
+            .filter(|known| known.count <= before)
+            .map(|known| known.destination_offset)
+            .find(|known| *known > base)
     }
 
     /// What takes up offsets between the last anchor and the last batch should be markers, where the source has no

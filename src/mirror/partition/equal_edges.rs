@@ -39,6 +39,27 @@ fn padded(mirror: &PartitionMirror, at: i64) -> Event {
     }
 }
 
+/// All brokers lost power, and with it markers: the next batch was taken where they had been, which nothing at the source shows,
+/// as it has no record there.
+#[test]
+fn a_batch_that_took_the_place_of_lost_markers_stops_the_mirror() {
+    for anchors in [
+        vec![anchor(96, 96, 82), anchor(101, 101, 82)],
+        vec![anchor(96, 96, 82)],
+    ] {
+        let mut mirror = aligned_from(&anchors);
+        mirror.confirmed = anchor(101, 101, 82);
+        let mut last = written(&dense(101, 1), 82, PRODUCER_ID);
+        last.header.base_offset = 96;
+        let actions = mirror.handle(tail(97, Some(last), Some(83)));
+        let short = Failure::DestinationTooShort {
+            known: 101,
+            end: 97,
+        };
+        assert_eq!(failure(&actions), Some(&short));
+    }
+}
+
 /// Somebody else wrote between the filler: its last record took the offset of the first that is copied.
 #[test]
 fn filler_that_was_shifted_does_not_take_the_place_of_a_record() {
