@@ -5,6 +5,7 @@
 //! request, so that is decided by its callers ([`super::admin`]); they tell the client with the
 //! `forget` methods what turned out to be stale.
 
+mod gather;
 mod known;
 mod pool;
 
@@ -12,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use gather::Gather;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     FindCoordinatorRequest, MetadataRequest, TopicName, find_coordinator_response,
@@ -106,6 +108,7 @@ pub struct Client {
 struct Inner {
     config: ClientConfig,
     known: Mutex<Known>,
+    gather: Gather<Result<Arc<ClusterMetadata>, Error>>,
     pool: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Slot>>>>,
 }
 
@@ -121,6 +124,7 @@ impl Client {
             inner: Arc::new(Inner {
                 config,
                 known: Mutex::default(),
+                gather: Gather::default(),
                 pool: Mutex::default(),
             }),
         };
@@ -247,6 +251,18 @@ impl Client {
         Ok(metadata)
     }
 
+    /// What any broker says of a topic after this call. Those who ask at the same time share an answer, which describes other
+    /// topics too.
+    ///
+    /// # Errors
+    /// As [`metadata`](Self::metadata).
+    pub async fn metadata_of(&self, topic: &str) -> Result<Arc<ClusterMetadata>, Error> {
+        let ask = |topics: Vec<String>| async move {
+            self.metadata(Topics::Named(&topics)).await.map(Arc::new)
+        };
+        self.inner.gather.ask(topic, ask).await
+    }
+
     /// The leader of a partition, from memory or freshly asked.
     ///
     /// # Errors
@@ -255,7 +271,7 @@ impl Client {
         if let Some(Ok(leader)) = self.known().leader(topic, partition) {
             return Ok(leader);
         }
-        self.metadata(Topics::Named(&[topic.to_owned()])).await?;
+        self.metadata_of(topic).await?;
         let looked_up = self.known().leader(topic, partition);
         looked_up
             .unwrap_or(Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))

@@ -26,7 +26,6 @@ use crate::kafka::epochs::EpochPosition;
 use crate::kafka::fetch::{FetchOptions, FetchPartition, FetchedPartition, Isolation, fetch_into};
 use crate::kafka::{
     Backoff, Buffers, Client, Connection, Error, ErrorClass, ErrorCode, Operation, Reservation,
-    Topics,
 };
 use crate::mirror::partition::{Event, Failure, Fetched};
 
@@ -244,13 +243,13 @@ impl Reader {
     }
 
     async fn leader_of(&self, wanted: &Wanted) -> Result<Leader, LeaderError> {
-        let names = [wanted.source.topic.clone()];
+        let name = &wanted.source.topic;
         let metadata = self
             .client
-            .metadata(Topics::Named(&names))
+            .metadata_of(name)
             .await
             .map_err(LeaderError::Later)?;
-        let Some(topic) = metadata.topic(&wanted.source.topic) else {
+        let Some(topic) = metadata.topic(name) else {
             return Err(LeaderError::Unknown);
         };
         match topic.error {
@@ -259,12 +258,7 @@ impl Reader {
                 return Err(LeaderError::Unknown);
             }
             code if code.class() == ErrorClass::Fatal => {
-                let error = Error::broker(
-                    code,
-                    None,
-                    Operation::Describe,
-                    format!("topic {}", names[0]),
-                );
+                let error = Error::broker(code, None, Operation::Describe, format!("topic {name}"));
                 return Err(LeaderError::Final(call_failure(
                     "look for the source topic",
                     &error.asked_by(|| self.client.asked()),
@@ -275,7 +269,7 @@ impl Reader {
                     code,
                     None,
                     Operation::Describe,
-                    names[0].clone(),
+                    name.clone(),
                 )));
             }
         }

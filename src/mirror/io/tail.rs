@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::reader::bounds;
 use super::{Route, TopicPartition};
 use crate::kafka::fetch::{FetchOptions, FetchPartition, Isolation, fetch};
-use crate::kafka::{Backoff, Client, Error, ErrorCode, Operation, Target, Topics};
+use crate::kafka::{Backoff, Client, Error, ErrorCode, Operation, Target};
 use crate::mirror::batch::BatchHeader;
 use crate::mirror::batch::header::{Batches, HeaderError};
 use crate::mirror::batch::rewrite::sequence_of;
@@ -225,8 +225,7 @@ fn is_consistent(seen: &Seen, last: Option<&TailBatch>, producer_id: i64) -> boo
 /// Looks the leader up; its epoch, -1 where the brokers do not say.
 async fn find_leader(client: &Client, route: &Route) -> Result<i32, Trouble> {
     let wanted = &route.destination;
-    let names = [wanted.topic.clone()];
-    let metadata = client.metadata(Topics::Named(&names)).await?;
+    let metadata = client.metadata_of(&wanted.topic).await?;
     let topic = metadata.topic(&wanted.topic).ok_or(Trouble::Unknown)?;
     if topic.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
         return Err(Trouble::Unknown);
