@@ -110,6 +110,7 @@ impl Chunk {
             from: self.header.base_offset + written,
             append_time: false,
             split_at_gaps: false,
+            provenance: None,
         };
         let Some(rest) = repack(&self.header, &self.batch, want)?.pop() else {
             return Ok(None);
@@ -339,6 +340,7 @@ fn push_batch(
         from: position,
         append_time,
         split_at_gaps: manner.same_offsets,
+        provenance: None,
     };
     let pieces = repack(&header, &batch, want)?;
     let (next, leader_epoch) = (header.next_offset(), header.leader_epoch);

@@ -4,13 +4,15 @@
 //! untouched on the way through. [`header`] reads the header, [`crc`] patches the checksum without
 //! reading the records, [`rewrite`] makes a batch ready for the destination, and [`repack`] decodes
 //! and re-encodes the few batches that cannot be passed on as they are. [`messages`] makes batches of what was written in the
-//! formats before them, [`codec`] decompresses, and [`filler`] makes batches that only take up offsets.
+//! formats before them, [`codec`] decompresses, [`provenance`] marks
+//! records with where they came from, and [`filler`] makes batches that only take up offsets.
 
 pub mod codec;
 pub mod crc;
 pub mod filler;
 pub mod header;
 pub mod messages;
+pub mod provenance;
 pub mod repack;
 pub mod rewrite;
 

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::codec::{self, CodecError};
 use super::header::{CHECKSUMMED_FROM, CLEARED_ON_COPY, LENGTH_PREFIX, codec_of};
+use super::provenance::{Marked, Provenance};
 use super::{BatchHeader, HEADER_LEN};
 
 /// Why a batch could not be decoded.
@@ -40,14 +41,16 @@ pub enum RepackError {
 }
 
 /// What to keep of a batch and how to stamp it.
-#[derive(Clone, Copy, Debug)]
-pub struct Want {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Want<'a> {
     /// Records before this source offset are left out.
     pub from: i64,
     /// Give every record the batch's append time, as a consumer of the source sees it.
     pub append_time: bool,
     /// Make a batch of each run of records without a gap, instead of closing the gaps.
     pub split_at_gaps: bool,
+    /// Mark each record with where it came from, and leave out what came from the destination.
+    pub provenance: Option<&'a Provenance>,
 }
 
 /// A batch without gaps, and where its records lay at the source.
@@ -67,7 +70,7 @@ pub struct Repacked {
 pub fn repack(
     header: &BatchHeader,
     batch: &Bytes,
-    want: Want,
+    want: Want<'_>,
 ) -> Result<Vec<Repacked>, RepackError> {
     renumbered(header, batch, want)?
         .into_iter()
@@ -95,11 +98,7 @@ pub fn merge<'a>(
             kept.put(&record, i64::from(kept.count), timestamp, delta);
         }
     }
-    let want = Want {
-        from: 0,
-        append_time: false,
-        split_at_gaps: false,
-    };
+    let want = Want::default();
     Ok(Some(encoded(first, kept, want)?.batch))
 }
 
@@ -116,11 +115,7 @@ pub fn split(
         .unwrap_or(1)
         .div_ceil(pieces.max(1))
         .max(1);
-    let want = Want {
-        from: 0,
-        append_time: false,
-        split_at_gaps: false,
-    };
+    let want = Want::default();
     let mut kept: Vec<Kept> = Vec::new();
     for (index, record) in records(header, batch)?.enumerate() {
         let record = record?;
@@ -173,7 +168,7 @@ fn check(header: &BatchHeader, batch: &Bytes) -> Result<(), RepackError> {
     })
 }
 
-fn encoded(header: &BatchHeader, kept: Kept, want: Want) -> Result<Repacked, RepackError> {
+fn encoded(header: &BatchHeader, kept: Kept, want: Want<'_>) -> Result<Repacked, RepackError> {
     let base_timestamp = if want.append_time {
         header.max_timestamp
     } else {
@@ -293,7 +288,11 @@ fn malformed(header: &BatchHeader, record: i32) -> RepackError {
     }
 }
 
-fn renumbered(header: &BatchHeader, batch: &Bytes, want: Want) -> Result<Vec<Kept>, RepackError> {
+fn renumbered(
+    header: &BatchHeader,
+    batch: &Bytes,
+    want: Want<'_>,
+) -> Result<Vec<Kept>, RepackError> {
     let mut pieces: Vec<Kept> = Vec::new();
     let mut next_delta = 0;
     for (index, record) in (0..).zip(records(header, batch)?) {
@@ -309,6 +308,12 @@ fn renumbered(header: &BatchHeader, batch: &Bytes, want: Want) -> Result<Vec<Kep
         if offset < want.from {
             continue;
         }
+        let record = match want.provenance.map(|it| it.mark(&record.body)) {
+            None => record,
+            Some(Some(Marked::Body(body))) => RawRecord { body, ..record },
+            Some(Some(Marked::Home)) => continue,
+            Some(None) => return Err(malformed(header, index)),
+        };
         let (timestamp, timestamp_delta) = if want.append_time {
             (header.max_timestamp, 0)
         } else {
@@ -397,7 +402,7 @@ impl RawRecord {
 }
 
 /// A zigzag varint of up to ten bytes (Kafka's varint and varlong).
-fn take_varint(buf: &mut Bytes) -> Option<i64> {
+pub(super) fn take_varint(buf: &mut Bytes) -> Option<i64> {
     let mut value = 0u64;
     for shift in (0..70).step_by(7) {
         if buf.is_empty() {
@@ -502,7 +507,7 @@ mod tests {
             let header = BatchHeader::parse(&batch).expect("a sample is a batch");
             let from = base + from;
             let wanted: Vec<&Plain> = records.iter().filter(|record| record.offset >= from).collect();
-            let repacked = repack(&header, &batch, Want { from, append_time: false, split_at_gaps: false }).expect("it decodes").pop();
+            let repacked = repack(&header, &batch, Want { from, append_time: false, split_at_gaps: false, provenance: None }).expect("it decodes").pop();
             let Some(repacked) = repacked else {
                 prop_assert!(wanted.is_empty());
                 return Ok(());
@@ -540,7 +545,7 @@ mod tests {
             batch[17..21].copy_from_slice(&checksum.to_be_bytes());
             let batch = Bytes::from(batch);
             let header = BatchHeader::parse(&batch).expect("the header is whole");
-            let _outcome = repack(&header, &batch, Want { from: 0, append_time: false, split_at_gaps: false });
+            let _outcome = repack(&header, &batch, Want { from: 0, append_time: false, split_at_gaps: false, provenance: None });
         }
     }
 
@@ -559,7 +564,7 @@ mod tests {
             prop_assume!(!records.is_empty());
             let batch = gappy(&records, CODECS[codec]);
             let header = BatchHeader::parse(&batch).expect("a sample is a batch");
-            let want = Want { from: 0, append_time: false, split_at_gaps: true };
+            let want = Want { from: 0, append_time: false, split_at_gaps: true, provenance: None };
             let pieces = repack(&header, &batch, want).expect("it decodes");
             let mut seen = Vec::new();
             for piece in &pieces {
@@ -618,7 +623,7 @@ mod tests {
             let records = samples::dense(50, count);
             let whole = samples::batch(&records, CODECS[codec]);
             let header = BatchHeader::parse(&whole).expect("a batch");
-            let want = Want { from: 50 + cut, append_time: false, split_at_gaps: false };
+            let want = Want { from: 50 + cut, append_time: false, split_at_gaps: false, provenance: None };
             let rest = repack(&header, &whole, want).expect("it decodes").pop().expect("some are left");
             let rest_header = BatchHeader::parse(&rest.batch).expect("a batch");
             let all = digests(&header, &whole).expect("they decode");
@@ -647,6 +652,7 @@ mod tests {
             from: 12,
             append_time: false,
             split_at_gaps: false,
+            provenance: None,
         };
         let outcome = repack(&header, &spoilt, want);
         assert!(
@@ -666,6 +672,7 @@ mod tests {
                 from: 0,
                 append_time: true,
                 split_at_gaps: false,
+                provenance: None,
             },
         )
         .expect("it decodes")
