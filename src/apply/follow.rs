@@ -213,6 +213,7 @@ fn link_of(record: &LinkRecord, source: &str, destination: &str) -> Link {
         replication_factor: record.replication_factor.map(nowhere),
         bytes_per_second: record.bytes_per_second.map(nowhere),
         acks: Some(nowhere(record.acks)),
+        on_foreign_write: Some(nowhere(record.on_foreign_write)),
         state: match record.state {
             DesiredState::Active => LinkState::Active,
             DesiredState::Paused => LinkState::Paused,

@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use crate::topology::model::{Acks, HolePolicy, OffsetsSpec, OnHole};
+pub use crate::topology::model::{Acks, ForeignWrites, HolePolicy, OffsetsSpec, OnHole};
 use crate::topology::selector::{RenameRule, TopicSelector};
 
 /// The version written by this build, and the newest one it reads.
@@ -134,6 +134,8 @@ pub struct LinkRecord {
     pub bytes_per_second: Option<u64>,
     #[serde(default)]
     pub acks: Acks,
+    #[serde(default)]
+    pub on_foreign_write: ForeignWrites,
     pub state: DesiredState,
     /// Settings of single mirrors by source topic name.
     pub mirrors: IndexMap<String, MirrorSettings>,

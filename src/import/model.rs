@@ -69,6 +69,8 @@ pub struct LinkDraft {
     pub bytes_per_second: Option<u64>,
     /// `config = { acks = "1" }`
     pub acks_one: bool,
+    /// `on_foreign_write = "translate"`
+    pub shared_topics: bool,
     /// `timestamps = "original"`
     pub original_timestamps: bool,
     /// `offsets = "translate"`

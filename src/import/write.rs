@@ -127,6 +127,9 @@ fn write_link(out: &mut String, link: &LinkDraft) {
         let policy = format!("{{ larger_than = {larger_than}, then = \"{then}\" }}");
         table.put("on_hole", &policy);
     }
+    if link.shared_topics {
+        table.put("on_foreign_write", "\"translate\"");
+    }
     if let Some(factor) = link.replication_factor {
         table.put("replication_factor", &factor.to_string());
     }

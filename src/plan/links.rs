@@ -13,8 +13,8 @@ use super::model::{Action, Address, Change, Entry, LinkOperation, Operation, Ori
 use super::reason::{Blocker, End, Reason};
 use super::world::World;
 use crate::control::records::{
-    Acks, DesiredState, HolePolicy, LinkRecord, MirrorSettings, OffsetsSpec, OnHole, Owner,
-    RECORD_VERSION, StartSpec, TimestampsSpec, WantedState,
+    Acks, DesiredState, ForeignWrites, HolePolicy, LinkRecord, MirrorSettings, OffsetsSpec, OnHole,
+    Owner, RECORD_VERSION, StartSpec, TimestampsSpec, WantedState,
 };
 use crate::topology::model::{Link, LinkState, Mirror, MirrorState, Start, Timestamps};
 use crate::topology::selector::{RenameRule, TopicSelector};
@@ -200,6 +200,7 @@ pub(super) fn wanted_record(
         replication_factor: link.replication_factor.as_ref().map(|it| it.value),
         bytes_per_second: link.bytes_per_second.as_ref().map(|it| it.value),
         acks: link.acks.as_ref().map_or_else(Acks::default, |it| it.value),
+        on_foreign_write: link.foreign_writes(),
         state: match link.state {
             LinkState::Active => DesiredState::Active,
             // A link that is to be deleted copies nothing meanwhile.
@@ -287,6 +288,10 @@ fn attributes(record: &LinkRecord) -> Vec<(String, Option<Value>)> {
         (
             "config.acks".to_owned(),
             (record.acks == Acks::Leader).then(|| "1".into()),
+        ),
+        (
+            "on_foreign_write".to_owned(),
+            (record.on_foreign_write == ForeignWrites::Translate).then(|| "translate".into()),
         ),
         ("state".to_owned(), Some(state(record.state))),
     ];
@@ -387,6 +392,7 @@ fn place_of(world: &World<'_>, link: &Link, attribute: &str) -> Option<super::mo
         "replication_factor" => link.replication_factor.as_ref().map(|it| it.span),
         "limit.bytes_per_second" => link.bytes_per_second.as_ref().map(|it| it.span),
         "config.acks" => link.acks.as_ref().map(|it| it.span),
+        "on_foreign_write" => link.on_foreign_write.as_ref().map(|it| it.span),
         _ => link
             .mirrors
             .iter()

@@ -12,6 +12,8 @@ use uuid::Uuid;
 pub enum Reason {
     /// The destination topic exists, holds nothing and was never written.
     AdoptsEmptyTopic,
+    /// The topic exists and others write to it. Copies are appended to what it holds.
+    AdoptsSharedTopic { offsets: u64 },
     /// The topic of the recorded mirror is gone; a new one is filled from the start.
     DestinationGone { recorded_id: Uuid },
     /// The source has more partitions than the mirror.

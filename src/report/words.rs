@@ -92,6 +92,10 @@ pub fn reason(reason: &Reason) -> String {
         Reason::AdoptsEmptyTopic => {
             "the topic exists, was never written, and is taken over as it is".to_owned()
         }
+        Reason::AdoptsSharedTopic { offsets } => format!(
+            "the topic exists and holds {} records of others; copies are appended to them",
+            grouped(*offsets)
+        ),
         Reason::DestinationGone { recorded_id } => format!(
             "the topic of the mirror as it was applied (id {recorded_id}) is gone; a new one is filled from the start"
         ),
@@ -400,7 +404,7 @@ fn topic_blocker(blocker: &Blocker) -> Obstacle {
             };
             obstacle(
                 cause,
-                "Give the mirror another name with `as`; or, if nobody needs the topic, delete it with Kafka's tools and plan again.",
+                "Give the mirror another name with `as`; if others are to write to the topic as well, give the link `on_foreign_write = \"translate\"`; or, if nobody needs the topic, delete it with Kafka's tools and plan again.",
             )
         }
         Blocker::NotReadable {

@@ -116,10 +116,6 @@ impl Engine {
 
 fn built_in(setting: Setting) -> Support {
     let (why, instead) = match setting {
-        Setting::ForeignWriteTranslate => (
-            "a mirror stops when somebody else wrote into its topic",
-            "write on_foreign_write = \"stop\" or leave it out",
-        ),
         Setting::CheckInterval => (
             "how often idle mirrors are looked at is fixed",
             "leave `check_interval` out",
@@ -134,6 +130,7 @@ fn built_in(setting: Setting) -> Support {
         ),
         Setting::OffsetsPreserve
         | Setting::OnHole
+        | Setting::ForeignWriteTranslate
         | Setting::RegexTopics
         | Setting::RenamePrefix
         | Setting::RenameTemplate

@@ -136,10 +136,19 @@ pub struct Link {
     pub bytes_per_second: Option<Spanned<u64>>,
     /// `config.acks`.
     pub acks: Option<Spanned<Acks>>,
+    pub on_foreign_write: Option<Spanned<ForeignWrites>>,
     pub state: LinkState,
     /// Settings of single mirrors, by source topic name. A name listed here is mirrored.
     pub mirrors: IndexMap<String, Mirror>,
     pub span: Span,
+}
+
+impl Link {
+    /// What its mirrors do whose topics somebody else wrote into.
+    pub fn foreign_writes(&self) -> ForeignWrites {
+        let written = self.on_foreign_write.as_ref();
+        written.map_or_else(ForeignWrites::default, |it| it.value)
+    }
 }
 
 /// Settings of one mirror, by its source topic.
@@ -198,6 +207,17 @@ pub enum OnHole {
     /// The partition stops and says so.
     Stop,
     /// Its offsets are translated from there on.
+    Translate,
+}
+
+/// What a mirror does whose topic somebody else wrote into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForeignWrites {
+    /// The partition stops and says so.
+    #[default]
+    Stop,
+    /// It goes on behind what the others wrote; the map says where its own records are.
     Translate,
 }
 

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use indexmap::IndexMap;
 use kmirror::control::progress::{self, Entry};
 use kmirror::control::records::{
-    Acks, Alignment, Anchor, DesiredState, IncarnationId, LINKS_TOPIC, LinkRecord, LockRecord,
-    MapRecord, MirrorRecord, OFFSETS_TOPIC, OffsetsKey, OffsetsSpec, Owner, ProgressRecord,
-    RECORD_VERSION, StartSpec, TimestampsSpec, WORK_TOPIC,
+    Acks, Alignment, Anchor, DesiredState, ForeignWrites, IncarnationId, LINKS_TOPIC, LinkRecord,
+    LockRecord, MapRecord, MirrorRecord, OFFSETS_TOPIC, OffsetsKey, OffsetsSpec, Owner,
+    ProgressRecord, RECORD_VERSION, StartSpec, TimestampsSpec, WORK_TOPIC,
 };
 use kmirror::control::{self, ControlError, ControlWriter, LockError, Watch, Write};
 use kmirror::kafka::{Client, Topics};
@@ -70,6 +70,7 @@ pub fn link(name: &str) -> LinkRecord {
         replication_factor: None,
         bytes_per_second: None,
         acks: Acks::All,
+        on_foreign_write: ForeignWrites::Stop,
         state: DesiredState::Active,
         mirrors: IndexMap::new(),
         generation: 1,

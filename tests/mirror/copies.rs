@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
+use kmirror::control::records::ForeignWrites;
 use kmirror::kafka::Buffers;
 use kmirror::mirror::io::reader::Reader;
 use kmirror::mirror::partition::Event;
@@ -218,4 +219,27 @@ async fn copies_get_through_memory_that_is_smaller_than_a_batch() {
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Without this, a topic that others write to would lose or repeat records whenever a worker is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_workers_leave_an_exact_copy_in_a_topic_that_others_write_to() {
+    let mut lab = Lab::new(1).await;
+    lab.foreign_writes = ForeignWrites::Translate;
+    lab.destination
+        .faults()
+        .delay(ApiKey::Produce, Duration::from_millis(10));
+    lab.produce(0..2000).await;
+    let another = lab.write_as_another();
+    for round in 0..5 {
+        let running = lab.start();
+        tokio::time::sleep(Duration::from_millis(800 + 70 * round)).await;
+        if round % 2 == 1 {
+            lab.destination.faults().forget_producers(MIRROR, 0);
+        }
+        kill(running).await;
+    }
+    lab.destination.faults().clear();
+    lab.expect_copy_among_others(2000, lab.start()).await;
+    another.abort();
 }

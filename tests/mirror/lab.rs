@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kmirror::control::records::Acks;
 use kmirror::control::records::{
-    Alignment, Anchor, IncarnationId, MapRecord, OffsetsSpec, StartSpec,
+    Alignment, Anchor, ForeignWrites, IncarnationId, MapRecord, OffsetsSpec, StartSpec,
 };
 use kmirror::kafka::admin::NewTopic;
 use kmirror::kafka::{Buffers, Client, ClientConfig, Topics};
@@ -24,6 +24,7 @@ use kmirror::mirror::worker::lease::{Lease, Moment};
 use kmirror::sandbox::{RecordView, Sandbox, SandboxConfig};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub const SOURCE: &str = "orders";
@@ -50,6 +51,7 @@ pub struct Lab {
     pub lease: Arc<Lease>,
     pub reader: Arc<Reader>,
     pub offsets: OffsetsSpec,
+    pub foreign_writes: ForeignWrites,
 }
 
 impl Lab {
@@ -91,6 +93,7 @@ impl Lab {
             lease,
             reader,
             offsets: OffsetsSpec::Translate,
+            foreign_writes: ForeignWrites::Stop,
         }
     }
 
@@ -166,6 +169,7 @@ impl Lab {
                 producer_epoch: 0,
                 append_time: true,
                 offsets: self.offsets,
+                foreign_writes: self.foreign_writes,
                 filler_timestamp: 1_700_000_000_000,
                 acks: Acks::All,
                 merge_compressed: Merging {
@@ -220,6 +224,59 @@ impl Lab {
                 .map_err(|(error, _)| error)
                 .expect("delivered");
         }
+    }
+
+    /// Somebody else who writes to the mirror's topic, until the task is cut off.
+    pub fn write_as_another(&self) -> JoinHandle<()> {
+        let producer: FutureProducer = rdkafka::ClientConfig::new()
+            .set("bootstrap.servers", self.destination.bootstrap_servers())
+            .set("broker.address.family", "v4")
+            .create()
+            .expect("a valid configuration");
+        tokio::spawn(async move {
+            loop {
+                let record = FutureRecord::to(MIRROR)
+                    .partition(0)
+                    .key("another")
+                    .payload("by another");
+                // The sandbox may refuse it just now.
+                let _outcome = producer.send(record, Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+    }
+
+    /// Waits until `count` records of the source are in a topic that others write to, and checks that each is there once, in
+    /// order, and where the map says.
+    pub async fn expect_copy_among_others(&self, count: usize, running: Running) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let copied = || {
+            let mut records = self.copied();
+            records.retain(|record| record.key.as_deref() != Some(&b"another"[..]));
+            records
+        };
+        while copied().len() < count {
+            assert!(tokio::time::Instant::now() < deadline, "{}", copied().len());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        stop(running).await;
+        let (source, copied) = (records(&self.source, SOURCE), copied());
+        let values = |records: &[RecordView]| -> Vec<_> {
+            records.iter().map(|record| record.value.clone()).collect()
+        };
+        assert_eq!(values(&source), values(&copied));
+        let kept = self.kept.lock().expect("not poisoned").clone();
+        let runs = kept.chunks.iter().flat_map(|(_, chunk)| map::decode(chunk));
+        let said: Vec<_> = runs
+            .flat_map(|run| (0..run.count).map(move |n| (run.source + n, run.destination + n)))
+            .collect();
+        let lies: Vec<_> = source
+            .iter()
+            .zip(&copied)
+            .map(|(source, copied)| (source.offset, copied.offset))
+            .collect();
+        assert_eq!(said, lies);
+        assert!(self.copied().len() > count, "nobody else wrote");
     }
 
     /// Waits until the destination holds `count` records, and checks that they are the source's.

@@ -15,8 +15,8 @@ use super::model::{
     StartDraft, StateDraft,
 };
 use crate::control::records::{
-    Acks, DesiredState, HolePolicy, LinkRecord, MirrorRecord, MirrorSettings, OffsetsSpec, OnHole,
-    StartSpec, TimestampsSpec, WantedState,
+    Acks, DesiredState, ForeignWrites, HolePolicy, LinkRecord, MirrorRecord, MirrorSettings,
+    OffsetsSpec, OnHole, StartSpec, TimestampsSpec, WantedState,
 };
 use crate::topology::names;
 use crate::topology::rename::RenameRule;
@@ -276,6 +276,7 @@ fn applied(record: &LinkRecord) -> LinkDraft {
         replication_factor: record.replication_factor,
         bytes_per_second: record.bytes_per_second,
         acks_one: record.acks == Acks::Leader,
+        shared_topics: record.on_foreign_write == ForeignWrites::Translate,
         paused: record.state == DesiredState::Paused,
         mirrors: record
             .mirrors

@@ -13,6 +13,7 @@ pub mod pad;
 pub mod proof;
 pub mod reader;
 pub mod share;
+pub mod shared_tail;
 pub mod tail;
 pub mod task;
 pub mod throttle;

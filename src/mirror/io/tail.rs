@@ -20,8 +20,8 @@ use crate::mirror::batch::rewrite::sequence_of;
 use crate::mirror::partition::{Failure, Tail, TailBatch};
 
 /// How long the end has to stay where it is.
-const SETTLE: Duration = Duration::from_millis(400);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const SETTLE: Duration = Duration::from_millis(400);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Offsets that are looked through at a time for the last data batch, at first and at most.
 const STRIDE: i64 = 64;
 const LONGEST_STRIDE: i64 = 1 << 17;
@@ -41,10 +41,19 @@ pub async fn read(
     producer_id: i64,
     from: i64,
 ) -> Result<Tail, Failure> {
+    patiently(client, route, || settled(client, route, producer_id, from)).await
+}
+
+/// Looks again until it succeeds or only a person can mend what is wrong.
+pub(super) async fn patiently<T, F: Future<Output = Result<T, Trouble>>>(
+    client: &Client,
+    route: &Arc<Route>,
+    look: impl Fn() -> F,
+) -> Result<T, Failure> {
     let mut backoff = Backoff::for_requests();
     let (mut unknown, mut unsettled, mut deposed) = (0, 0u32, 0u32);
     loop {
-        match settled(client, route, producer_id, from).await {
+        match look().await {
             Ok(tail) => return Ok(tail),
             Err(Trouble::Deposed { epoch }) => {
                 unknown = 0;
@@ -161,20 +170,24 @@ async fn settled(
 
 /// What was seen of a partition's end at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
-    start: i64,
+pub(super) struct Seen {
+    pub start: i64,
     /// The high watermark.
-    end: i64,
+    pub end: i64,
     /// Where the leader's log ends, replicated or not.
-    log_end: i64,
+    pub log_end: i64,
     /// In which epoch it leads; -1 where it does not say.
-    leader_epoch: i32,
+    pub leader_epoch: i32,
     /// What the leader expects next of the producer id.
-    next_sequence: Option<i32>,
-    producer_epoch: Option<i32>,
+    pub next_sequence: Option<i32>,
+    pub producer_epoch: Option<i32>,
 }
 
-async fn look(client: &Client, route: &Route, producer_id: i64) -> Result<Seen, Trouble> {
+pub(super) async fn look(
+    client: &Client,
+    route: &Route,
+    producer_id: i64,
+) -> Result<Seen, Trouble> {
     let partition = &route.destination;
     let (start, end) = bounds(client, partition).await?;
     let admin = client.admin();
@@ -223,7 +236,7 @@ fn is_consistent(seen: &Seen, last: Option<&TailBatch>, producer_id: i64) -> boo
 }
 
 /// Looks the leader up; its epoch, -1 where the brokers do not say.
-async fn find_leader(client: &Client, route: &Route) -> Result<i32, Trouble> {
+pub(super) async fn find_leader(client: &Client, route: &Route) -> Result<i32, Trouble> {
     let wanted = &route.destination;
     let metadata = client.metadata_of(&wanted.topic).await?;
     let topic = metadata.topic(&wanted.topic).ok_or(Trouble::Unknown)?;

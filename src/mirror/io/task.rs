@@ -15,7 +15,7 @@ use super::share::Share;
 use super::throttle::Throttle;
 use super::watermark::{Ask, Watermarks};
 use super::writer::{Job, Writer};
-use super::{Events, PartitionKey, Route, TopicPartition, tail};
+use super::{Events, PartitionKey, Route, TopicPartition, shared_tail, tail};
 use crate::control::records::{FillWay, OffsetsSpec, StartSpec};
 use crate::kafka::admin::{ConfigResource, OffsetSpec};
 use crate::kafka::{Backoff, Client, Error};
@@ -150,7 +150,8 @@ impl Doer {
         for action in actions {
             match action {
                 Action::ResolveStart => self.resolve_start(),
-                Action::ReadTail { fence, from } => self.read_tail(fence, from),
+                Action::ReadTail { fence, from } => self.read_tail(fence, from, false),
+                Action::ReadSharedTail { fence, from } => self.read_tail(fence, from, true),
                 Action::Fetch {
                     attempt,
                     offset,
@@ -239,7 +240,7 @@ impl Doer {
         }
     }
 
-    fn read_tail(&mut self, fence: bool, from: i64) {
+    fn read_tail(&mut self, fence: bool, from: i64, is_shared: bool) {
         let client = self.around.destination_client.clone();
         let route = Arc::clone(&self.around.route);
         let padder = Arc::clone(&self.padder);
@@ -251,10 +252,14 @@ impl Doer {
                     return Event::Failed(failure);
                 }
             }
-            match tail::read(&client, &route, producer_id, from).await {
-                Ok(tail) => Event::Tail(tail),
-                Err(failure) => Event::Failed(failure),
-            }
+            let found = if is_shared {
+                let found = shared_tail::read(&client, &route, producer_id, from).await;
+                found.map(Event::SharedTail)
+            } else {
+                let found = tail::read(&client, &route, producer_id, from).await;
+                found.map(Event::Tail)
+            };
+            found.unwrap_or_else(Event::Failed)
         });
     }
 

@@ -16,6 +16,7 @@ pub(super) fn settings() -> Settings {
         producer_epoch: 0,
         append_time: true,
         offsets: OffsetsSpec::Translate,
+        foreign_writes: ForeignWrites::Stop,
         filler_timestamp: 0,
         acks: Acks::All,
         merge_compressed: Merging { below: 0, to: 0 },

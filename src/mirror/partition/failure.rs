@@ -38,6 +38,15 @@ pub enum Failure {
         "the destination lost records: it ends at {end}, and what this mirror wrote reached to {known}; the mirror has to be made anew"
     )]
     DestinationTooShort { known: i64, end: i64 },
+    #[error(
+        "the records of this mirror do not follow each other at the destination: at offset {offset} lies its record {found}, where {expected} was expected; the cleaner removed some of them, or the log lost them, and the mirror has to be made anew"
+    )]
+    Scattered {
+        offset: i64,
+        /// Counts of records written before.
+        expected: i64,
+        found: i64,
+    },
     #[error("the offset map does not reach back to source offset {}", .anchor.source_offset)]
     MapTooShort { anchor: Anchor },
     #[error(

@@ -162,7 +162,7 @@ impl PartitionMirror {
     }
 
     fn on_acknowledged(&mut self, base_offset: i64, actions: &mut Vec<Action>) {
-        let Some(batch) = self.in_flight.pop_front() else {
+        let Some(mut batch) = self.in_flight.pop_front() else {
             return;
         };
         self.in_flight_bytes -= batch.bytes;
@@ -173,7 +173,9 @@ impl PartitionMirror {
             let cause = format!("the batch for offset {expected} was written at {base_offset}");
             return self.recover(cause, actions);
         }
-        if base_offset > expected {
+        if base_offset > expected && self.is_shared() {
+            self.shift(&mut batch, base_offset - expected);
+        } else if base_offset > expected {
             let failure = Failure::ForeignWrite {
                 offset: expected,
                 found: base_offset,

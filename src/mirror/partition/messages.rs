@@ -21,6 +21,8 @@ pub enum Event {
     Saved,
     /// The settled tail of the destination.
     Tail(Tail),
+    /// The same of a partition that others write to as well.
+    SharedTail(SharedTail),
     Fetched(Fetched),
     /// The source no longer (or not yet) has the offset that was asked for.
     SourceLost {
@@ -148,6 +150,34 @@ pub struct TailBatch {
     pub batch: Bytes,
 }
 
+/// What a partition that others write to as well holds of this mirror, once no more of that comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedTail {
+    /// The first offset that is still there.
+    pub start: i64,
+    /// Up to where it was looked through, which is below the high watermark.
+    pub end: i64,
+    /// The batch that holds the offset before the one that was asked for, where there still is one.
+    pub before: Option<BatchHeader>,
+    /// This mirror's batches from the offset asked for on, in the order of the log.
+    pub spans: Vec<Span>,
+    /// The last of these batches.
+    pub last: Option<TailBatch>,
+    /// The sequence that the leader expects next of the mirror's producer id, if it remembers it.
+    pub producer_next_sequence: Option<i32>,
+    /// The epoch that the leader knows of it, if it remembers it.
+    pub producer_epoch: Option<i32>,
+}
+
+/// Where records of this mirror lie one after another: a batch, or several that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub base_offset: i64,
+    /// Sequence of the first one.
+    pub base_sequence: i32,
+    pub count: i64,
+}
+
 /// Something to do.
 #[derive(Debug)]
 pub enum Action {
@@ -158,6 +188,12 @@ pub enum Action {
         /// First end what a former owner's transactions may still append.
         fence: bool,
         /// No data batch needs to be looked for before this offset.
+        from: i64,
+    },
+    /// Wait until no more of this mirror's batches come, and find those from offset `from` on: [`Event::SharedTail`].
+    ReadSharedTail {
+        /// First end what a former owner's transactions may still append.
+        fence: bool,
         from: i64,
     },
     /// Fetch from the source: [`Event::Fetched`], [`Event::SourceLost`] or [`Event::SourceDiverged`].

@@ -11,7 +11,8 @@
 //!   counting; the last batch passed over must be the one at the tail.
 //! - After a start or an error one batch is sent alone and its base offset checked before more follow, because a
 //!   leader that does not know the id takes any sequence.
-//! - Every acknowledgement's base offset must be the expected one, else somebody else wrote.
+//! - Every acknowledgement's base offset must be the expected one, else somebody else wrote. Where others may write, it
+//!   only has to be no lower ([`shared`]).
 
 mod alignment;
 mod content;
@@ -21,6 +22,7 @@ mod failure;
 mod flow;
 mod messages;
 mod position;
+mod shared;
 
 #[cfg(test)]
 mod edges;
@@ -31,20 +33,25 @@ mod misfits;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod shared_rules;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
 pub use failure::Failure;
-pub use messages::{Action, Answer, Event, Fetched, LogSpan, Notice, PadAnswer, Tail, TailBatch};
+pub use messages::{
+    Action, Answer, Event, Fetched, LogSpan, Notice, PadAnswer, SharedTail, Span, Tail, TailBatch,
+};
 
 use content::{CountCheck, TailCheck};
 use decisions::Decisions;
 use doubt::Doubt;
+use shared::Placed;
 
 use super::map::MapTail;
 use super::select::{Chunk, Step};
-use crate::control::records::{Acks, Alignment, Anchor, OffsetsSpec};
+use crate::control::records::{Acks, Alignment, Anchor, ForeignWrites, OffsetsSpec};
 
 /// Anchors that are kept: enough to survive a destination that lost its last seconds.
 pub const ANCHORS_KEPT: usize = 8;
@@ -73,6 +80,7 @@ pub struct Settings {
     /// Repack batches that the source stamped on append (`timestamps = "as-consumed"`).
     pub append_time: bool,
     pub offsets: OffsetsSpec,
+    pub foreign_writes: ForeignWrites,
     /// The time that filler carries, in milliseconds since the epoch.
     pub filler_timestamp: i64,
     pub acks: Acks,
@@ -189,6 +197,10 @@ pub struct PartitionMirror {
     present: i64,
     tail_check: Option<TailCheck>,
     count_check: Option<CountCheck>,
+    /// Where others write as well: the point behind which the tail is looked through, and where the records lie that were
+    /// found there.
+    looked_behind: Option<Anchor>,
+    placed: VecDeque<Placed>,
     /// Recoveries since the last acknowledgement, and those of them that a doubtful refusal caused.
     fruitless: u32,
     refusals: u32,
@@ -262,6 +274,8 @@ impl PartitionMirror {
             present: 0,
             tail_check: None,
             count_check: None,
+            looked_behind: None,
+            placed: VecDeque::new(),
             fruitless: 0,
             refusals: 0,
             refused_at: None,
@@ -319,6 +333,7 @@ impl PartitionMirror {
             Event::Watermark { attempt, end } => self.on_watermark(attempt, end, &mut actions),
             Event::Saved => self.on_saved(&mut actions),
             Event::Tail(tail) => self.on_tail(&tail, &mut actions),
+            Event::SharedTail(tail) => self.on_shared_tail(&tail, &mut actions),
             Event::Fetched(fetched) => self.on_fetched(fetched, &mut actions),
             Event::SourceLost {
                 attempt,
@@ -358,6 +373,9 @@ impl PartitionMirror {
     }
 
     fn read_tail(&mut self, actions: &mut Vec<Action>) {
+        if self.is_shared() {
+            return self.read_shared_tail(self.confirmed, actions);
+        }
         self.phase = Phase::ReadingTail;
         actions.push(Action::ReadTail {
             fence: self.pads_by_transactions,
@@ -404,6 +422,7 @@ impl PartitionMirror {
         self.padding = None;
         self.tail_check = None;
         self.count_check = None;
+        self.placed.clear();
         self.fetching = false;
         self.starved = false;
         self.starved_ticks = 0;

@@ -186,15 +186,25 @@ impl PartitionMirror {
             let rest = chunk
                 .after(missing)
                 .map_err(|error| Failure::Unreadable(error.to_string()))?;
-            self.note_part(&chunk, missing);
+            if self.is_shared() {
+                self.note_placed(&chunk, missing);
+            } else {
+                self.note_part(&chunk, missing);
+            }
             if let Some(rest) = rest {
                 self.queue_bytes += rest.batch.len();
                 self.queue.push_front(Step::Copy(rest));
             }
+            self.note_passed_over();
             return Ok(());
         }
-        self.note_copied(&chunk, &self.sent.clone());
-        self.sent = advanced(&self.sent, &chunk);
+        if self.is_shared() {
+            self.note_placed(&chunk, chunk.count());
+            self.sent.source_offset = chunk.next;
+        } else {
+            self.note_copied(&chunk, &self.sent.clone());
+            self.sent = advanced(&self.sent, &chunk);
+        }
         self.note_passed_over();
         Ok(())
     }
@@ -219,7 +229,6 @@ impl PartitionMirror {
         self.sent.count += records;
         self.sent.destination_offset = destination;
         self.sent.source_leader_epoch = chunk.leader_epoch;
-        self.note_passed_over();
     }
 
     /// What was passed over is known to be right only once the batch at the tail was compared: until then nothing of
@@ -258,7 +267,8 @@ impl PartitionMirror {
         let before = self.end_expected.replace(expected);
         // The end was looked up a moment ago: less than expected means something only if nothing was written
         // since the look before.
-        if idle && (end > expected || (end < expected && before == Some(expected))) {
+        let somebody_wrote = end > expected && !self.is_shared();
+        if idle && (somebody_wrote || (end < expected && before == Some(expected))) {
             self.recover(format!("the destination's end moved to {end}"), actions);
         }
     }

@@ -409,6 +409,8 @@ impl Judge {
     /// The mirror stands still: is it for the reason that it names?
     pub fn failed(&self, failure: &Failure, source: &Source) {
         let is_true = match failure {
+            // Only where others may write.
+            Failure::Scattered { .. } => false,
             Failure::ForeignWrite { .. } => self.foreign_written || self.unfenced,
             Failure::Fenced { .. } => self.fenced,
             Failure::DestinationCutBack { .. } => {

@@ -224,6 +224,7 @@ fn name(failure: &Failure) -> &'static str {
         Failure::DestinationCutBack { .. } => "DestinationCutBack",
         Failure::DestinationTooShort { .. } => "DestinationTooShort",
         Failure::MapTooShort { .. } => "MapTooShort",
+        Failure::Scattered { .. } => "Scattered",
         Failure::Uncountable { .. } => "Uncountable",
         Failure::Displaced { .. } => "Displaced",
         Failure::CannotAlign { .. } => "CannotAlign",

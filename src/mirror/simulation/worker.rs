@@ -10,7 +10,9 @@ use super::plan::BEGINNING;
 use super::store::{Keeper, Save, Write};
 use super::tail::{Step, TailRead};
 use super::world::{Asked, Happening, PRODUCER_ID, World};
-use crate::control::records::{Acks, Anchor, FillWay, HolePolicy, OffsetsSpec, OnHole};
+use crate::control::records::{
+    Acks, Anchor, FillWay, ForeignWrites, HolePolicy, OffsetsSpec, OnHole,
+};
 use crate::kafka::ErrorCode;
 use crate::mirror::partition::{
     Action, Answer, Event, Failure, LogSpan, Merging, Notice, PartitionMirror, Settings, Stored,
@@ -353,6 +355,7 @@ impl World {
             } else {
                 OffsetsSpec::Translate
             },
+            foreign_writes: ForeignWrites::Stop,
             filler_timestamp: BEGINNING,
             acks: if self.plan.acks_leader {
                 Acks::Leader
@@ -471,6 +474,9 @@ impl World {
                     self.worker_later(worker, delay, ForWorker::FindStart { task: id });
                 }
                 Action::ReadTail { from, .. } => self.read_tail(worker, from),
+                Action::ReadSharedTail { .. } => {
+                    unreachable!("nobody else is allowed to write in the simulated world")
+                }
                 Action::Pad {
                     attempt, from, to, ..
                 } => {

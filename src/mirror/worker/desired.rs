@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 use crate::control::records::{
-    Acks, DesiredState, LinkRecord, MirrorRecord, OffsetsSpec, SlotsRecord, StartSpec,
-    TimestampsSpec, WORK_SLOTS,
+    Acks, DesiredState, ForeignWrites, LinkRecord, MirrorRecord, OffsetsSpec, SlotsRecord,
+    StartSpec, TimestampsSpec, WORK_SLOTS,
 };
 use crate::control::store::ControlState;
 use crate::mirror::io::PartitionKey;
@@ -23,6 +23,7 @@ pub struct Wanted {
     pub start: StartSpec,
     pub timestamps: TimestampsSpec,
     pub offsets: OffsetsSpec,
+    pub foreign_writes: ForeignWrites,
     pub acks: Acks,
     pub state: DesiredState,
 }
@@ -69,7 +70,12 @@ fn wanted_partition(link: &LinkRecord, mirror: &MirrorRecord, partition: i32) ->
         },
         timestamps: link.timestamps,
         offsets: link.offsets,
-        acks: link.acks,
+        foreign_writes: link.on_foreign_write,
+        acks: match link.on_foreign_write {
+            ForeignWrites::Stop => link.acks,
+            // Above the high watermark somebody else's record may take the place of one that was acknowledged.
+            ForeignWrites::Translate => Acks::All,
+        },
         state: if paused {
             DesiredState::Paused
         } else {

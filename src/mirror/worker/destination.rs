@@ -627,6 +627,7 @@ impl DestinationWorker {
                 append_time: wanted.timestamps
                     == crate::control::records::TimestampsSpec::AsConsumed,
                 offsets: wanted.offsets,
+                foreign_writes: wanted.foreign_writes,
                 filler_timestamp: now_ms(),
                 acks,
                 merge_compressed: MERGE_COMPRESSED,

@@ -7,6 +7,7 @@ use crate::plan::links::PlannedLink;
 use crate::plan::model::{Address, same_topic};
 use crate::plan::reason::{Blocker, Reason, Unread};
 use crate::plan::world::World;
+use crate::topology::model::ForeignWrites;
 
 impl MirrorPlanner<'_> {
     /// The record of this link for these two topics, both as they are now.
@@ -150,11 +151,18 @@ impl MirrorPlanner<'_> {
         own
     }
 
-    pub(super) fn check_empty(&mut self, live: &ObservedTopic) {
+    /// Whether a topic that is there may be taken over, and as what.
+    pub(super) fn check_contents(&mut self, live: &ObservedTopic) -> Reason {
         let cluster = self.link.destination.clone();
         let topic = self.route.destination_topic.clone();
+        let is_shared = self.link.foreign_writes() == ForeignWrites::Translate;
         match known(&live.contents) {
             Ok(contents) if contents.written == 0 => {}
+            Ok(contents) if is_shared => {
+                return Reason::AdoptsSharedTopic {
+                    offsets: contents.offsets,
+                };
+            }
             Ok(contents) => self.entry.block(Blocker::DestinationHoldsData {
                 cluster,
                 topic,
@@ -168,5 +176,6 @@ impl MirrorPlanner<'_> {
                 broker_says,
             }),
         }
+        Reason::AdoptsEmptyTopic
     }
 }

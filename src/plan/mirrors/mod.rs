@@ -263,9 +263,10 @@ impl MirrorPlanner<'_> {
         if !self.entry.blocked.is_empty() {
             return;
         }
-        if record.is_none() {
-            self.check_empty(live);
-        }
+        let record = match record {
+            Some(record) => Ok(record),
+            None => Err(self.check_contents(live)),
+        };
         if let Some(asked) = self.asked_factor()
             && asked != live.replication_factor
         {
@@ -301,7 +302,7 @@ impl MirrorPlanner<'_> {
         &mut self,
         world: &World<'_>,
         live: &ObservedTopic,
-        record: Option<&MirrorRecord>,
+        record: Result<&MirrorRecord, Reason>,
         changes: TopicChanges,
         desired: DesiredTopic,
     ) {
@@ -311,9 +312,9 @@ impl MirrorPlanner<'_> {
             self.entry.rehearsal = Rehearsal::Pending;
         }
         let (action, change) = match record {
-            None => {
+            Err(adopts) => {
                 self.show_fill(world, &desired);
-                self.entry.reasons.push(Reason::AdoptsEmptyTopic);
+                self.entry.reasons.push(adopts);
                 self.entry.reasons.extend(desired.reasons);
                 self.show_state(None, state);
                 let change = MirrorRecordChange::New {
@@ -323,7 +324,7 @@ impl MirrorPlanner<'_> {
                 };
                 (Action::Create, change)
             }
-            Some(record) if record.state != state => {
+            Ok(record) if record.state != state => {
                 self.show_state(Some(record.state), state);
                 let change = MirrorRecordChange::State {
                     id: record.id,
@@ -337,8 +338,8 @@ impl MirrorPlanner<'_> {
                 };
                 (action, change)
             }
-            Some(_) if topic_changes => (Action::Update, MirrorRecordChange::Keep),
-            Some(_) => {
+            Ok(_) if topic_changes => (Action::Update, MirrorRecordChange::Keep),
+            Ok(_) => {
                 self.entry.depends_on.clear();
                 return;
             }

@@ -497,6 +497,30 @@ fn acknowledgements_are_changed_and_changed_back() {
     }
 }
 
+/// A topic that others write to holds records before a link comes, and a link may be told only later that they do.
+#[test]
+fn a_topic_that_others_write_to_is_taken_over_only_where_the_link_says_so() {
+    let model = Model::new(&["east", "west"]);
+    model.add_topic("east", "orders", 2, 1, &[]);
+    model.add_topic("west", "orders", 2, 1, &[]);
+    let mut observed = model.observed();
+    let west = observed.clusters.get_mut("west").expect("it is there");
+    let topic = west.topics.get_mut("orders").expect("it was added");
+    topic.contents = Described::Known(Contents {
+        offsets: 1234,
+        written: 1234,
+    });
+    let translated = "topics = [\"orders\"]\noffsets = \"translate\"";
+    let planned = crate::plan::plan(&copy(translated), &observed);
+    assert!(planned.is_blocked(), "{:?}", summary(&planned));
+    let shared = format!("{translated}\non_foreign_write = \"translate\"");
+    let planned = crate::plan::plan(&copy(&shared), &observed);
+    let said = reasons(&planned);
+    let appended = |reason: &String| reason.contains("1,234 records of others");
+    assert!(said.iter().any(appended), "{said:?}");
+    assert!(changes(&planned).contains(&"on_foreign_write: none -> translate".to_owned()));
+}
+
 fn reasons(plan: &Plan) -> Vec<String> {
     let reasons = plan.entries.iter().flat_map(|entry| &entry.reasons);
     reasons.map(crate::report::words::reason).collect()

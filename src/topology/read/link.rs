@@ -65,6 +65,7 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
         replication_factor: cluster::replication_factor(table, reader),
         bytes_per_second: None,
         acks: None,
+        on_foreign_write: None,
         state: LinkState::Active,
         mirrors,
         span: table.span,
@@ -107,6 +108,9 @@ fn read_settings(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge, l
     }
     if let Some(node) = table.get("config") {
         link.acks = policies::acks(reader, node, judge);
+    }
+    if let Some(node) = table.get("on_foreign_write") {
+        link.on_foreign_write = policies::on_foreign_write(reader, node, judge, link);
     }
     if let Some(node) = table.get("state") {
         link.state = policies::link_state(reader, node, judge).unwrap_or(link.state);

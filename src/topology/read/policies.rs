@@ -15,7 +15,8 @@ use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
 use crate::topology::engines::{self, Engine, Setting};
 use crate::topology::model::{
-    Acks, HolePolicy, Link, LinkState, MirrorState, OffsetsSpec, OnHole, Span, Spanned,
+    Acks, ForeignWrites, HolePolicy, Link, LinkState, MirrorState, OffsetsSpec, OnHole, Span,
+    Spanned,
 };
 use crate::topology::selector::{RenameRule, TopicSelector};
 
@@ -86,20 +87,6 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge)
         judge.refuse(reader, Setting::OnHole, "`on_hole`", span);
         (policy, span)
     });
-    if let Some(node) = table.get("on_foreign_write") {
-        let words = [("stop", false), ("translate", true)];
-        if let Some(translate) = reader.word("on_foreign_write", node, &words)
-            && translate.value
-        {
-            let asked = "`on_foreign_write = \"translate\"`";
-            judge.refuse(
-                reader,
-                Setting::ForeignWriteTranslate,
-                asked,
-                translate.span,
-            );
-        }
-    }
     if let Some(node) = table.get("check_interval") {
         interval(reader, "check_interval", node);
         let span = reader.span(node.span());
@@ -412,4 +399,54 @@ pub(super) fn acks(
     )?;
     let words = [("all", Acks::All), ("1", Acks::Leader)];
     reader.word("acks", table.get("acks")?, &words)
+}
+
+/// What a mirror does whose topic others write into, and whether the rest of the link lets it.
+pub(super) fn on_foreign_write(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    judge: Judge,
+    link: &Link,
+) -> Option<Spanned<ForeignWrites>> {
+    let words = [
+        ("stop", ForeignWrites::Stop),
+        ("translate", ForeignWrites::Translate),
+    ];
+    let written = reader.word("on_foreign_write", node, &words)?;
+    if written.value == ForeignWrites::Stop {
+        return Some(written);
+    }
+    let asked = "`on_foreign_write = \"translate\"`";
+    judge.refuse(reader, Setting::ForeignWriteTranslate, asked, written.span);
+    if judge.engine.is_some_and(|engine| {
+        engine.support(Setting::ForeignWriteTranslate) != engines::Support::Yes
+    }) {
+        return Some(written);
+    }
+    if link.offsets != OffsetsSpec::Translate {
+        reader.report(
+            Diagnostic::error(
+                Code::InvalidValue,
+                "offsets cannot be kept where others write",
+            )
+            .at(written.span, "others take offsets that are the source's")
+            .help("write offsets = \"translate\" too, or on_foreign_write = \"stop\""),
+        );
+    }
+    let by_leaders = link.acks.as_ref().filter(|it| it.value == Acks::Leader);
+    if let Some(acks) = by_leaders.map(|it| it.span) {
+        reader.report(
+            Diagnostic::error(
+                Code::InvalidValue,
+                "`acks = \"1\"` does not go with `on_foreign_write = \"translate\"`",
+            )
+            .at(
+                acks,
+                "what a leader alone acknowledged may be lost, and another's record lie in its place",
+            )
+            .at(written.span, "others may write")
+            .help("leave `acks` out"),
+        );
+    }
+    Some(written)
 }

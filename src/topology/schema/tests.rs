@@ -287,7 +287,12 @@ fn the_words_of_the_table_are_those_that_the_reader_takes() {
             };
             let mut expect = |word: &str, expected: &[Code]| {
                 let line = format!("{place}{} = \"{word}\"", key.name);
-                let found = codes_of_link(&line);
+                // Where others write, offsets cannot be kept.
+                let beside = match key.name {
+                    "on_foreign_write" => "\noffsets = \"translate\"",
+                    _ => "",
+                };
+                let found = codes_of_link(&format!("{line}{beside}"));
                 if found != expected {
                     wrong.push(format!("{line}: {found:?}"));
                 }

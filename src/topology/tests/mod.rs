@@ -214,7 +214,15 @@ fn each_mistake_in_a_link_is_found_where_it_is() {
         ("on_hole = { then = \"go\" }", &["K0013@6:20"]),
         ("on_hole = { larger_than = 5, then = \"translate\" }", &[]),
         ("on_foreign_write = \"stop\"", &[]),
-        ("on_foreign_write = \"translate\"", &["K0060@6:20"]),
+        ("on_foreign_write = \"translate\"", &["K0013@6:20"]),
+        (
+            "on_foreign_write = \"translate\", offsets = \"translate\"",
+            &[],
+        ),
+        (
+            "on_foreign_write = \"translate\", offsets = \"translate\", config = { acks = \"1\" }",
+            &["K0013@6:74"],
+        ),
         ("groups = { include = [\"*\"] }", &["K0060@6:10"]),
         (
             "groups = { include = [\"a[\"], exclude = [{ regex = \"(\" }], interval = \"10\" }",
