@@ -214,6 +214,7 @@ fn link_of(record: &LinkRecord, source: &str, destination: &str) -> Link {
         bytes_per_second: record.bytes_per_second.map(nowhere),
         acks: Some(nowhere(record.acks)),
         on_foreign_write: Some(nowhere(record.on_foreign_write)),
+        provenance_header: Some(nowhere(record.provenance_header)),
         state: match record.state {
             DesiredState::Active => LinkState::Active,
             DesiredState::Paused => LinkState::Paused,

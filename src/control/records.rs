@@ -136,6 +136,9 @@ pub struct LinkRecord {
     pub acks: Acks,
     #[serde(default)]
     pub on_foreign_write: ForeignWrites,
+    /// Whether mirrors that are made mark records with where they came from.
+    #[serde(default)]
+    pub provenance_header: bool,
     pub state: DesiredState,
     /// Settings of single mirrors by source topic name.
     pub mirrors: IndexMap<String, MirrorSettings>,
@@ -167,6 +170,10 @@ pub struct MirrorRecord {
     /// Allocated before the first write (`InitProducerId`), shared by the partitions.
     pub producer_id: i64,
     pub producer_epoch: i16,
+    /// Whether its records say where they came from, and those are left out that came from its topic. Fixed for life: what a
+    /// sequence number stands for must not change.
+    #[serde(default)]
+    pub provenance_header: bool,
     pub state: DesiredState,
     /// Partitions to which the link's `start` applies; those added later begin at the earliest offset.
     pub initial_partitions: i32,

@@ -71,6 +71,8 @@ pub struct LinkDraft {
     pub acks_one: bool,
     /// `on_foreign_write = "translate"`
     pub shared_topics: bool,
+    /// `provenance_header = true`
+    pub provenance_header: bool,
     /// `timestamps = "original"`
     pub original_timestamps: bool,
     /// `offsets = "translate"`

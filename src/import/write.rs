@@ -130,6 +130,9 @@ fn write_link(out: &mut String, link: &LinkDraft) {
     if link.shared_topics {
         table.put("on_foreign_write", "\"translate\"");
     }
+    if link.provenance_header {
+        table.put("provenance_header", "true");
+    }
     if let Some(factor) = link.replication_factor {
         table.put("replication_factor", &factor.to_string());
     }

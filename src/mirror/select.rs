@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::batch::header::{HeaderError, Marker, marker};
 use super::batch::messages::{Entries, Entry, Gathered};
+use super::batch::provenance::Provenance;
 use super::batch::repack::{RepackError, Repacked, Want, merge, repack, split};
 use super::batch::{BatchHeader, filler};
 
@@ -110,6 +111,7 @@ impl Chunk {
             from: self.header.base_offset + written,
             append_time: false,
             split_at_gaps: false,
+            // Marked already, where it has to be.
             provenance: None,
         };
         let Some(rest) = repack(&self.header, &self.batch, want)?.pop() else {
@@ -258,11 +260,13 @@ impl Segments {
 
 /// How the source's batches are to be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Manner {
+pub struct Manner<'a> {
     /// Repack batches that the source stamped on append with that time.
     pub append_time: bool,
     /// Records get the offsets that they have at the source, so a batch must not close a gap.
     pub same_offsets: bool,
+    /// Mark each record with where it came from, and leave out what came from the destination.
+    pub provenance: Option<&'a Provenance>,
 }
 
 /// The steps that a fetch answer gives from `position` on.
@@ -275,7 +279,7 @@ pub fn select(
     records: Bytes,
     position: i64,
     aborted: &[(i64, i64)],
-    manner: Manner,
+    manner: Manner<'_>,
 ) -> Result<Vec<Step>, SelectError> {
     let mut aborted = Aborted::new(aborted);
     let mut steps: Vec<Step> = Vec::new();
@@ -284,8 +288,14 @@ pub fn select(
     for found in Entries::new(records.clone()) {
         match found? {
             Entry::Message(message) if message.next_offset() > position => {
-                let gathered = messages
-                    .get_or_insert_with(|| Gathered::new(manner.append_time, manner.same_offsets));
+                let gathered = messages.get_or_insert_with(|| {
+                    Gathered::new(Want {
+                        from: position,
+                        append_time: manner.append_time,
+                        split_at_gaps: manner.same_offsets,
+                        provenance: manner.provenance,
+                    })
+                });
                 gathered.push(&message, position)?;
                 position = message.next_offset();
             }
@@ -323,10 +333,11 @@ fn push_batch(
     header: BatchHeader,
     batch: Bytes,
     position: i64,
-    manner: Manner,
+    manner: Manner<'_>,
 ) -> Result<(), RepackError> {
     let append_time = manner.append_time && header.is_log_append_time();
-    if header.is_dense() && header.base_offset >= position && !append_time {
+    let as_it_is = !append_time && manner.provenance.is_none();
+    if header.is_dense() && header.base_offset >= position && as_it_is {
         steps.push(Step::Copy(Chunk {
             segments: Segments::one(header.base_offset, i64::from(header.count)),
             next: header.next_offset(),
@@ -340,7 +351,7 @@ fn push_batch(
         from: position,
         append_time,
         split_at_gaps: manner.same_offsets,
-        provenance: None,
+        provenance: manner.provenance,
     };
     let pieces = repack(&header, &batch, want)?;
     let (next, leader_epoch) = (header.next_offset(), header.leader_epoch);
@@ -442,9 +453,10 @@ mod tests {
         Bytes::from(bytes)
     }
 
-    const MANNER: Manner = Manner {
+    const MANNER: Manner<'static> = Manner {
         append_time: true,
         same_offsets: false,
+        provenance: None,
     };
 
     fn join(parts: &[Bytes]) -> Bytes {
@@ -492,6 +504,7 @@ mod tests {
         let manner = Manner {
             append_time: false,
             same_offsets: false,
+            provenance: None,
         };
         let mut steps = select(read, 0, &[], manner).expect("a batch");
         let Step::Copy(chunk) = steps.remove(0) else {
@@ -586,6 +599,7 @@ mod tests {
         let manner = Manner {
             append_time: true,
             same_offsets: true,
+            provenance: None,
         };
         let steps = select(batch(&records, Compression::Zstd), 0, &[], manner).expect("selects");
         assert_eq!(

@@ -274,6 +274,7 @@ fn of_blocker(blocker: &Blocker) -> Option<Direction> {
         Blocker::DeletionNotAllowed
         | Blocker::StillMirrored { .. }
         | Blocker::LinkHasMirrors { .. } => Some(Direction::LiveButUndeclared),
+        Blocker::ProvenanceFixed { .. } => Some(Direction::DeclaredButNotApplied),
         Blocker::ClusterBlocked { .. }
         | Blocker::SourceUnreachable { .. }
         | Blocker::TopicHidden { .. }

@@ -201,6 +201,7 @@ pub(super) fn wanted_record(
         bytes_per_second: link.bytes_per_second.as_ref().map(|it| it.value),
         acks: link.acks.as_ref().map_or_else(Acks::default, |it| it.value),
         on_foreign_write: link.foreign_writes(),
+        provenance_header: link.marks_provenance(),
         state: match link.state {
             LinkState::Active => DesiredState::Active,
             // A link that is to be deleted copies nothing meanwhile.
@@ -292,6 +293,10 @@ fn attributes(record: &LinkRecord) -> Vec<(String, Option<Value>)> {
         (
             "on_foreign_write".to_owned(),
             (record.on_foreign_write == ForeignWrites::Translate).then(|| "translate".into()),
+        ),
+        (
+            "provenance_header".to_owned(),
+            record.provenance_header.then(|| true.into()),
         ),
         ("state".to_owned(), Some(state(record.state))),
     ];
@@ -393,6 +398,7 @@ fn place_of(world: &World<'_>, link: &Link, attribute: &str) -> Option<super::mo
         "limit.bytes_per_second" => link.bytes_per_second.as_ref().map(|it| it.span),
         "config.acks" => link.acks.as_ref().map(|it| it.span),
         "on_foreign_write" => link.on_foreign_write.as_ref().map(|it| it.span),
+        "provenance_header" => link.provenance_header.as_ref().map(|it| it.span),
         _ => link
             .mirrors
             .iter()

@@ -575,6 +575,8 @@ pub enum MirrorRecordChange {
     New {
         state: DesiredState,
         initial_partitions: i32,
+        /// Fixed for the mirror's life.
+        provenance_header: bool,
         /// Records of earlier incarnations, whose destination topic is gone.
         replaces: Vec<IncarnationId>,
     },

@@ -14,6 +14,8 @@ pub enum Reason {
     AdoptsEmptyTopic,
     /// The topic exists and others write to it. Copies are appended to what it holds.
     AdoptsSharedTopic { offsets: u64 },
+    /// The source takes records from the topic, too: what came from there is left out, and both keep their own configs.
+    InRing,
     /// The topic of the recorded mirror is gone; a new one is filled from the start.
     DestinationGone { recorded_id: Uuid },
     /// The source has more partitions than the mirror.
@@ -190,6 +192,13 @@ pub enum Blocker {
     SameTopic {
         cluster_id: String,
         topic: String,
+    },
+    /// A mirror marks all of its records with where they came from, or none.
+    ProvenanceFixed {
+        cluster: String,
+        topic: String,
+        /// Whether it does.
+        marks: bool,
     },
     /// Data would come back to the cluster that it came from.
     Loop {

@@ -3,13 +3,16 @@
 //! Links are resolved together, not one by one: a link may take what another one brings, so the
 //! topics that exist are what was observed, what the file creates and what the links' own mirrors
 //! will be. That is repeated until nothing is added, and it ends because data never comes back to a
-//! cluster that it came from: such a route is a loop and leads nowhere.
+//! cluster that it came from: such a route is a loop and leads nowhere. Only where all mirrors on the way mark records with
+//! where they came from may they lead back to the very topic that it began with: a *ring*, in which each topic has
+//! records of its own too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::model::same_topic;
 use super::reason::{Blocker, Note};
 use super::world::World;
-use crate::control::records::LinkRecord;
+use crate::control::records::{ForeignWrites, LinkRecord, MirrorRecord, OffsetsSpec};
 use crate::topology::model::{Link, Span};
 use crate::topology::names;
 use crate::topology::resolve::{Conflict, LinkRule, Resolution, resolve_link};
@@ -24,6 +27,8 @@ pub(super) struct Route {
     pub blocked: Vec<Blocker>,
     /// How many mirrors have to be made before this one.
     pub depth: usize,
+    /// Whether its destination's records come back to its source: both are more than a copy.
+    pub in_ring: bool,
 }
 
 /// All routes, those that others depend on first.
@@ -42,6 +47,14 @@ struct Edge {
     to: Node,
     /// As people know them: the clusters' names in the file.
     from_name: String,
+    /// Leaves out what came from where it writes, and says where the rest came from.
+    is_guarded: bool,
+}
+
+/// What lies before a route.
+struct Upstream {
+    depth: usize,
+    in_ring: bool,
 }
 
 /// Resolves all links that are not blocked.
@@ -102,8 +115,12 @@ fn resolve_round(
     let into = incoming(&known);
     for (route, edge) in result.routes.iter_mut().zip(&edges) {
         let Some(edge) = edge else { continue };
+        if let Some(blocker) = changed_provenance(world, route) {
+            route.blocked.push(blocker);
+            continue;
+        }
         match walk_back(edge, &into, world, route) {
-            Ok(depth) => route.depth = depth,
+            Ok(Upstream { depth, in_ring }) => (route.depth, route.in_ring) = (depth, in_ring),
             Err(blocker) => route.blocked.push(*blocker),
         }
     }
@@ -120,7 +137,51 @@ fn resolve_round(
     result.routes.sort_by(|a, b| {
         (a.depth, &a.link, &a.source_topic).cmp(&(b.depth, &b.link, &b.source_topic))
     });
+    result.routes = makers_first(world, result.routes);
     (result, now)
+}
+
+/// In a ring each route comes after another. Those whose source topic is there, or is made by a route before, go first.
+fn makers_first(world: &World<'_>, routes: Vec<Route>) -> Vec<Route> {
+    if !routes.iter().any(|route| route.in_ring) {
+        return routes;
+    }
+    let none = BTreeSet::new();
+    let mut there: BTreeSet<Node> = BTreeSet::new();
+    for cluster in world.topology.clusters.keys() {
+        if !world.blocked.contains_key(cluster) {
+            let id = &world.cluster(cluster).cluster_id;
+            let topics = topics_of(world, cluster, &none).into_iter();
+            there.extend(topics.map(|topic| (id.clone(), topic)));
+        }
+    }
+    let mut ordered = Vec::with_capacity(routes.len());
+    let mut left = routes;
+    while !left.is_empty() {
+        let mut later = Vec::new();
+        let before = ordered.len();
+        for route in left {
+            let link = &world.topology.links[&route.link];
+            let node = |cluster: &str, topic: &str| {
+                (world.cluster(cluster).cluster_id.clone(), topic.to_owned())
+            };
+            let waits = route.blocked.is_empty()
+                && !there.contains(&node(&link.source, &route.source_topic));
+            if waits {
+                later.push(route);
+                continue;
+            }
+            if route.blocked.is_empty() {
+                there.insert(node(&link.destination, &route.destination_topic));
+            }
+            ordered.push(route);
+        }
+        left = later;
+        if ordered.len() == before {
+            ordered.append(&mut left);
+        }
+    }
+    ordered
 }
 
 fn topics_of(world: &World<'_>, cluster: &str, brought: &BTreeSet<Node>) -> BTreeSet<String> {
@@ -149,6 +210,7 @@ fn add_routes(world: &World<'_>, link: &Link, resolution: Resolution, routes: &m
             asked_by,
             blocked,
             depth: 0,
+            in_ring: false,
         });
     };
     for mirror in resolution.mirrors {
@@ -209,6 +271,42 @@ fn edge(world: &World<'_>, route: &Route) -> Option<Edge> {
         from: (id(&link.source), route.source_topic.clone()),
         to: (id(&link.destination), route.destination_topic.clone()),
         from_name: link.source.clone(),
+        is_guarded: link.may_close_a_loop()
+            && record_of(world, route).is_none_or(|record| record.provenance_header),
+    })
+}
+
+/// What is recorded of the route's mirror, where its topic is the one that was recorded.
+fn record_of<'w>(world: &World<'w>, route: &Route) -> Option<&'w MirrorRecord> {
+    let link = &world.topology.links[&route.link];
+    let seen = world.cluster(&link.destination);
+    let live = seen.topics.get(&route.destination_topic)?;
+    let control = seen.control.as_ref()?;
+    let mut written = world
+        .records(&link.destination)?
+        .written_to(&route.destination_topic)
+        .iter();
+    let found = written.find(|record| {
+        let of_link = control.links.iter().any(|known| {
+            let former = link.moved.as_ref().map(|moved| moved.value.as_str());
+            known.id == record.id.link
+                && (known.name == link.name || former == Some(known.name.as_str()))
+        });
+        of_link
+            && record.source_topic == route.source_topic
+            && same_topic(record.id.destination_topic, live.id)
+    })?;
+    Some(found)
+}
+
+/// What a sequence number stands for must not change, so a mirror marks all of its records or none.
+fn changed_provenance(world: &World<'_>, route: &Route) -> Option<Blocker> {
+    let link = &world.topology.links[&route.link];
+    let record = record_of(world, route)?;
+    (record.provenance_header != link.marks_provenance()).then(|| Blocker::ProvenanceFixed {
+        cluster: link.destination.clone(),
+        topic: route.destination_topic.clone(),
+        marks: record.provenance_header,
     })
 }
 
@@ -230,6 +328,9 @@ fn recorded_edges(world: &World<'_>) -> Vec<Edge> {
                 from: (link.source_cluster_id.clone(), mirror.source_topic.clone()),
                 to: (seen.cluster_id.clone(), mirror.destination_topic.clone()),
                 from_name: name_of(world, &link.source_cluster_id),
+                is_guarded: mirror.provenance_header
+                    && link.offsets == OffsetsSpec::Translate
+                    && link.on_foreign_write == ForeignWrites::Translate,
             });
         }
     }
@@ -269,7 +370,7 @@ fn walk_back(
     into: &BTreeMap<&Node, Vec<&Edge>>,
     world: &World<'_>,
     route: &Route,
-) -> Result<usize, Box<Blocker>> {
+) -> Result<Upstream, Box<Blocker>> {
     if edge.from == edge.to {
         return Err(Box::new(Blocker::SameTopic {
             cluster_id: edge.to.0.clone(),
@@ -281,24 +382,32 @@ fn walk_back(
         format!("{}/{}", link.destination, edge.to.1),
         format!("{}/{}", link.source, edge.from.1),
     ];
-    let mut depth = 0;
-    let mut seen = BTreeSet::from([&edge.from]);
-    let mut stack = vec![(&edge.from, start)];
-    while let Some((node, path)) = stack.pop() {
-        depth = depth.max(path.len() - 2);
+    let mut upstream = Upstream {
+        depth: 0,
+        in_ring: false,
+    };
+    let mut seen = BTreeSet::from([(&edge.from, edge.is_guarded)]);
+    let mut stack = vec![(&edge.from, edge.is_guarded, start)];
+    while let Some((node, is_guarded, path)) = stack.pop() {
+        upstream.depth = upstream.depth.max(path.len() - 2);
         for before in into.get(node).into_iter().flatten() {
+            let is_guarded = is_guarded && before.is_guarded;
+            if before.from == edge.to && is_guarded {
+                upstream.in_ring = true;
+                continue;
+            }
             let mut path = path.clone();
             path.push(format!("{}/{}", before.from_name, before.from.1));
             if before.from.0 == edge.to.0 {
                 path.reverse();
                 return Err(Box::new(Blocker::Loop { path }));
             }
-            if seen.insert(&before.from) {
-                stack.push((&before.from, path));
+            if seen.insert((&before.from, is_guarded)) {
+                stack.push((&before.from, is_guarded, path));
             }
         }
     }
-    Ok(depth)
+    Ok(upstream)
 }
 
 /// Two links that would write to one topic; within one link the resolution has seen to it.

@@ -34,6 +34,8 @@ pub struct SourceTopic<'a> {
     /// `None` where it will be the broker's default and that is not known.
     pub replication_factor: Option<i16>,
     pub configs: &'a Configs,
+    /// Whether the mirror takes over what the source topic has set itself.
+    pub is_followed: bool,
 }
 
 /// The destination as far as the rule looks at it.
@@ -42,7 +44,7 @@ pub struct Destination<'a> {
     /// The cluster's name in the file.
     pub cluster: &'a str,
     pub live_brokers: usize,
-    /// What a topic inherits there, by topic config key.
+    /// What a topic has there without a word from the file, by topic config key.
     pub topic_defaults: &'a Configs,
 }
 
@@ -121,7 +123,9 @@ pub fn desired_topic(
     ) {
         desired.blocked.push(blocker);
     }
-    take_over(&mut desired, source.configs);
+    if source.is_followed {
+        take_over(&mut desired, source.configs);
+    }
     for (key, value) in REQUIRED {
         desired.set(key, value, Origin::Required);
     }
@@ -314,6 +318,7 @@ mod tests {
                 partitions: 3,
                 replication_factor: Some(2),
                 configs: source,
+                is_followed: true,
             },
             Destination {
                 cluster: "west",
@@ -524,6 +529,7 @@ mod tests {
             partitions: 1,
             replication_factor: Some(3),
             configs: &none,
+            is_followed: true,
         };
         let destination = Destination {
             cluster: "west",

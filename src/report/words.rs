@@ -96,6 +96,10 @@ pub fn reason(reason: &Reason) -> String {
             "the topic exists and holds {} records of others; copies are appended to them",
             grouped(*offsets)
         ),
+        Reason::InRing => {
+            "the source takes records from this topic, too: those that came from it are left out, and both topics keep configs of their own"
+                .to_owned()
+        }
         Reason::DestinationGone { recorded_id } => format!(
             "the topic of the mirror as it was applied (id {recorded_id}) is gone; a new one is filled from the start"
         ),
@@ -329,6 +333,20 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
             ),
             "Check the bootstrap_servers of both clusters, or rename the mirror.",
         ),
+        Blocker::ProvenanceFixed {
+            cluster,
+            topic,
+            marks,
+        } => obstacle(
+            format!(
+                "The mirror {cluster}/{} was made {} headers that say where records came from, and a mirror has them on all of its records or on none.",
+                clean(topic),
+                if *marks { "with" } else { "without" }
+            ),
+            format!(
+                "Write provenance_header = {marks}; or delete the mirror with its topic (state = \"absent\"), and have it made anew."
+            ),
+        ),
         Blocker::Loop { path } => obstacle(
             format!(
                 "The data would come back to the cluster that it came from: {}.",
@@ -337,7 +355,7 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
                     .collect::<Vec<_>>()
                     .join(" -> ")
             ),
-            "Exclude the topic from one of the links.",
+            "Exclude the topic from one of the links; or let each of them have provenance_header = true, offsets = \"translate\" and on_foreign_write = \"translate\", and no mirror on the way that was made without.",
         ),
         Blocker::LinkBoundElsewhere {
             end,

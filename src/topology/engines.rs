@@ -31,6 +31,8 @@ pub enum Setting {
     OnHole,
     /// `on_foreign_write = "translate"`
     ForeignWriteTranslate,
+    /// `provenance_header = true`
+    ProvenanceHeader,
     /// `check_interval`
     CheckInterval,
     /// `groups`
@@ -131,6 +133,7 @@ fn built_in(setting: Setting) -> Support {
         Setting::OffsetsPreserve
         | Setting::OnHole
         | Setting::ForeignWriteTranslate
+        | Setting::ProvenanceHeader
         | Setting::RegexTopics
         | Setting::RenamePrefix
         | Setting::RenameTemplate
@@ -179,6 +182,10 @@ fn cluster_link(setting: Setting) -> Support {
             "brokers let nobody else write to a mirror",
             "leave `on_foreign_write` out",
         ),
+        Setting::ProvenanceHeader => (
+            "brokers copy records as they are",
+            "leave `provenance_header` out",
+        ),
         Setting::CheckInterval => (
             "brokers look after their mirrors themselves",
             "write availability.check.ms in the link's `config`",
@@ -219,6 +226,10 @@ fn mirrormaker2(setting: Setting) -> Support {
         Setting::ForeignWriteTranslate | Setting::CheckInterval => {
             ("connectors do not notice who else writes", "leave it out")
         }
+        Setting::ProvenanceHeader => (
+            "records are told by the names of their topics",
+            "leave `provenance_header` out, and give the copies of each side a prefix",
+        ),
         Setting::Limit => (
             "connectors have no limit of their own",
             "leave `limit` out, and set a quota for the worker's producer at the brokers",
@@ -241,6 +252,7 @@ fn mirrormaker2(setting: Setting) -> Support {
 fn replicator(setting: Setting) -> Support {
     let (why, instead) = match setting {
         Setting::Config
+        | Setting::ProvenanceHeader
         | Setting::LinkProperties
         | Setting::RegexTopics
         | Setting::RenamePrefix

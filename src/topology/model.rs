@@ -137,6 +137,8 @@ pub struct Link {
     /// `config.acks`.
     pub acks: Option<Spanned<Acks>>,
     pub on_foreign_write: Option<Spanned<ForeignWrites>>,
+    /// Whether copies say where they came from, and what came from the destination is left out.
+    pub provenance_header: Option<Spanned<bool>>,
     pub state: LinkState,
     /// Settings of single mirrors, by source topic name. A name listed here is mirrored.
     pub mirrors: IndexMap<String, Mirror>,
@@ -148,6 +150,18 @@ impl Link {
     pub fn foreign_writes(&self) -> ForeignWrites {
         let written = self.on_foreign_write.as_ref();
         written.map_or_else(ForeignWrites::default, |it| it.value)
+    }
+
+    pub fn marks_provenance(&self) -> bool {
+        self.provenance_header.as_ref().is_some_and(|it| it.value)
+    }
+
+    /// Whether it may be one of several that lead records back to the topic which they came from: it leaves those out, and
+    /// writes among others.
+    pub fn may_close_a_loop(&self) -> bool {
+        self.marks_provenance()
+            && self.offsets == OffsetsSpec::Translate
+            && self.foreign_writes() == ForeignWrites::Translate
     }
 }
 

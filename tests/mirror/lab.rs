@@ -170,6 +170,7 @@ impl Lab {
                 append_time: true,
                 offsets: self.offsets,
                 foreign_writes: self.foreign_writes,
+                provenance: None,
                 filler_timestamp: 1_700_000_000_000,
                 acks: Acks::All,
                 merge_compressed: Merging {

@@ -40,7 +40,7 @@ impl Execution<'_> {
             let (later, mut ready): (Vec<&Entry>, Vec<&Entry>) =
                 left.iter().copied().partition(waits);
             if ready.is_empty() {
-                // The plan knows no loops; if it did, the rest would still be done, together.
+                // A ring of mirrors: none of them copies any more, so all go together.
                 ready = later;
                 left = Vec::new();
             } else {

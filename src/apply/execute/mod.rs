@@ -165,7 +165,7 @@ fn levels<'p>(entries: &[&'p Entry]) -> Vec<Vec<&'p Entry>> {
             })
             .copied()
             .collect();
-        // The plan knows no loops; if it did, the rest would still be done, together.
+        // In a ring of mirrors each would come after another: the rest is done together.
         let level = if level.is_empty() {
             let rest = |entry: &&&Entry| !placed.contains(&entry.address);
             mirrors.values().filter(rest).copied().collect()
@@ -518,6 +518,7 @@ fn new_mirror(
     let MirrorRecordChange::New {
         state,
         initial_partitions,
+        provenance_header,
         replaces,
     } = &mirror.record
     else {
@@ -535,6 +536,7 @@ fn new_mirror(
         destination_topic: mirror.destination_topic.clone(),
         producer_id: ids.producer.id,
         producer_epoch: ids.producer.epoch,
+        provenance_header: *provenance_header,
         state: *state,
         initial_partitions: *initial_partitions,
         generation: 1,

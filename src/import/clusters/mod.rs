@@ -277,6 +277,7 @@ fn applied(record: &LinkRecord) -> LinkDraft {
         bytes_per_second: record.bytes_per_second,
         acks_one: record.acks == Acks::Leader,
         shared_topics: record.on_foreign_write == ForeignWrites::Translate,
+        provenance_header: record.provenance_header,
         paused: record.state == DesiredState::Paused,
         mirrors: record
             .mirrors

@@ -74,11 +74,10 @@ pub(super) fn read(
         // Nothing is translated, so whatever else is said about it is lost on nobody.
         settings.take_prefixed("offset.translator.");
     }
-    if settings
-        .get("provenance.header.enable")
-        .is_some_and(Setting::is_false)
+    if let Some(setting) = settings.take("provenance.header.enable")
+        && setting.is_true()
     {
-        settings.take("provenance.header.enable");
+        provenance(&mut link, &setting);
     }
     connect::converters(&mut link, &mut settings, connect::REPLICATOR_CONVERTERS);
     connect::transforms(&mut link, &mut settings);
@@ -86,6 +85,23 @@ pub(super) fn read(
     rules.extend_from_slice(connect::RULES);
     link.findings.extend(settings.into_findings(&rules));
     link
+}
+
+/// It is turned on where two connectors copy topics of one name back and forth.
+fn provenance(link: &mut LinkDraft, setting: &Setting) {
+    link.provenance_header = true;
+    link.shared_topics = true;
+    link.translated_offsets = true;
+    link.findings.push(
+        setting
+            .lost(
+                "headers that Replicator wrote are not read, so what it has copied would be copied back",
+            )
+            .instead(
+                "begin with start = \"latest\" while nobody writes; every link that leads back has to have the header",
+            )
+            .near("provenance_header"),
+    );
 }
 
 fn topics(link: &mut LinkDraft, settings: &mut Settings, place: &Place) {

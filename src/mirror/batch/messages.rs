@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 
 use super::codec;
 use super::header::{Batches, HeaderError, MAGIC_AT, codec_of, field};
-use super::repack::{Kept, RawRecord, RepackError, Repacked, compression_error};
+use super::repack::{Kept, RawRecord, RepackError, Repacked, Want, compression_error};
 use super::{BatchHeader, header::LENGTH_PREFIX};
 
 /// Where what the checksum covers begins.
@@ -236,11 +236,9 @@ impl Message {
 
 /// Makes batches of messages that follow each other.
 #[derive(Debug)]
-pub struct Gathered {
-    /// Messages in a wrapper that the source stamped on append get that time.
-    append_time: bool,
-    /// Make a batch of each run of messages without a gap, instead of closing the gaps.
-    split_at_gaps: bool,
+pub struct Gathered<'a> {
+    /// Messages in a wrapper that the source stamped on append get that time, where it asks for it.
+    want: Want<'a>,
     /// Messages by themselves that have no batch yet.
     open: Option<Open>,
     done: Vec<Repacked>,
@@ -254,11 +252,11 @@ struct Open {
     base_timestamp: i64,
 }
 
-impl Gathered {
-    pub fn new(append_time: bool, split_at_gaps: bool) -> Self {
+impl<'a> Gathered<'a> {
+    /// What is before the offset that `want` names is left to whoever [pushes](Self::push).
+    pub fn new(want: Want<'a>) -> Self {
         Self {
-            append_time,
-            split_at_gaps,
+            want,
             open: None,
             done: Vec::new(),
         }
@@ -274,7 +272,7 @@ impl Gathered {
             0 => self.put(&message, 0),
             codec => {
                 self.close()?;
-                for inner in framed.unwrapped(&message, self.append_time)? {
+                for inner in framed.unwrapped(&message, self.want.append_time)? {
                     if inner.offset >= from {
                         self.put(&inner, codec)?;
                     }
@@ -296,7 +294,7 @@ impl Gathered {
 
     fn put(&mut self, message: &Message, codec: i16) -> Result<(), RepackError> {
         let joins = |open: &Open| {
-            (!self.split_at_gaps || open.kept.is_followed_by(message.offset))
+            (!self.want.split_at_gaps || open.kept.is_followed_by(message.offset))
                 && (codec != 0 || open.kept.records.len() < TOGETHER)
         };
         if !self.open.as_ref().is_some_and(joins) {
@@ -308,7 +306,10 @@ impl Gathered {
             first: message.offset,
             base_timestamp: message.timestamp,
         });
-        let record = RawRecord::without_headers(message.key.as_ref(), message.value.as_ref());
+        let mut record = RawRecord::without_headers(message.key.as_ref(), message.value.as_ref());
+        if let Some(provenance) = self.want.provenance {
+            record = record.marked(provenance);
+        }
         let delta = message.timestamp.wrapping_sub(open.base_timestamp);
         open.kept
             .put(&record, message.offset, message.timestamp, delta);

@@ -368,6 +368,16 @@ impl RawRecord {
         }
     }
 
+    /// The same record, made here and without headers, with a mark.
+    pub fn marked(self, provenance: &Provenance) -> Self {
+        match provenance.mark(&self.body) {
+            Some(Marked::Body(body)) => Self { body, ..self },
+            Some(Marked::Home) | None => {
+                unreachable!("what was made here decodes, and has no headers")
+            }
+        }
+    }
+
     fn take(records: &mut Bytes) -> Option<Self> {
         let length = usize::try_from(take_varint(records)?).ok()?;
         if length > records.len() {

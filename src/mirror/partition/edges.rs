@@ -17,6 +17,7 @@ pub(super) fn settings() -> Settings {
         append_time: true,
         offsets: OffsetsSpec::Translate,
         foreign_writes: ForeignWrites::Stop,
+        provenance: None,
         filler_timestamp: 0,
         acks: Acks::All,
         merge_compressed: Merging { below: 0, to: 0 },

@@ -30,6 +30,7 @@ impl PartitionMirror {
             Manner {
                 append_time: self.settings.append_time,
                 same_offsets: self.is_aligned(),
+                provenance: self.settings.provenance.as_ref(),
             },
         ) {
             Ok(steps) => steps,

@@ -49,6 +49,7 @@ use decisions::Decisions;
 use doubt::Doubt;
 use shared::Placed;
 
+use super::batch::provenance::Provenance;
 use super::map::MapTail;
 use super::select::{Chunk, Step};
 use crate::control::records::{Acks, Alignment, Anchor, ForeignWrites, OffsetsSpec};
@@ -81,6 +82,8 @@ pub struct Settings {
     pub append_time: bool,
     pub offsets: OffsetsSpec,
     pub foreign_writes: ForeignWrites,
+    /// Marks each record with where it came from, and leaves out what came from the destination.
+    pub provenance: Option<Provenance>,
     /// The time that filler carries, in milliseconds since the epoch.
     pub filler_timestamp: i64,
     pub acks: Acks,

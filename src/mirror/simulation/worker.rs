@@ -356,6 +356,7 @@ impl World {
                 OffsetsSpec::Translate
             },
             foreign_writes: ForeignWrites::Stop,
+            provenance: None,
             filler_timestamp: BEGINNING,
             acks: if self.plan.acks_leader {
                 Acks::Leader

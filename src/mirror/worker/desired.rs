@@ -9,6 +9,7 @@ use crate::control::records::{
     StartSpec, TimestampsSpec, WORK_SLOTS,
 };
 use crate::control::store::ControlState;
+use crate::mirror::batch::provenance::Provenance;
 use crate::mirror::io::PartitionKey;
 
 /// One partition that has to run, here or at another worker.
@@ -24,6 +25,7 @@ pub struct Wanted {
     pub timestamps: TimestampsSpec,
     pub offsets: OffsetsSpec,
     pub foreign_writes: ForeignWrites,
+    pub provenance: Option<Provenance>,
     pub acks: Acks,
     pub state: DesiredState,
 }
@@ -71,6 +73,12 @@ fn wanted_partition(link: &LinkRecord, mirror: &MirrorRecord, partition: i32) ->
         timestamps: link.timestamps,
         offsets: link.offsets,
         foreign_writes: link.on_foreign_write,
+        provenance: mirror.provenance_header.then(|| {
+            Provenance::new(
+                (&link.source_cluster_id, &mirror.source_topic),
+                (&link.destination_cluster_id, &mirror.destination_topic),
+            )
+        }),
         acks: match link.on_foreign_write {
             ForeignWrites::Stop => link.acks,
             // Above the high watermark somebody else's record may take the place of one that was acknowledged.

@@ -628,6 +628,7 @@ impl DestinationWorker {
                     == crate::control::records::TimestampsSpec::AsConsumed,
                 offsets: wanted.offsets,
                 foreign_writes: wanted.foreign_writes,
+                provenance: wanted.provenance.clone(),
                 filler_timestamp: now_ms(),
                 acks,
                 merge_compressed: MERGE_COMPRESSED,

@@ -221,11 +221,16 @@ struct MirrorPlanner<'p> {
 impl MirrorPlanner<'_> {
     fn create(&mut self, world: &mut World<'_>, planned: &PlannedLink<'_>) {
         let replaces = self.replaced(world, planned);
-        let desired = self.desired(world, self.source.replication_factor, self.asked_factor());
+        let factors = (self.source.replication_factor, self.asked_factor());
+        let defaults = &world.cluster(&self.link.destination).topic_defaults;
+        let desired = self.desired(world, factors, defaults);
         for blocker in desired.blocked.clone() {
             self.entry.block(blocker);
         }
         self.entry.reasons.extend(desired.reasons.clone());
+        if self.route.in_ring {
+            self.entry.reasons.push(Reason::InRing);
+        }
         self.show_creation(world, &desired);
         self.show_fill(world, &desired);
         let state = self.wanted_state();
@@ -235,6 +240,7 @@ impl MirrorPlanner<'_> {
             MirrorRecordChange::New {
                 state,
                 initial_partitions: desired.partitions,
+                provenance_header: self.link.marks_provenance(),
                 replaces,
             },
         );
@@ -278,7 +284,11 @@ impl MirrorPlanner<'_> {
             });
         }
         // The topic has its factor: what follows from the factor follows from that one.
-        let desired = self.desired(world, Some(live.replication_factor), None);
+        let factors = (Some(live.replication_factor), None);
+        let has = live.configs.known();
+        let has = has.filter(|_| self.route.in_ring);
+        let defaults = &world.cluster(&self.link.destination).topic_defaults;
+        let desired = self.desired(world, factors, has.unwrap_or(defaults));
         for blocker in &desired.blocked {
             if !matches!(blocker, Blocker::TooFewBrokers { .. }) {
                 self.entry.block(blocker.clone());
@@ -315,11 +325,15 @@ impl MirrorPlanner<'_> {
             Err(adopts) => {
                 self.show_fill(world, &desired);
                 self.entry.reasons.push(adopts);
+                if self.route.in_ring {
+                    self.entry.reasons.push(Reason::InRing);
+                }
                 self.entry.reasons.extend(desired.reasons);
                 self.show_state(None, state);
                 let change = MirrorRecordChange::New {
                     state,
                     initial_partitions: live.partitions.max(desired.partitions),
+                    provenance_header: self.link.marks_provenance(),
                     replaces: Vec::new(),
                 };
                 (Action::Create, change)
@@ -361,7 +375,8 @@ impl MirrorPlanner<'_> {
             name: desired.name.clone(),
             ..TopicChanges::default()
         };
-        if live.partitions > desired.partitions {
+        // In a ring, the source gets as many from there.
+        if live.partitions > desired.partitions && !self.route.in_ring {
             self.entry.block(Blocker::MorePartitionsThanSource {
                 cluster: self.link.destination.clone(),
                 topic: desired.name.clone(),
@@ -383,10 +398,14 @@ impl MirrorPlanner<'_> {
         }
         match known(&live.configs) {
             Ok(configs) => {
+                let others = match self.route.in_ring {
+                    true => Others::Leave,
+                    false => Others::Reset,
+                };
                 let ConfigDiff {
                     changes: shown,
                     alterations,
-                } = diff::config_diff(configs, &desired.configs, Others::Reset, |key| {
+                } = diff::config_diff(configs, &desired.configs, others, |key| {
                     self.config_place(world, key)
                 });
                 self.entry.changes.extend(shown);
@@ -405,8 +424,8 @@ impl MirrorPlanner<'_> {
     fn desired(
         &self,
         world: &World<'_>,
-        source_factor: Option<i16>,
-        asked_factor: Option<i16>,
+        (source_factor, asked_factor): (Option<i16>, Option<i16>),
+        defaults: &Configs,
     ) -> DesiredTopic {
         let destination = world.cluster(&self.link.destination);
         let wishes = MirrorWishes {
@@ -424,14 +443,22 @@ impl MirrorPlanner<'_> {
                 partitions: self.partitions,
                 replication_factor: source_factor,
                 configs: &self.configs,
+                is_followed: !self.keeps_own_configs(world),
             },
             sync::Destination {
                 cluster: &self.link.destination,
                 live_brokers: destination.live_brokers.len(),
-                topic_defaults: &destination.topic_defaults,
+                topic_defaults: defaults,
             },
             &wishes,
         )
+    }
+
+    /// Both topics of a ring have owners besides this link: configs that went back and forth would never come to rest. A topic that
+    /// is made takes its source's, once.
+    fn keeps_own_configs(&self, world: &World<'_>) -> bool {
+        let there = &world.cluster(&self.link.destination).topics;
+        self.route.in_ring && there.contains_key(&self.route.destination_topic)
     }
 
     fn show_creation(&mut self, world: &World<'_>, desired: &DesiredTopic) {

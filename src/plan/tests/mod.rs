@@ -8,6 +8,7 @@ mod deletions;
 mod drift;
 mod guards;
 mod properties;
+mod rings;
 mod saved;
 mod schema;
 mod screens;

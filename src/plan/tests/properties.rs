@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Few enough for every build; PROPTEST_CASES asks for more.
-fn cases(few: u32) -> ProptestConfig {
+pub(super) fn cases(few: u32) -> ProptestConfig {
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => ProptestConfig::default(),
         None => ProptestConfig::with_cases(few),
@@ -13,8 +13,8 @@ fn cases(few: u32) -> ProptestConfig {
 }
 
 #[derive(Clone, Debug)]
-struct Topic {
-    name: &'static str,
+pub(super) struct Topic {
+    pub name: &'static str,
     partitions: i32,
     factor: i16,
     configs: Vec<(&'static str, &'static str)>,
@@ -39,7 +39,7 @@ const CONFIGS: [(&str, &str); 8] = [
     ("leader.replication.throttled.replicas", "*"),
 ];
 
-fn topics() -> impl Strategy<Value = Vec<Topic>> {
+pub(super) fn topics() -> impl Strategy<Value = Vec<Topic>> {
     let topic = (
         prop::sample::select(&NAMES[..]),
         1..4i32,
@@ -109,7 +109,7 @@ fn owned() -> impl Strategy<Value = String> {
     .prop_map(str::to_owned)
 }
 
-fn model(east: &[Topic], west: &[Topic]) -> Model {
+pub(super) fn model(east: &[Topic], west: &[Topic]) -> Model {
     let model = Model::new(&["east", "west"]);
     for (cluster, topics) in [("east", east), ("west", west)] {
         for topic in topics {

@@ -2,7 +2,7 @@
 //!
 //! Names that the file mentions are followed from cluster to cluster, and so are a few made-up
 //! names for each pattern. Whatever comes back to where it was, or comes back under ever longer
-//! names, is a loop; two ways into one topic are a conflict, and so is a way into a topic that the
+//! names, is a loop, unless all links on the way mark records with where they came from; two ways into one topic are a conflict, and so is a way into a topic that the
 //! file owns. A conflict between patterns that depends on what the source happens to have is left
 //! to planning.
 
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::examples;
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
-use crate::topology::model::Span;
+use crate::topology::model::{ForeignWrites, Link, OffsetsSpec, Span};
 use crate::topology::names;
 use crate::topology::read::{Draft, DraftLink};
 use crate::topology::rename::RenameError;
@@ -71,6 +71,12 @@ struct Step {
     cluster: String,
     topic: String,
     span: Span,
+}
+
+/// A path that comes back to its step `first`, or to one like it under a longer name.
+struct Closed {
+    first: usize,
+    grows: bool,
 }
 
 impl<'d> Flow<'d> {
@@ -168,7 +174,12 @@ impl<'d> Flow<'d> {
                 topic: topic.to_owned(),
                 span,
             });
-            if !self.closes_loop(path, &to, &destination, known) {
+            let closes = self.closes(path, &to, &destination);
+            let is_allowed = match &closes {
+                Some(closed) => self.may_close(&path[closed.first..], closed.grows),
+                None => true,
+            };
+            if is_allowed {
                 let key = (to.clone(), names::collision_key(&destination));
                 self.arrivals.entry(key).or_default().push(Arrival {
                     link: index,
@@ -177,33 +188,51 @@ impl<'d> Flow<'d> {
                     span,
                     known,
                 });
-                self.follow(&to, &destination, known, path);
+            }
+            match closes {
+                Some(closed) if !is_allowed => self.report_loop(path, closed, known),
+                // What comes round is left out there.
+                Some(_) => {}
+                None => self.follow(&to, &destination, known, path),
             }
             path.pop();
         }
     }
 
-    /// Whether the last step of the path leads back to an earlier one, which is then reported.
-    fn closes_loop(&mut self, path: &[Step], cluster: &str, topic: &str, known: bool) -> bool {
+    /// Whether the last step of the path leads back to an earlier one.
+    fn closes(&self, path: &[Step], cluster: &str, topic: &str) -> Option<Closed> {
         let same = path
             .iter()
             .position(|step| step.cluster == cluster && step.topic == topic);
+        if let Some(first) = same {
+            return Some(Closed {
+                first,
+                grows: false,
+            });
+        }
         let last = &path[path.len() - 1];
-        let (first, grows) = match same {
-            Some(first) => (first, false),
-            None => {
-                let times = path.iter().filter(|step| step.link == last.link).count();
-                if times < MOST_REPEATS {
-                    return false;
-                }
-                // From the step before the last use of the link to now: one turn of the screw.
-                let before = path[..path.len() - 1]
-                    .iter()
-                    .rposition(|step| step.link == last.link)
-                    .unwrap_or(0);
-                (before + 1, true)
-            }
-        };
+        let times = path.iter().filter(|step| step.link == last.link).count();
+        if times < MOST_REPEATS {
+            return None;
+        }
+        // From the step before the last use of the link to now: one turn of the screw.
+        let before = path[..path.len() - 1]
+            .iter()
+            .rposition(|step| step.link == last.link)
+            .unwrap_or(0);
+        Some(Closed {
+            first: before + 1,
+            grows: true,
+        })
+    }
+
+    /// Whether every link of the turn leaves out what came from where it writes, and says where the rest came from.
+    fn may_close(&self, turn: &[Step], grows: bool) -> bool {
+        let mut links = turn.iter().map(|step| &self.links[step.link].0.link);
+        !grows && turn.len() > 1 && links.all(Link::may_close_a_loop)
+    }
+
+    fn report_loop(&mut self, path: &[Step], Closed { first, grows }: Closed, known: bool) {
         let turn = &path[first..];
         let mut links: Vec<_> = turn.iter().map(|step| step.link).collect();
         links.sort_unstable();
@@ -217,7 +246,6 @@ impl<'d> Flow<'d> {
             let diagnostic = self.loop_diagnostic(turn, origin, known, grows);
             self.found.push(diagnostic);
         }
-        true
     }
 
     fn loop_diagnostic(&self, turn: &[Step], origin: &str, known: bool, grows: bool) -> Diagnostic {
@@ -252,14 +280,52 @@ impl<'d> Flow<'d> {
             );
         }
         diagnostic.help(match (turn.len(), grows) {
-            (1, false) => "source and destination are one cluster: give the link a `rename`",
-            (1, true) => "add the new names to the link's `exclude`",
-            (_, true) => "let each link `exclude` the names that arrive from the other side",
-            (_, false) => {
-                "take the topic out of one of the links; to mirror both ways, give each link a \
-                 prefix by `rename` and let the other `exclude` it"
+            (1, false) => {
+                "source and destination are one cluster: give the link a `rename`".to_owned()
             }
+            (1, true) => "add the new names to the link's `exclude`".to_owned(),
+            (_, true) => {
+                "let each link `exclude` the names that arrive from the other side".to_owned()
+            }
+            (_, false) => self.help_with_ways_back(turn),
         })
+    }
+
+    fn help_with_ways_back(&self, turn: &[Step]) -> String {
+        let marking = |step: &&Step| self.links[step.link].0.link.marks_provenance();
+        if !turn.iter().any(|step| marking(&step)) {
+            return "take the topic out of one of the links; to mirror both ways, give each link a prefix by `rename` \
+                    and let the other `exclude` it, or write offsets = \"translate\", on_foreign_write = \"translate\" and \
+                    provenance_header = true in each of them"
+                .to_owned();
+        }
+        let mut lacks: Vec<String> = Vec::new();
+        for step in turn {
+            let link = &self.links[step.link].0.link;
+            let wanted = [
+                (link.marks_provenance(), "provenance_header = true"),
+                (
+                    link.offsets == OffsetsSpec::Translate,
+                    "offsets = \"translate\"",
+                ),
+                (
+                    link.foreign_writes() == ForeignWrites::Translate,
+                    "on_foreign_write = \"translate\"",
+                ),
+            ];
+            let missing = wanted.into_iter().filter(|(has, _)| !has);
+            let missing: Vec<&str> = missing.map(|(_, what)| what).collect();
+            if !missing.is_empty() {
+                lacks.push(format!("link `{}` {}", link.name, missing.join(", ")));
+            }
+        }
+        lacks.sort();
+        lacks.dedup();
+        format!(
+            "each topic has records of its own and copies of the other's then, so that offsets cannot be the source's; \
+             what is missing for that: {}",
+            lacks.join("; ")
+        )
     }
 
     fn check_arrivals(&mut self) {

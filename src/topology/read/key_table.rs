@@ -181,6 +181,7 @@ const LINK: &[Key] = rows! {
     "state" Takes::Words(&[plain("active"), plain("paused"), asking("absent", Setting::LinkAbsent)]), Value("\"active\"") => "What the link's mirrors do, unless their own state says otherwise; `absent` deletes the link, once none of its mirrors is left.";
     "moved" Text, Words("none") => "The link's former name, when it was renamed in the file.";
     "on_foreign_write" Takes::Words(&[plain("stop"), asking("translate", Setting::ForeignWriteTranslate)]), Value("\"stop\"") => "What a mirror does whose topic somebody else wrote into: it stops, or, with `offsets = \"translate\"`, goes on behind that.";
+    "provenance_header" Bool, Value("false"), for Setting::ProvenanceHeader => "Whether each copied record says in a header which cluster and topic it came from, and records that came from the very topic that is written to are left out. Links may lead back to where they began where all of them have it.";
     "check_interval" Duration, Words("the engine's"), for Setting::CheckInterval => "How often idle mirrors are looked at, such as `\"30s\"`.";
     "initiated_by" Takes::Words(&[plain("destination"), asking("source", Setting::SourceInitiated)]), Value("\"destination\"") => "Whose side opens the connection between the clusters.";
     "properties_file" Text, Words("none"), for Setting::LinkProperties => "Path of a Java properties file with keys of the engine's own.";

@@ -66,6 +66,7 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
         bytes_per_second: None,
         acks: None,
         on_foreign_write: None,
+        provenance_header: None,
         state: LinkState::Active,
         mirrors,
         span: table.span,
@@ -111,6 +112,15 @@ fn read_settings(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge, l
     }
     if let Some(node) = table.get("on_foreign_write") {
         link.on_foreign_write = policies::on_foreign_write(reader, node, judge, link);
+    }
+    if let Some(node) = table.get("provenance_header") {
+        let written = reader.bool("provenance_header", node);
+        let span = reader.span(node.span());
+        if written == Some(true) {
+            let asked = "`provenance_header = true`";
+            judge.refuse(reader, Setting::ProvenanceHeader, asked, span);
+        }
+        link.provenance_header = written.map(|value| Spanned { value, span });
     }
     if let Some(node) = table.get("state") {
         link.state = policies::link_state(reader, node, judge).unwrap_or(link.state);

@@ -150,12 +150,12 @@ fn the_examples_of_the_documentation_are_valid() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap_or_default())
         .collect();
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 6);
     let clusters = examples[0]
         .split("[links")
         .next()
         .expect("clusters come first");
-    for text in [examples[0].to_owned(), format!("{clusters}{}", examples[4])] {
+    for text in [examples[0].to_owned(), format!("{clusters}{}", examples[5])] {
         assert_eq!(topology(&text).clusters.len(), 2);
     }
     let shelf = Shelf::default()
@@ -168,7 +168,8 @@ fn the_examples_of_the_documentation_are_valid() {
     for (example, said) in [
         (examples[1], &[][..]),
         (examples[2], &[]),
-        (examples[3], &["K0029", "K0029", "K0077"]),
+        (examples[3], &[]),
+        (examples[4], &["K0029", "K0029", "K0077"]),
     ] {
         let loaded = parse_in(Path::new("t.toml"), example, &shelf);
         let loaded = loaded.unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
@@ -223,6 +224,9 @@ fn each_mistake_in_a_link_is_found_where_it_is() {
             "on_foreign_write = \"translate\", offsets = \"translate\", config = { acks = \"1\" }",
             &["K0013@6:74"],
         ),
+        ("provenance_header = true", &[]),
+        ("provenance_header = false, offsets = \"preserve\"", &[]),
+        ("provenance_header = \"true\"", &["K0012@6:21"]),
         ("groups = { include = [\"*\"] }", &["K0060@6:10"]),
         (
             "groups = { include = [\"a[\"], exclude = [{ regex = \"(\" }], interval = \"10\" }",
@@ -430,6 +434,10 @@ fn codes_of_links(links: &[(&str, &str, &str)]) -> Vec<String> {
     codes
 }
 
+const MARKED: &str = "topics = [\"*\"], offsets = \"translate\", on_foreign_write = \"translate\", provenance_header = true";
+const MARKED_X: &str = "topics = [\"x\"], offsets = \"translate\", on_foreign_write = \"translate\", provenance_header = true";
+const MARKED_RENAMED: &str = "topics = [\"*\"], rename = \"${topic}.r\", offsets = \"translate\", on_foreign_write = \"translate\", provenance_header = true";
+
 #[test]
 fn loops_are_found_whatever_their_form() {
     let none: &[&str] = &[];
@@ -515,6 +523,38 @@ fn loops_are_found_whatever_their_form() {
                 ("a", "b", "topics = [\"*\"], rename = { prefix = \"a-\" }"),
                 ("b", "a", "topics = [\"*\"], rename = { prefix = \"b-\" }"),
             ],
+            &["K0052@5"],
+        ),
+        // Records say where they came from, on both ways, on one, or where there is no room for others'.
+        (&[("a", "b", MARKED), ("b", "a", MARKED)], none),
+        (
+            &[("a", "b", MARKED), ("b", "c", MARKED), ("c", "a", MARKED)],
+            none,
+        ),
+        (
+            &[("a", "b", MARKED), ("b", "a", "topics = [\"*\"]")],
+            &["K0052@6"],
+        ),
+        (
+            &[
+                ("a", "b", "topics = [\"x\"], provenance_header = true"),
+                ("b", "a", "topics = [\"x\"], provenance_header = true"),
+            ],
+            &["K0052@6"],
+        ),
+        (&[("a", "a", MARKED)], &["K0052@5"]),
+        // A third one's records would come to each of two by two ways.
+        (
+            &[
+                ("a", "b", MARKED_X),
+                ("b", "a", MARKED_X),
+                ("c", "a", MARKED_X),
+            ],
+            &["K0050@7"],
+        ),
+        // Under another name nobody knows them.
+        (
+            &[("a", "b", MARKED_RENAMED), ("b", "a", MARKED)],
             &["K0052@5"],
         ),
     ] {

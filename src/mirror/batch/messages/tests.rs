@@ -11,9 +11,10 @@ use super::*;
 
 type Shown = (i64, i64, Option<Bytes>, Option<Bytes>);
 
-const MANNER: Manner = Manner {
+const MANNER: Manner<'static> = Manner {
     append_time: true,
     same_offsets: false,
+    provenance: None,
 };
 
 /// What the steps copy as (offset, time, key, value), by a decoder that is not ours.
@@ -119,7 +120,7 @@ proptest! {
         same_offsets: bool,
     ) {
         let (bytes, entries) = log(base, &parts);
-        let manner = Manner { append_time: true, same_offsets };
+        let manner = Manner { same_offsets, ..MANNER };
         let steps = select(bytes.into(), base + from, &[], manner).expect("it selects");
         let all: Vec<Shown> = entries.into_iter().flat_map(|(_, held)| held).collect();
         let last = all.last().expect("there are some").0;
@@ -148,7 +149,7 @@ proptest! {
     ) {
         let (bytes, _) = log(0, &parts);
         let bytes = Bytes::from(bytes);
-        let manner = Manner { append_time: true, same_offsets };
+        let manner = Manner { same_offsets, ..MANNER };
         let digests = |steps: Vec<Step>| -> Vec<(i64, u32)> {
             let mut found = Vec::new();
             for step in steps {
@@ -209,7 +210,7 @@ proptest! {
     fn a_cut_answer_gives_what_is_whole_in_it(parts in parts(), same_offsets: bool) {
         let (bytes, entries) = log(0, &parts);
         let bytes = Bytes::from(bytes);
-        let manner = Manner { append_time: true, same_offsets };
+        let manner = Manner { same_offsets, ..MANNER };
         for cut in 0..bytes.len() {
             let steps = select(bytes.slice(..cut), 0, &[], manner).expect("a cut is no damage");
             let whole = entries.iter().filter(|(end, _)| *end <= cut);
@@ -233,6 +234,7 @@ fn a_stamped_wrapper_gives_its_time_to_all_that_it_holds() {
     let as_created = Manner {
         append_time: false,
         same_offsets: false,
+        provenance: None,
     };
     let own: Vec<i64> = inner.iter().map(|it| it.timestamp).collect();
     assert_eq!(times(as_created, 1), own);
