@@ -26,6 +26,7 @@ mod rules;
 mod sandbox_tools;
 mod scale;
 mod secured;
+mod shared;
 mod sharing;
 mod storage;
 mod traces;
@@ -52,6 +53,7 @@ fn main() {
         faults::tests(),
         network::tests(),
         rules::tests(),
+        shared::tests(),
         sharing::tests(),
         doctor::tests(),
         storage::tests(),
