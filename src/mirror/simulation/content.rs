@@ -11,12 +11,15 @@ use std::rc::Rc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::compression::{Compressor, Decompressor, Gzip, Lz4, Snappy, Zstd};
 
+use crate::mirror::batch::provenance::{HEADER, Provenance};
 use crate::mirror::batch::{BatchHeader, HEADER_LEN};
 
 /// The largest number of records in a batch of the source.
 pub const MOST_RECORDS: u32 = 12;
 /// Ways in which a cleaner thins out a batch; 0 leaves it whole.
 pub const GAPS: u8 = 5;
+/// Ways in which records of a batch may have come from the destination; 0: none did.
+pub const RETURNS: u8 = 4;
 /// No value, as filler has it.
 pub const NO_VALUE: u32 = u32::MAX;
 
@@ -35,6 +38,7 @@ pub struct Shape {
     pub codec: u8,
     pub count: u32,
     pub gaps: u8,
+    pub returns: u8,
 }
 
 impl Shape {
@@ -46,6 +50,16 @@ impl Shape {
             2 => number.is_multiple_of(3),
             3 => number > 0 && number + 1 < self.count,
             _ => number + 1 == self.count,
+        }
+    }
+
+    /// Whether the record at this place came from the destination.
+    fn returns(self, number: u32) -> bool {
+        match self.returns {
+            0 => false,
+            1 => true,
+            2 => number.is_multiple_of(2),
+            _ => number > 0,
         }
     }
 
@@ -154,6 +168,24 @@ struct Inside {
     offset_delta: i64,
     time_delta: i64,
     number: u32,
+    came: Came,
+}
+
+/// What a record's headers say of where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// Nothing.
+    Unmarked,
+    FromSource,
+    FromDestination,
+}
+
+const SOURCE: &str = "source/topic";
+const DESTINATION: &str = "destination/topic";
+
+/// Of a mirror of this world.
+pub fn provenance() -> Provenance {
+    Provenance::new(("source", "topic"), ("destination", "topic"))
 }
 
 /// Payloads that were read before, by codec.
@@ -181,7 +213,15 @@ fn made(shape: Shape) -> Bytes {
         let value = number.to_string();
         put_varint(&mut record, value.len() as i64);
         record.put_slice(value.as_bytes());
-        put_varint(&mut record, 0);
+        if shape.returns(number) {
+            put_varint(&mut record, 1);
+            for text in [HEADER, DESTINATION] {
+                put_varint(&mut record, text.len() as i64);
+                record.put_slice(text.as_bytes());
+            }
+        } else {
+            put_varint(&mut record, 0);
+        }
         put_varint(&mut plain, record.len() as i64);
         plain.put_slice(&record);
     }
@@ -201,8 +241,8 @@ fn made(shape: Shape) -> Bytes {
     out.freeze()
 }
 
-/// The records of a data batch with their offsets, counted from the batch's base.
-pub fn records(header: &BatchHeader, batch: &Bytes) -> Vec<(i64, RecordId)> {
+/// The records of a data batch with their offsets, counted from the batch's base, and where each came from.
+pub fn records(header: &BatchHeader, batch: &Bytes) -> Vec<(i64, RecordId, Came)> {
     let payload = batch.slice(HEADER_LEN..);
     let inside = READ.with_borrow_mut(|read| {
         // Repacked payloads are of many kinds; what was not met for long is read again.
@@ -234,7 +274,7 @@ pub fn records(header: &BatchHeader, batch: &Bytes) -> Vec<(i64, RecordId)> {
                 time,
                 number: record.number,
             };
-            (record.offset_delta, id)
+            (record.offset_delta, id, record.came)
         })
         .collect()
 }
@@ -268,13 +308,35 @@ fn parsed(codec: i16, mut payload: Bytes) -> Vec<Inside> {
                 .expect("values are numbers"),
             Err(_) => NO_VALUE,
         };
+        record.advance(usize::try_from(value.max(0)).expect("not negative"));
         found.push(Inside {
             offset_delta,
             time_delta,
             number,
+            came: origin(&mut record),
         });
     }
     found
+}
+
+/// The last mark among the headers, if any.
+fn origin(headers: &mut Bytes) -> Came {
+    let mut came = Came::Unmarked;
+    for _ in 0..take_varint(headers) {
+        let mut text = || {
+            let length = usize::try_from(take_varint(headers)).expect("names and values are there");
+            headers.split_to(length)
+        };
+        let (name, value) = (text(), text());
+        assert_eq!(name, HEADER.as_bytes(), "there are no others");
+        came = if value == SOURCE.as_bytes() {
+            Came::FromSource
+        } else {
+            assert_eq!(value, DESTINATION.as_bytes());
+            Came::FromDestination
+        };
+    }
+    came
 }
 
 fn put_varint(out: &mut BytesMut, value: i64) {

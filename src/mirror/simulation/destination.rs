@@ -364,6 +364,7 @@ impl World {
             codec: 0,
             count: 1,
             gaps: 0,
+            returns: 0,
         };
         let bytes = content::data(shape, frame);
         let header = BatchHeader::parse(&bytes).expect("a batch");

@@ -6,6 +6,7 @@
 //! - What the mirror takes for confirmed, and what is stored of it, has been below the high watermark.
 //! - Anchors are true: between the last record before an anchor and its source offset the source shows nothing. So is the offset map:
 //!   each pair that is stored is the source offset of the record at that destination offset.
+//! - Where records are marked with where they came from, every one is, and none that came from the destination goes back there.
 //! - A failure says what really happened.
 //!
 //! Less is promised where more is impossible, and then this:
@@ -26,7 +27,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::content;
+use super::content::{self, Came};
 use super::log::{Reached, Replica, Writer};
 use super::plan::Plan;
 use super::source::{Fate, Source, View};
@@ -44,6 +45,8 @@ pub struct Judge {
     preserve: bool,
     /// A hole has ended that.
     pub translated: bool,
+    /// Whether records have to say where they came from.
+    provenance: bool,
     highest: i64,
     /// (source offset, destination offset) of every record below the high watermark.
     kept: Vec<(i64, i64)>,
@@ -84,6 +87,7 @@ impl Judge {
             destination_start: plan.destination_start,
             preserve: plan.preserve,
             translated: false,
+            provenance: plan.provenance,
             highest: plan.destination_start,
             kept: Vec::new(),
             most_kept: 0,
@@ -114,7 +118,7 @@ impl Judge {
         let records = content::records(header, batch);
         let (mut last, mut gap) = (reached.source, reached.gap);
         let mut sources = Vec::with_capacity(records.len());
-        for (index, (delta, id)) in records.iter().enumerate() {
+        for (index, (delta, id, came)) in records.iter().enumerate() {
             assert_eq!(
                 *delta, index as i64,
                 "records of a batch are numbered without gaps"
@@ -133,6 +137,11 @@ impl Judge {
                 sources.push(last);
                 continue;
             }
+            let expected = match self.provenance {
+                true => Came::FromSource,
+                false => Came::Unmarked,
+            };
+            assert_eq!(*came, expected, "{id:?} says where it came from");
             let views = std::iter::once(&source.view).chain(source.former_views.iter().rev());
             let found = views
                 .map(|view| next_is(view, last, *id, first))

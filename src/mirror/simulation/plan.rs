@@ -144,6 +144,8 @@ pub struct Plan {
     pub acks_leader: bool,
     /// Batches smaller than this are merged.
     pub merge_below: usize,
+    /// Whether records are marked with where they came from, and those of the destination left out.
+    pub provenance: bool,
 }
 
 impl Plan {
@@ -229,10 +231,12 @@ impl Plan {
             // What shows that records are missing, or lie elsewhere, must not be deleted.
             strikes.retain(|strikes| strikes.fault != Fault::ClearDestination);
         }
+        let mut leaves_out = true;
         if preserve && has(&strikes, &[Fault::TwoOwners]) {
             // Markers have no sequence, so that they are one owner's alone: two meet where none are needed.
             habits.transactions = 0.0;
             habits.gappy = 0.0;
+            leaves_out = false;
             strikes.retain(|strikes| strikes.fault != Fault::CompactSource);
         }
         let translate_over = rng.random_range(0..30);
@@ -251,6 +255,12 @@ impl Plan {
             0 | 1 => (1 << 31) - rng.random_range(0..200),
             _ => rng.random_range(0..10_000_000_000),
         };
+        // From a source of its own, so that seeds keep everything else.
+        let apart = &mut SmallRng::seed_from_u64(!seed);
+        let provenance = apart.random_bool(0.2);
+        if provenance && leaves_out {
+            habits.returns = [0.0, 0.1, 0.4, 0.9][apart.random_range(0..4)];
+        }
         Self {
             seed,
             brokers,
@@ -285,6 +295,7 @@ impl Plan {
             translate_over,
             acks_leader: rng.random_bool(0.4),
             merge_below: [0, 100, 4_000][rng.random_range(0..3)],
+            provenance,
         }
     }
 
@@ -321,6 +332,7 @@ fn habits(rng: &mut SmallRng, old: bool) -> Habits {
         append_time: pick(rng, &[0.0, 0.0, 0.0, 0.3]),
         identical: pick(rng, &[0.0, 0.0, 0.7]),
         gappy: pick(rng, &[0.0, 0.0, 0.2]),
+        returns: 0.0,
         first_time: if old {
             BEGINNING - 3 * EXPIRY
         } else {

@@ -36,6 +36,7 @@ impl Model {
                     codec: 0,
                     count: records as u32,
                     gaps: 0,
+                    returns: 0,
                 };
                 let time = self.now - hours * HOUR;
                 let frame = Frame {

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::content::{self, Frame, GAPS, MOST_RECORDS, RecordId, Shape};
+use super::content::{self, Came, Frame, GAPS, MOST_RECORDS, RETURNS, RecordId, Shape};
 use crate::mirror::batch::BatchHeader;
 
 /// How the records of a source come about.
@@ -25,6 +25,8 @@ pub struct Habits {
     pub identical: f64,
     /// Probability that a batch was thinned out by the cleaner before anybody read it.
     pub gappy: f64,
+    /// Probability that records of a batch came from the destination, which a mirror leaves out that knows it.
+    pub returns: f64,
     /// Time of the first record.
     pub first_time: i64,
 }
@@ -263,7 +265,17 @@ impl Source {
             frame.producer_epoch = 0;
             frame.base_sequence = 0;
         }
-        let shape = Shape { codec, count, gaps };
+        let returns = if self.habits.returns > 0.0 && rng.random_bool(self.habits.returns) {
+            rng.random_range(1..RETURNS)
+        } else {
+            0
+        };
+        let shape = Shape {
+            codec,
+            count,
+            gaps,
+            returns,
+        };
         (shape, frame)
     }
 
@@ -295,7 +307,10 @@ impl Source {
                 continue;
             }
             let header = BatchHeader::parse(&batch.bytes).expect("the source's batches are whole");
-            for (delta, id) in content::records(&header, &batch.bytes) {
+            for (delta, id, came) in content::records(&header, &batch.bytes) {
+                if came == Came::FromDestination {
+                    continue;
+                }
                 self.view.records.push(Visible {
                     offset: batch.base + delta,
                     id,

@@ -3,6 +3,7 @@
 //! A worker may be killed, and frozen: then whatever would have happened to it happens when it wakes, all at
 //! once, by the clock that went on meanwhile.
 
+use super::content;
 use super::group::ForGroup;
 use super::markers::Pad;
 use super::network::{Given, Job, Lane};
@@ -356,7 +357,7 @@ impl World {
                 OffsetsSpec::Translate
             },
             foreign_writes: ForeignWrites::Stop,
-            provenance: None,
+            provenance: self.plan.provenance.then(content::provenance),
             filler_timestamp: BEGINNING,
             acks: if self.plan.acks_leader {
                 Acks::Leader
