@@ -7,8 +7,10 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use kmirror::control::records::ForeignWrites;
 use kmirror::kafka::Buffers;
+use kmirror::mirror::batch::provenance::HEADER;
 use kmirror::mirror::io::reader::Reader;
 use kmirror::mirror::partition::Event;
+use kmirror::sandbox::RecordView;
 use kmirror::sandbox::faults::Loss;
 
 use super::lab::{Lab, MIRROR, SOURCE, kill, stop};
@@ -242,4 +244,69 @@ async fn killed_workers_leave_an_exact_copy_in_a_topic_that_others_write_to() {
     lab.destination.faults().clear();
     lab.expect_copy_among_others(2000, lab.start()).await;
     another.abort();
+}
+
+/// Without this, records that are mirrored both ways would go round for ever, or be lost or repeated when a worker is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_workers_leave_each_record_once_on_both_sides() {
+    const RECORDS: usize = 1000;
+    let mut there = Lab::new(1).await;
+    there.foreign_writes = ForeignWrites::Translate;
+    there.provenance = true;
+    let back = there.back().await;
+    for lab in [&there, &back] {
+        lab.destination
+            .faults()
+            .delay(ApiKey::Produce, Duration::from_millis(10));
+    }
+    // Keys and values of both sides are told apart by their numbers.
+    let half = RECORDS as u32 / 2;
+    tokio::join!(there.produce(0..half), back.produce(10_000..10_000 + half));
+    for round in 0..5 {
+        let (one, other) = (there.start(), back.start());
+        let first = half + round * 100;
+        tokio::join!(
+            there.produce(first..first + 100),
+            back.produce(10_000 + first..10_000 + first + 100),
+            tokio::time::sleep(Duration::from_millis(900 + 90 * u64::from(round))),
+        );
+        if round % 2 == 1 {
+            there.destination.faults().forget_producers(MIRROR, 0);
+            back.destination.faults().forget_producers(SOURCE, 0);
+        }
+        kill(one).await;
+        kill(other).await;
+    }
+    for lab in [&there, &back] {
+        lab.destination.faults().clear();
+    }
+    let (one, other) = (there.start(), back.start());
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while there.both().iter().any(|side| side.len() < 2 * RECORDS) {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{:?}",
+            there.both().map(|side| side.len())
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Long enough for a loop to show.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stop(one).await;
+    stop(other).await;
+    let sides = there.both();
+    for (side, from) in sides.iter().zip(["west/orders.replica", "east/orders"]) {
+        let is_copy = |record: &&RecordView| !record.headers.is_empty();
+        let (copies, own): (Vec<&RecordView>, Vec<&RecordView>) = side.iter().partition(is_copy);
+        assert_eq!((own.len(), copies.len()), (RECORDS, RECORDS));
+        let mark = (HEADER.into(), Some(from.into()));
+        assert!(copies.iter().all(|copy| copy.headers == [mark.clone()]));
+        let other = sides.iter().find(|it| !std::ptr::eq(*it, side));
+        let written = other.expect("there are two").iter();
+        let written = written.filter(|record| record.headers.is_empty());
+        let values = |records: Vec<&RecordView>| -> Vec<_> {
+            records.iter().map(|record| record.value.clone()).collect()
+        };
+        assert_eq!(values(copies), values(written.collect()));
+    }
 }

@@ -9,6 +9,7 @@ use kmirror::control::records::{
 };
 use kmirror::kafka::admin::NewTopic;
 use kmirror::kafka::{Buffers, Client, ClientConfig, Topics};
+use kmirror::mirror::batch::provenance::Provenance;
 use kmirror::mirror::io::keeper::{Keeper, Save};
 use kmirror::mirror::io::pad::MarkerProducer;
 use kmirror::mirror::io::proof::Proofs;
@@ -41,8 +42,10 @@ pub struct Kept {
 }
 
 pub struct Lab {
-    pub source: Sandbox,
-    pub destination: Sandbox,
+    pub source: Arc<Sandbox>,
+    pub destination: Arc<Sandbox>,
+    /// Names of the two topics.
+    topics: [&'static str; 2],
     pub source_client: Client,
     pub destination_client: Client,
     pub producer_id: i64,
@@ -52,6 +55,7 @@ pub struct Lab {
     pub reader: Arc<Reader>,
     pub offsets: OffsetsSpec,
     pub foreign_writes: ForeignWrites,
+    pub provenance: bool,
 }
 
 impl Lab {
@@ -83,8 +87,9 @@ impl Lab {
         lease.renew(Moment::now());
         let reader = Reader::new(source_client.clone(), Buffers::new(64 << 20));
         Self {
-            source,
-            destination,
+            source: Arc::new(source),
+            destination: Arc::new(destination),
+            topics: [SOURCE, MIRROR],
             source_client,
             destination_client,
             producer_id: producer.id,
@@ -94,6 +99,28 @@ impl Lab {
             reader,
             offsets: OffsetsSpec::Translate,
             foreign_writes: ForeignWrites::Stop,
+            provenance: false,
+        }
+    }
+
+    /// The mirror that leads back, of the same kind.
+    pub async fn back(&self) -> Self {
+        let admin = self.source_client.admin();
+        let producer_id = admin.init_producer_id(None, 0).await.expect("an id").id;
+        Self {
+            source: Arc::clone(&self.destination),
+            destination: Arc::clone(&self.source),
+            topics: [self.topics[1], self.topics[0]],
+            source_client: self.destination_client.clone(),
+            destination_client: self.source_client.clone(),
+            producer_id,
+            ids: (self.ids.1, self.ids.0),
+            kept: Arc::default(),
+            lease: Arc::clone(&self.lease),
+            reader: Reader::new(self.destination_client.clone(), Buffers::new(64 << 20)),
+            offsets: self.offsets,
+            foreign_writes: self.foreign_writes,
+            provenance: self.provenance,
         }
     }
 
@@ -109,7 +136,8 @@ impl Lab {
 
     /// A worker's partition, started from what was kept.
     pub fn start(&self) -> Running {
-        self.start_as(MIRROR, self.ids.1, self.producer_id, Arc::clone(&self.kept))
+        let keep = Arc::clone(&self.kept);
+        self.start_as(self.topics[1], self.ids.1, self.producer_id, keep)
     }
 
     fn start_as(
@@ -152,7 +180,7 @@ impl Lab {
         let around = Surroundings {
             key,
             link: "east-to-west".to_owned(),
-            source: partition(SOURCE, self.ids.0),
+            source: partition(self.topics[0], self.ids.0),
             route: Route::new(partition(mirror, mirror_id), Arc::clone(&self.lease)),
             source_client: self.source_client.clone(),
             destination_client: self.destination_client.clone(),
@@ -170,7 +198,10 @@ impl Lab {
                 append_time: true,
                 offsets: self.offsets,
                 foreign_writes: self.foreign_writes,
-                provenance: None,
+                provenance: self.provenance.then(|| {
+                    let source = (self.source_client.cluster_name(), self.topics[0]);
+                    Provenance::new(source, (self.destination_client.cluster_name(), mirror))
+                }),
                 filler_timestamp: 1_700_000_000_000,
                 acks: Acks::All,
                 merge_compressed: Merging {
@@ -207,7 +238,7 @@ impl Lab {
         let mut sent = Vec::new();
         for number in range {
             let (key, value) = (format!("key-{number}"), format!("value-{number}{filling}"));
-            let record = FutureRecord::to(SOURCE)
+            let record = FutureRecord::to(self.topics[0])
                 .partition(0)
                 .key(&key)
                 .payload(&value);
@@ -316,6 +347,14 @@ impl Lab {
                 )
             );
         }
+    }
+
+    /// What both topics hold.
+    pub fn both(&self) -> [Vec<RecordView>; 2] {
+        [
+            records(&self.source, self.topics[0]),
+            records(&self.destination, self.topics[1]),
+        ]
     }
 
     pub fn copied(&self) -> Vec<RecordView> {

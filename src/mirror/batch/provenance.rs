@@ -105,6 +105,7 @@ mod tests {
     use super::super::repack::{Want, digests, repack};
     use super::super::samples;
     use super::*;
+    use crate::mirror::select::{Manner, Step, select};
 
     fn decoded(batch: &Bytes) -> Vec<Record> {
         RecordBatchDecoder::decode(&mut batch.clone())
@@ -178,6 +179,38 @@ mod tests {
         assert_eq!(passed(&at_three, &between("three", "one")), None);
         assert_eq!(passed(&at_three, &between("three", "two")), None);
         assert!(passed(&at_three, &between("three", "four")).is_some());
+    }
+
+    /// Without this, a mirror would ask for the same offsets again and again, or count as behind, where all that comes is left out.
+    #[test]
+    fn what_is_left_out_is_passed_over() {
+        let (there, back) = (between("one", "two"), between("two", "one"));
+        let native = |offset| samples::batch(&samples::dense(offset, 2), Compression::None);
+        let copy = |offset| -> Bytes {
+            let mut copy = passed(&native(offset), &there)
+                .expect("all are passed on")
+                .to_vec();
+            copy[..8].copy_from_slice(&i64::to_be_bytes(offset));
+            copy.into()
+        };
+        let log = [copy(0), native(2), copy(4), copy(6)].concat();
+        for same_offsets in [false, true] {
+            let manner = Manner {
+                append_time: true,
+                same_offsets,
+                provenance: Some(&back),
+            };
+            let steps = select(log.clone().into(), 1, &[], manner).expect("it selects");
+            let [
+                Step::Pass { next: 2, .. },
+                Step::Copy(chunk),
+                Step::Pass { next: 8, .. },
+            ] = &steps[..]
+            else {
+                panic!("{steps:?}");
+            };
+            assert_eq!((chunk.first(), chunk.count(), chunk.next), (2, 2, 4));
+        }
     }
 
     /// What an application made of a mirrored record, whose headers it passed on, is new.

@@ -4,6 +4,7 @@ use kafka_protocol::records::RecordBatchDecoder;
 use proptest::prelude::*;
 
 use super::super::samples::{self, Plain};
+use crate::mirror::batch::provenance::{HEADER, Provenance};
 use crate::mirror::batch::repack::digests;
 use crate::mirror::select::{Manner, SelectError, Step, select};
 
@@ -238,6 +239,37 @@ fn a_stamped_wrapper_gives_its_time_to_all_that_it_holds() {
     };
     let own: Vec<i64> = inner.iter().map(|it| it.timestamp).collect();
     assert_eq!(times(as_created, 1), own);
+}
+
+/// Without this, what an old client wrote would go round between two clusters.
+#[test]
+fn messages_of_old_formats_are_marked_with_where_they_came_from() {
+    let provenance = Provenance::new(("one", "t"), ("two", "t"));
+    let manner = Manner {
+        provenance: Some(&provenance),
+        ..MANNER
+    };
+    let plain = samples::dense(10, 3);
+    for magic in [0, 1] {
+        let alone = plain.iter().map(|it| samples::message(magic, 0, it));
+        let alone: Vec<u8> = alone.flatten().collect();
+        for log in [alone.into(), samples::wrapper(magic, 2, &plain, None)] {
+            let steps = select(log, 0, &[], manner).expect("it selects");
+            let expected: Vec<Shown> = plain.iter().map(|it| expected(it, magic)).collect();
+            assert_eq!(shown(&steps), expected);
+            let [Step::Copy(chunk)] = &steps[..] else {
+                panic!("{steps:?}");
+            };
+            let decoded = RecordBatchDecoder::decode(&mut chunk.batch.clone());
+            for record in decoded.expect("a batch that was made decodes").records {
+                let headers: Vec<_> = record.headers.into_iter().collect();
+                assert_eq!(
+                    headers,
+                    [(HEADER.into(), Some(Bytes::from_static(b"one/t")))]
+                );
+            }
+        }
+    }
 }
 
 /// Batches of one message each would be copied at a fraction of the speed.
