@@ -157,6 +157,7 @@ async fn settled(
                     last,
                     producer_next_sequence: seen.next_sequence,
                     producer_epoch: seen.producer_epoch,
+                    leader_epoch: seen.leader_epoch,
                 });
             }
             // Appended, but not yet below the high watermark.

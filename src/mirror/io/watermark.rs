@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::{Events, TopicPartition};
-use crate::kafka::admin::OffsetSpec;
+use crate::kafka::admin::{ListedOffset, OffsetSpec};
 use crate::kafka::{Client, Isolation};
 use crate::mirror::partition::Event;
 
@@ -64,9 +64,9 @@ async fn run(client: Client, mut asks: mpsc::UnboundedReceiver<Ask>) {
             .with_deadline(Duration::from_secs(2))
             .list_offsets(asked, Isolation::ReadUncommitted)
             .await;
-        let ends: HashMap<(String, i32), i64> = found
+        let ends: HashMap<(String, i32), ListedOffset> = found
             .into_iter()
-            .filter_map(|(partition, listed)| Some((partition, listed.ok()?.offset)))
+            .filter_map(|(partition, listed)| Some((partition, listed.ok()?)))
             .collect();
         // Whatever could not be asked just now is asked again.
         waiting.retain(|ask| {
@@ -77,7 +77,8 @@ async fn run(client: Client, mut asks: mpsc::UnboundedReceiver<Ask>) {
             // A partition that is gone needs no answer.
             let _gone = ask.events.send(Event::Watermark {
                 attempt: ask.attempt,
-                end: *end,
+                end: end.offset,
+                leader_epoch: end.leader_epoch,
             });
             false
         });

@@ -111,6 +111,7 @@ impl PartitionMirror {
                 self.abandon(actions);
             }
             Alignment::Translated { .. } => {
+                self.moved_from = Some(self.confirmed.source_offset);
                 self.confirmed.source_offset = to;
                 let anchor = self.confirmed;
                 self.rewind(anchor);

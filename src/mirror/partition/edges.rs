@@ -91,6 +91,7 @@ pub(super) fn tail(end: i64, last: Option<TailBatch>, next: Option<i32>) -> Even
         last,
         producer_next_sequence: next,
         producer_epoch: next.map(|_| 0),
+        leader_epoch: -1,
     })
 }
 
@@ -451,7 +452,12 @@ fn a_batch_that_went_with_its_leader_is_copied_again_although_nothing_follows_it
     mirror.handle(acknowledged(&mirror, 0));
     let attempt = mirror.attempt;
     let waited = (0..100).take_while(|_| {
-        mirror.handle(Event::Watermark { attempt, end: 0 });
+        let (end, leader_epoch) = (0, -1);
+        mirror.handle(Event::Watermark {
+            attempt,
+            end,
+            leader_epoch,
+        });
         !reads_tail(&mirror.handle(Event::Tick))
     });
     assert!((2..10).contains(&waited.count()));

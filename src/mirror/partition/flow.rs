@@ -1,5 +1,7 @@
 //! Records on their way: fetched, selected, sent within the window, acknowledged or refused.
 
+use std::cmp::Ordering;
+
 use super::failure::{self, Verdict};
 use super::messages::{Action, Answer, Fetched, Notice};
 use super::{Acks, FRUITLESS_ROUNDS, Failure, InFlight, PartitionMirror, Phase, advanced};
@@ -240,13 +242,29 @@ impl PartitionMirror {
         }
     }
 
-    /// What is below the high watermark stays, whatever broker leads next.
-    pub(super) fn on_watermark(&mut self, attempt: u64, end: i64, actions: &mut Vec<Action>) {
+    /// What is below the high watermark of the leader that acknowledged it stays, whatever broker leads next. Another one may
+    /// have something else there.
+    pub(super) fn on_watermark(
+        &mut self,
+        attempt: u64,
+        end: i64,
+        leader_epoch: i32,
+        actions: &mut Vec<Action>,
+    ) {
         if attempt != self.attempt {
             return;
         }
         self.asking_for_proof = false;
-        self.go_on_proven(end, actions);
+        let is_other = self.leader_epoch >= 0 && leader_epoch >= 0;
+        match leader_epoch.cmp(&self.leader_epoch) {
+            Ordering::Greater if is_other => {
+                let cause = "what a former leader acknowledged may be lost".to_owned();
+                self.recover(cause, actions);
+            }
+            // It was deposed and does not know it yet.
+            Ordering::Less if is_other => self.ask_for_proof(actions),
+            _ => self.go_on_proven(end, actions),
+        }
     }
 
     /// The batch is at the destination for good.

@@ -52,6 +52,8 @@ pub enum Event {
     Watermark {
         attempt: u64,
         end: i64,
+        /// Of the leader that told it, -1 where it does not say.
+        leader_epoch: i32,
     },
     /// What the destination holds, as [`Action::ReadBack`] asked; nothing where it could not be read just now.
     ReadBack {
@@ -140,6 +142,8 @@ pub struct Tail {
     pub producer_next_sequence: Option<i32>,
     /// The epoch that the leader knows of it, if it remembers it.
     pub producer_epoch: Option<i32>,
+    /// In which epoch that leader leads, -1 where it does not say.
+    pub leader_epoch: i32,
 }
 
 /// A data batch of the destination, most often the last one.

@@ -2,8 +2,8 @@
 //! destination fell back, the source's oldest records are gone, or a second worker wrote.
 
 use super::edges::{
-    PRODUCER_ID, acknowledged, anchor, dense, failure, fetched, from, refused, sends, settings,
-    tail, written,
+    PRODUCER_ID, acknowledged, anchor, dense, failure, fetched, from, reads_tail, refused, sends,
+    settings, tail, written,
 };
 use super::*;
 use crate::control::records::{FillWay, HolePolicy, Run};
@@ -133,4 +133,59 @@ fn a_record_that_somebody_else_copied_is_not_deleted_with_filler() {
     let filled = |count: i64| written(&filler::batch(count, false, 7), 0, PRODUCER_ID);
     assert_eq!(sends(&take(filled(5), 5)), 1);
     assert!(deletes(&take(filled(10), 10)));
+}
+
+/// The same without equal offsets: the destination's records are counted from the start, and lie before it.
+#[test]
+fn a_start_that_was_moved_is_not_taken_for_that_of_records_that_somebody_else_copied() {
+    let mut mirror = from(anchor(0, 0, 0));
+    mirror.handle(tail(0, None, None));
+    mirror.handle(Event::SourceLost {
+        attempt: mirror.attempt,
+        log_start: 10,
+        end: 20,
+    });
+    mirror.handle(Event::Saved);
+    let late = written(&dense(0, 2), 0, PRODUCER_ID);
+    let actions = mirror.handle(tail(2, Some(late), Some(2)));
+    let expected = Failure::SourceExpiredUncounted {
+        from: 0,
+        to: 10,
+        present: 2,
+    };
+    assert_eq!(failure(&actions), Some(&expected));
+}
+
+/// With acks=1 a leader that was frozen acknowledged a batch, and its successor has something else at that offset: what the
+/// successor has replicated says nothing of the batch, which would be missing for good.
+#[test]
+fn a_batch_that_a_replaced_leader_acknowledged_does_not_count_by_what_its_successor_holds() {
+    for (leader_epoch, confirmed, recovers) in [(5, 2, false), (4, 0, false), (6, 0, true)] {
+        let settings = Settings {
+            acks: Acks::Leader,
+            ..settings()
+        };
+        let stored = Stored {
+            anchors: vec![anchor(0, 0, 0)],
+            ..Stored::default()
+        };
+        let (mut mirror, _) = PartitionMirror::start(settings, stored);
+        mirror.doubt = Doubt::of_predecessors(0);
+        let Event::Tail(empty) = tail(0, None, None) else {
+            unreachable!("a tail is made")
+        };
+        mirror.handle(Event::Tail(Tail {
+            leader_epoch: 5,
+            ..empty
+        }));
+        mirror.handle(fetched(&mirror, &[dense(0, 2)], 2));
+        mirror.handle(acknowledged(&mirror, 0));
+        let actions = mirror.handle(Event::Watermark {
+            attempt: mirror.attempt,
+            end: 2,
+            leader_epoch,
+        });
+        assert_eq!(mirror.confirmed().count, confirmed, "{leader_epoch}");
+        assert_eq!(reads_tail(&actions), recovers, "{actions:?}");
+    }
 }

@@ -196,8 +196,9 @@ pub struct PartitionMirror {
     /// Raised by every rewind: answers to older fetches and batches are void.
     attempt: u64,
     fetching: bool,
-    /// Records that the destination holds according to its tail.
+    /// Records that the destination holds according to its tail, and the epoch of the leader that has this tail.
     present: i64,
+    leader_epoch: i32,
     tail_check: Option<TailCheck>,
     count_check: Option<CountCheck>,
     /// Where others write as well: the point behind which the tail is looked through, and where the records lie that were
@@ -207,6 +208,8 @@ pub struct PartitionMirror {
     /// Recoveries since the last acknowledgement, and those of them that a doubtful refusal caused.
     fruitless: u32,
     refusals: u32,
+    /// Where copying was to begin before its start was moved, as long as that was not followed by a look at the tail.
+    moved_from: Option<i64>,
     /// The count at which the last doubtful refusal came.
     refused_at: Option<i64>,
     /// The source's last answer ended before the records that the destination holds.
@@ -275,12 +278,14 @@ impl PartitionMirror {
             attempt: 0,
             fetching: false,
             present: 0,
+            leader_epoch: -1,
             tail_check: None,
             count_check: None,
             looked_behind: None,
             placed: VecDeque::new(),
             fruitless: 0,
             refusals: 0,
+            moved_from: None,
             refused_at: None,
             starved: false,
             starved_ticks: 0,
@@ -333,7 +338,11 @@ impl PartitionMirror {
             }
             Event::Padded { attempt, answer } => self.on_padded(attempt, answer, &mut actions),
             Event::Deleted => self.on_deleted(&mut actions),
-            Event::Watermark { attempt, end } => self.on_watermark(attempt, end, &mut actions),
+            Event::Watermark {
+                attempt,
+                end,
+                leader_epoch,
+            } => self.on_watermark(attempt, end, leader_epoch, &mut actions),
             Event::Saved => self.on_saved(&mut actions),
             Event::Tail(tail) => self.on_tail(&tail, &mut actions),
             Event::SharedTail(tail) => self.on_shared_tail(&tail, &mut actions),

@@ -34,6 +34,7 @@ impl PartitionMirror {
             return self.read_tail(actions);
         }
         self.behind_leader = 0;
+        self.leader_epoch = tail.leader_epoch;
         let present = match self.records_present(tail) {
             Ok(present) => present,
             Err(failure) => return self.fail(failure, actions),
@@ -44,6 +45,16 @@ impl PartitionMirror {
         }
         if let Alignment::Equal { start, .. } = self.alignment {
             return self.go_on_aligned(tail, present, start, actions);
+        }
+        if let Some(from) = self.moved_from.take()
+            && present > 0
+        {
+            // Another worker had begun to copy when the start was moved: its records lie before that.
+            let to = self.confirmed.source_offset;
+            return self.fail(
+                Failure::SourceExpiredUncounted { from, to, present },
+                actions,
+            );
         }
         let Some(anchor) = self.anchor_covering(present) else {
             return self.fail(

@@ -250,11 +250,16 @@ impl World {
         let told = leader.and_then(|leader| {
             let it = &self.destination.brokers[leader];
             let answers = it.up && it.frozen_until <= self.now;
-            it.bounds(leader).ok().filter(|_| answers)
+            let bounds = it.bounds(leader).ok().filter(|_| answers);
+            bounds.map(|(_, end)| (end, it.knows.epoch))
         });
         match told {
-            Some((_, end)) => {
-                let event = Event::Watermark { attempt, end };
+            Some((end, leader_epoch)) => {
+                let event = Event::Watermark {
+                    attempt,
+                    end,
+                    leader_epoch,
+                };
                 self.worker_later(worker, delay, ForWorker::Mirror { task, event });
             }
             None => self.worker_later(worker, 50, ForWorker::AskWatermark { task, attempt }),

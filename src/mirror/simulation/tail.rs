@@ -42,6 +42,8 @@ struct Seen {
     end: i64,
     /// Where the leader's log ends, replicated or not.
     log_end: i64,
+    /// In which epoch it leads.
+    leader_epoch: i32,
     next_sequence: Option<i32>,
     epoch: Option<i32>,
 }
@@ -148,6 +150,7 @@ impl World {
                     start,
                     end,
                     log_end,
+                    leader_epoch: broker.knows.epoch,
                     next_sequence: next_sequence(broker),
                     epoch: broker
                         .replica
@@ -266,6 +269,7 @@ impl World {
         tail.found = Some(Tail {
             start: seen.start,
             producer_epoch: seen.epoch,
+            leader_epoch: seen.leader_epoch,
             end: seen.end,
             last,
             producer_next_sequence: seen.next_sequence,

@@ -400,7 +400,9 @@ impl World {
             .all(|record| record.fate != super::source::Fate::There);
         // It was empty both times, so that nothing tells that the topic is another one, and the count goes on.
         let unnoticed = self.judge.destination_recreated;
-        let settled = confirmed.source_offset >= self.source.last_stable_offset()
+        // A topic that was made anew ends where nothing of the former one does: it has to be noticed.
+        let settled = !self.judge.source_recreated
+            && confirmed.source_offset >= self.source.last_stable_offset()
             && (self.plan.preserve || unnoticed || confirmed.count == reached.count)
             && confirmed.destination_offset == replica.end()
             && replica.high_watermark == replica.end()
