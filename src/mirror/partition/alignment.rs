@@ -164,6 +164,7 @@ impl PartitionMirror {
         // Behind it no data batch was found, if none was.
         let searched = self.searched_from(tail);
         self.anchors.retain(|known| known.destination_offset <= end);
+        self.note_dropped_anchors();
         let before_start = ours.filter(|last| last.header.base_offset < start);
         let is_copied = match before_start.map(TailBatch::is_filler).transpose() {
             Ok(filler) => filler == Some(false),

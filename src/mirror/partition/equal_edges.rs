@@ -1,8 +1,8 @@
 //! Single situations of a partition with equal offsets, each of which once lost a record or passed over one.
 
 use super::edges::{
-    PRODUCER_ID, anchor, dense, failure, fetched, from, lies_at, reads_tail, refused, sends,
-    settings, tail, written,
+    PRODUCER_ID, acknowledged, anchor, dense, failure, fetched, from, lies_at, reads_tail, refused,
+    sends, settings, tail, written,
 };
 use super::*;
 use crate::control::records::{FillWay, HolePolicy};
@@ -311,4 +311,22 @@ fn an_expired_source_names_only_what_was_not_copied() {
         };
         assert_eq!(named, missing, "{actions:?}");
     }
+}
+
+/// The destination lost its end, and the mirror copied it again. Without the anchor at the end, the next loss would be judged
+/// from an older one, which knows nothing of markers in between.
+#[test]
+fn an_end_that_is_reached_again_is_stored_again() {
+    let newest = Anchor {
+        source_leader_epoch: 3,
+        ..anchor(4, 4, 4)
+    };
+    let mut mirror = aligned_from(&[anchor(0, 0, 0), newest]);
+    mirror.handle(tail(2, Some(lies_at(0, &dense(0, 2))), Some(2)));
+    mirror.handle(fetched(&mirror, &[dense(0, 2), dense(2, 2)], 4));
+    mirror.handle(acknowledged(&mirror, 2));
+    assert_eq!(*mirror.confirmed(), newest);
+    let actions = mirror.handle(Event::Stop);
+    let saves = |action: &Action| matches!(action, Action::Save { anchors, .. } if anchors.last() == Some(&newest));
+    assert!(actions.iter().any(saves), "{actions:?}");
 }

@@ -85,10 +85,7 @@ impl PartitionMirror {
             return self.fail(Failure::MapTooShort { anchor }, actions);
         }
         self.anchors.retain(|known| known.count <= anchor.count);
-        if self.last_saved != Some(anchor) {
-            // What is stored reaches further. Once the mirror is there again, the map in between is still to be stored.
-            self.last_saved = None;
-        }
+        self.note_dropped_anchors();
         self.present = present;
         self.rewind(anchor);
         self.tail_check = tail
@@ -179,6 +176,14 @@ impl PartitionMirror {
         } else {
             Failure::Uncountable { known, end }
         })
+    }
+
+    /// Where the last anchor that was stored is not true any more, what comes is stored even if it is the same again: anchors
+    /// and map in between are stored without it.
+    pub(super) fn note_dropped_anchors(&mut self) {
+        if self.last_saved != self.anchors.back().copied() {
+            self.last_saved = None;
+        }
     }
 
     fn anchor_covering(&self, present: i64) -> Option<Anchor> {
