@@ -39,22 +39,11 @@ impl PartitionMirror {
             Ok(present) => present,
             Err(failure) => return self.fail(failure, actions),
         };
-        if self.refused_at.take().is_some_and(|at| present > at) {
-            // Another worker's batch was there first: that says nothing of this one's.
-            self.refusals = 0;
+        if let Err(failure) = self.note_present(present) {
+            return self.fail(failure, actions);
         }
         if let Alignment::Equal { start, .. } = self.alignment {
             return self.go_on_aligned(tail, present, start, actions);
-        }
-        if let Some(from) = self.moved_from.take()
-            && present > 0
-        {
-            // Another worker had begun to copy when the start was moved: its records lie before that.
-            let to = self.confirmed.source_offset;
-            return self.fail(
-                Failure::SourceExpiredUncounted { from, to, present },
-                actions,
-            );
         }
         let Some(anchor) = self.anchor_covering(present) else {
             return self.fail(
@@ -95,6 +84,23 @@ impl PartitionMirror {
             .map(|last| TailCheck::new(last, present - last.taken()));
         self.phase = Phase::Copying { primed: false };
         self.pump(actions);
+    }
+
+    /// So many records are there, whoever wrote them.
+    pub(super) fn note_present(&mut self, present: i64) -> Result<(), Failure> {
+        if self.refused_at.take().is_some_and(|at| present > at) {
+            // Another worker's batch was there first: that says nothing of this one's.
+            self.refusals = 0;
+        }
+        match self.moved_from.take() {
+            // Another worker had begun to copy when the start was moved: its records lie before that.
+            Some(from) if present > 0 => Err(Failure::SourceExpiredUncounted {
+                from,
+                to: self.confirmed.source_offset,
+                present,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the leader took more of this mirror's records than can be read, and none can be read: with a

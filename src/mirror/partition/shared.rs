@@ -77,6 +77,9 @@ impl PartitionMirror {
             Found::NotYet => return self.wait_for_replicas(tail, actions),
         };
         self.behind_leader = 0;
+        if let Err(failure) = self.note_present(present) {
+            return self.fail(failure, actions);
+        }
         let placed = match placed(&known, tail) {
             Ok(placed) => placed,
             Err(failure) => return self.fail(failure, actions),
@@ -85,6 +88,7 @@ impl PartitionMirror {
             return self.fail(Failure::MapTooShort { anchor: known }, actions);
         }
         self.anchors.retain(|anchor| anchor.count <= known.count);
+        self.note_dropped_anchors();
         self.present = present;
         self.rewind(known);
         self.placed = placed.into();

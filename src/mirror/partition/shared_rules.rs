@@ -209,6 +209,26 @@ fn rule_3_what_cannot_be_read_yet_is_waited_for_among_others_too() {
     assert_eq!(mirror.present, 2);
 }
 
+/// Records that another worker copied before the source's beginning went would be taken for others.
+#[test]
+fn a_start_that_was_moved_is_not_taken_for_that_of_what_somebody_else_copied() {
+    let mut mirror = from(&[anchor(0, 7, 0)]);
+    mirror.handle(Event::SharedTail(tail(7, &[])));
+    mirror.handle(Event::SourceLost {
+        attempt: mirror.attempt,
+        log_start: 10,
+        end: 20,
+    });
+    mirror.handle(Event::Saved);
+    let actions = mirror.handle(Event::SharedTail(tail(12, &[(9, 0, 2)])));
+    let expected = Failure::SourceExpiredUncounted {
+        from: 0,
+        to: 10,
+        present: 2,
+    };
+    assert_eq!(failure(&actions), Some(&expected));
+}
+
 /// What has to be read back before it counts lies between what others wrote.
 #[test]
 fn rule_6_others_between_doubtful_batches_are_passed_over() {
