@@ -205,6 +205,10 @@ impl Plan {
         let expires = strikes
             .iter()
             .any(|strikes| strikes.fault == Fault::ExpireSource);
+        if expires && strikes.iter().any(|it| it.fault == Fault::TwoOwners) {
+            // One of them may move the start behind what the other has copied: only a comparison tells.
+            strikes.retain(|strikes| strikes.fault != Fault::ClearDestination);
+        }
         if compacts || expires {
             // The judge could not tell a record that is gone from one that looks alike.
             habits.identical = 0.0;
