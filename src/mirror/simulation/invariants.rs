@@ -437,7 +437,9 @@ impl Judge {
             // With equal offsets a record of somebody else, or one that is gone, shifts those that come after it.
             Failure::NotACopy { .. } => {
                 let shifted = self.foreign_written || self.destination_lost;
-                self.source_changed() || self.preserve && shifted
+                // Of two owners one has stored a start behind the other's records.
+                let moved = self.unfenced && self.source_expired;
+                self.source_changed() || moved || self.preserve && shifted
             }
             // Of two owners one has seen the start move before the other's first record.
             Failure::SourceExpired { .. } => self.source_expired || self.unfenced,
