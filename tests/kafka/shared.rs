@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::copy;
 use crate::support::client::{self, Place, Record};
 use crate::support::cluster::{Cluster, Spec};
+use crate::support::dataset::{self, Ages, Plan};
 use crate::support::jars::{Heap, Version};
 use crate::support::lab::Lab;
 use crate::support::process::Process;
@@ -34,6 +36,8 @@ pub fn tests() -> Vec<Test> {
             120,
             among_forgotten,
         ),
+        test("shared::marked_copies_4_3", Tier::Readme, 60, marked_4_3),
+        test("shared::marked_copies_3_9", Tier::Long, 60, marked_3_9),
         test("shared::both_ways_4_3", Tier::Readme, 120, both_ways_4_3),
         test("shared::both_ways_3_9", Tier::Long, 120, both_ways_3_9),
         test("shared::both_ways_twenty_kills", Tier::Long, 300, many),
@@ -142,6 +146,62 @@ fn among_others(lab: &Lab, version: Version, forgetful: bool) -> Result<()> {
     Ok(())
 }
 
+fn marked_4_3(lab: &Lab) -> Result<()> {
+    marked(lab, Version::V4_3)
+}
+
+fn marked_3_9(lab: &Lab) -> Result<()> {
+    marked(lab, Version::V3_9)
+}
+
+/// A header for each record, and nothing else of it changes: offsets neither, whatever batches it lies in, also those that are as large as
+/// their topic takes before.
+fn marked(lab: &Lab, version: Version) -> Result<()> {
+    let mut source = Spec::new("source", version).heap(Heap::Medium).start(lab)?;
+    let destination = Spec::new("destination", version)
+        .heap(Heap::Medium)
+        .start(lab)?;
+    let plan = Plan {
+        records: 12_000,
+        seed: 5,
+        ages: Ages::OldAndNew,
+    };
+    dataset::generate_mixed(lab, &source, plan)?;
+    dataset::generate_special(lab, &mut source, plan)?;
+    let named = "topics = [\"ref.*\"]";
+    let high = dataset::HIGH_START;
+    let more = format!("{named}\nexclude = [\"{high}\"]\nprovenance_header = true");
+    let text = copy::topology(&source, &destination, "ref.*").replace(named, &more);
+    let kmirror = Kmirror::new(lab, &text)?;
+    kmirror.ok("apply", &["--yes"])?;
+    kmirror.ok("run", &["--until-caught-up"])?;
+    for topic in [dataset::MIXED, dataset::COMPACTED, dataset::APPEND_TIME] {
+        let place = Place::new(source.bootstrap(), topic);
+        let mut compared = 0;
+        for partition in 0..client::partition_count(&place)? {
+            let written = client::read_partition(&source.bootstrap(), topic, partition)?;
+            let name = format!("copy.{topic}");
+            let copies = client::read_partition(&destination.bootstrap(), &name, partition)?;
+            ensure!(
+                written.len() == copies.len(),
+                "partition {partition} of {topic}: {} records and {} copies",
+                written.len(),
+                copies.len()
+            );
+            for (record, copy) in written.iter().zip(&copies) {
+                ensure!(
+                    is_marked_copy(record, copy) && record.offset == copy.offset,
+                    "partition {partition} of {topic}: {record} and {copy}"
+                );
+            }
+            compared += copies.len();
+        }
+        ensure!(compared > 0, "{topic} is empty, which proves nothing");
+        lab.note(format!("{topic}: {compared} records have one more header"));
+    }
+    Ok(())
+}
+
 fn both_ways_4_3(lab: &Lab) -> Result<()> {
     both_ways(lab, Version::V4_3, 6)
 }
@@ -245,10 +305,8 @@ fn both_ways(lab: &Lab, version: Version, rounds: usize) -> Result<()> {
                 copies.len()
             );
             for (record, copy) in own.iter().zip(&copies) {
-                let marked = copy.headers.split_last();
-                let (mark, others) = marked.context("a copy has a header")?;
                 ensure!(
-                    same(record, copy) && record.headers == others && mark.0 == HEADER,
+                    is_marked_copy(record, copy),
                     "partition {partition}: {record} and {copy}"
                 );
             }
@@ -325,6 +383,12 @@ fn same(record: &Record, copy: &Record) -> bool {
     record.stamp.millis() == copy.stamp.millis()
         && record.key == copy.key
         && record.value == copy.value
+}
+
+fn is_marked_copy(record: &Record, copy: &Record) -> bool {
+    let marked = copy.headers.split_last();
+    same(record, copy)
+        && marked.is_some_and(|(mark, others)| record.headers == others && mark.0 == HEADER)
 }
 
 fn topology(east: &Cluster, west: &Cluster, links: &[(&str, &str, &str)]) -> String {
