@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::copy;
 use crate::support::client::{self, Place, Record};
-use crate::support::cluster::{Cluster, Spec};
+use crate::support::cluster::Spec;
 use crate::support::dataset::{self, Ages, Plan};
 use crate::support::jars::{Heap, Version};
 use crate::support::lab::Lab;
@@ -44,6 +44,8 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
+const EXAMPLE: &str = include_str!("../../topologies/active-active.toml");
+const SHARED: &str = "offsets = \"translate\"\non_foreign_write = \"translate\"";
 const TOPIC: &str = "orders";
 const PARTITIONS: i32 = 3;
 const HEADER: &str = "kmirror.provenance";
@@ -87,8 +89,8 @@ fn among_others(lab: &Lab, version: Version, forgetful: bool) -> Result<()> {
         Place::new(destination.bootstrap(), TOPIC),
     );
     client::produce(&to, "before", 500)?;
-    let text = topology(&source, &destination, &[("copy", "source", "destination")])
-        .replace("provenance_header = true\n", "");
+    let text =
+        copy::topology(&source, &destination, TOPIC).replace("rename = \"copy.${topic}\"", SHARED);
     let kmirror = Kmirror::new(lab, &text)?;
     let planned = kmirror.ok("plan", &[])?;
     ensure!(
@@ -227,11 +229,10 @@ fn both_ways(lab: &Lab, version: Version, rounds: usize) -> Result<()> {
     client::produce(&places[0], "past", 1_000)?;
     east.tools()
         .console_producer(TOPIC, &lines("east-console", 200))?;
-    let links = [
-        ("west-to-east", "destination", "source"),
-        ("east-to-west", "source", "destination"),
-    ];
-    let kmirror = Kmirror::new(lab, &topology(&east, &west, &links))?;
+    let text = EXAMPLE
+        .replace("kafka.east.example:9092", &east.bootstrap())
+        .replace("kafka.west.example:9092", &west.bootstrap());
+    let kmirror = Kmirror::new(lab, &text)?;
     kmirror.ok("apply", &["--yes"])?;
     let again = kmirror.command("plan", &["--detailed-exitcode"])?;
     ensure!(
@@ -389,34 +390,4 @@ fn is_marked_copy(record: &Record, copy: &Record) -> bool {
     let marked = copy.headers.split_last();
     same(record, copy)
         && marked.is_some_and(|(mark, others)| record.headers == others && mark.0 == HEADER)
-}
-
-fn topology(east: &Cluster, west: &Cluster, links: &[(&str, &str, &str)]) -> String {
-    let mut text = format!(
-        r#"
-kmirror = 1
-
-[clusters.source]
-bootstrap_servers = "{}"
-
-[clusters.destination]
-bootstrap_servers = "{}"
-"#,
-        east.bootstrap(),
-        west.bootstrap()
-    );
-    for (name, source, destination) in links {
-        text.push_str(&format!(
-            r#"
-[links.{name}]
-source = "{source}"
-destination = "{destination}"
-topics = ["{TOPIC}"]
-offsets = "translate"
-on_foreign_write = "translate"
-provenance_header = true
-"#
-        ));
-    }
-    text
 }
