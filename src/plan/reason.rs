@@ -100,6 +100,8 @@ pub enum Blocker {
     SourceTopicAbsent {
         cluster: String,
         topic: String,
+        /// Whether the file may own it; not where it may be a mirror as well.
+        may_be_owned: bool,
     },
     /// The topic may exist: the broker does not show it to the user.
     TopicHidden {

@@ -222,6 +222,7 @@ fn add_routes(world: &World<'_>, link: &Link, resolution: Resolution, routes: &m
             .unwrap_or_else(|| Blocker::SourceTopicAbsent {
                 cluster: link.source.clone(),
                 topic: absent.topic.clone(),
+                may_be_owned: !link.may_close_a_loop(),
             });
         add(absent.topic, String::new(), absent.asked_by, vec![blocker]);
     }

@@ -232,12 +232,20 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
             format!("Nothing is planned on `{cluster}`, see cluster.{cluster}."),
             "Solve that first.",
         ),
-        Blocker::SourceTopicAbsent { cluster, topic } => obstacle(
+        Blocker::SourceTopicAbsent {
+            cluster,
+            topic,
+            may_be_owned,
+        } => obstacle(
             format!("`{cluster}` has no topic `{}`.", clean(topic)),
-            format!(
-                "Create it there, let this file create it (`[clusters.{cluster}.topics.\"{}\"]`), or take the name out of the link.",
-                clean(topic)
-            ),
+            if *may_be_owned {
+                format!(
+                    "Create it there, let this file create it (`[clusters.{cluster}.topics.\"{}\"]`), or take the name out of the link.",
+                    clean(topic)
+                )
+            } else {
+                "Create it on one of the clusters that it is mirrored between, or take the name out of the link.".to_owned()
+            },
         ),
         Blocker::TopicHidden {
             cluster,

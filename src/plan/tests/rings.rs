@@ -171,6 +171,29 @@ fn a_mirror_that_was_made_without_marks_is_no_part_of_a_ring() {
     );
 }
 
+/// A file that owned one of the topics would be refused.
+#[test]
+fn nobody_is_told_to_let_the_file_own_a_topic_of_a_ring() {
+    let named = |name, source, destination| {
+        link(name, source, destination, MARKED).replace("\"*\"", "\"orders\"")
+    };
+    let topology = with_clusters(&format!(
+        "{}{}",
+        named("a", "east", "west"),
+        named("b", "west", "east")
+    ));
+    let planned = plan(&topology, &Model::new(&["east", "west"]));
+    let blocked = planned.entries.iter().flat_map(|entry| &entry.blocked);
+    let remedies: Vec<String> = blocked
+        .map(|blocker| crate::report::words::blocker(blocker).remedy)
+        .collect();
+    assert_eq!(remedies.len(), 2);
+    assert!(
+        remedies.iter().all(|remedy| !remedy.contains("this file")),
+        "{remedies:?}"
+    );
+}
+
 /// A ring of two files is as good as one of one file.
 #[test]
 fn links_of_two_files_make_a_ring() {
