@@ -12,7 +12,6 @@ use kmirror::kafka::{Buffers, Client, ClientConfig, Topics};
 use kmirror::mirror::batch::provenance::Provenance;
 use kmirror::mirror::io::keeper::{Keeper, Save};
 use kmirror::mirror::io::pad::MarkerProducer;
-use kmirror::mirror::io::proof::Proofs;
 use kmirror::mirror::io::reader::Reader;
 use kmirror::mirror::io::task::{self, Running, Surroundings};
 use kmirror::mirror::io::watermark;
@@ -189,7 +188,6 @@ impl Lab {
             writer: Writer::new(self.destination_client.clone()),
             keeper: keeper(keep),
             watermarks: watermark::start(self.destination_client.clone()),
-            proofs: Arc::new(Proofs::new(self.destination_client.clone())),
             marker_producer: MarkerProducer::default(),
             start: StartSpec::Earliest,
             settings: Settings {

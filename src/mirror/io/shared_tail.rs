@@ -16,7 +16,7 @@ use crate::mirror::batch::rewrite::sequence_of;
 use crate::mirror::partition::{Failure, SharedTail, Span, TailBatch};
 
 /// Bytes of one answer: all that others write is read as well.
-const ANSWER_BYTES: i32 = 8 << 20;
+const ANSWER_BYTES: i32 = 4 << 20;
 
 /// Finds the mirror's batches from offset `from` on, however long it takes; only what a person must mend ends it otherwise.
 ///

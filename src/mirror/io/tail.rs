@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::reader::bounds;
@@ -27,6 +28,8 @@ const STRIDE: i64 = 64;
 const LONGEST_STRIDE: i64 = 1 << 17;
 /// Bytes of one answer while looking through them; a marker has 78.
 const STRIDE_BYTES: i32 = 1 << 20;
+/// Answers with batches of destinations that are on their way at once: what they take comes on top of the memory for records.
+static ANSWERS: Semaphore = Semaphore::const_new(16);
 /// Tries to find the topic before it counts as deleted.
 const TRIES_FOR_UNKNOWN: u32 = 12;
 
@@ -343,6 +346,7 @@ pub(super) async fn batches(
         partition: partition.partition,
     };
     let connection = client.route(&target).await?;
+    let _permit = ANSWERS.acquire().await.expect("it is never closed");
     let options = FetchOptions {
         max_wait_ms: 0,
         min_bytes: 0,

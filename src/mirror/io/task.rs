@@ -9,13 +9,12 @@ use tokio::time::{MissedTickBehavior, sleep};
 
 use super::keeper::{Keeper, Save};
 use super::pad::{MarkerProducer, Padder};
-use super::proof::Proofs;
 use super::reader::{Position, Reader, Wanted, bounds, offset_of};
 use super::share::Share;
 use super::throttle::Throttle;
 use super::watermark::{Ask, Watermarks};
 use super::writer::{Job, Writer};
-use super::{Events, PartitionKey, Route, TopicPartition, shared_tail, tail};
+use super::{Events, PartitionKey, Route, TopicPartition, proof, shared_tail, tail};
 use crate::control::records::{FillWay, OffsetsSpec, StartSpec};
 use crate::kafka::admin::{ConfigResource, OffsetSpec};
 use crate::kafka::{Backoff, Client, Error};
@@ -43,7 +42,6 @@ pub struct Surroundings {
     pub writer: Arc<Writer>,
     pub keeper: Keeper,
     pub watermarks: Watermarks,
-    pub proofs: Arc<Proofs>,
     pub marker_producer: MarkerProducer,
     pub start: StartSpec,
     pub settings: Settings,
@@ -264,11 +262,11 @@ impl Doer {
     }
 
     fn read_back(&mut self, attempt: u64, from: i64) {
-        let proofs = Arc::clone(&self.around.proofs);
+        let client = self.around.destination_client.clone();
         let partition = self.around.route.destination.clone();
         let events = self.events.clone();
         let task = tokio::spawn(async move {
-            let (start, batches) = proofs.read(&partition, from).await;
+            let (start, batches) = proof::read(&client, &partition, from).await;
             // A partition that is gone needs no answer.
             let _gone = events.send(Event::ReadBack {
                 attempt,

@@ -10,7 +10,7 @@
 //! everything before is replicated, and the end is looked up after them. A destination that is cut back in between all
 //! the same shows it: the source has a record where there is a marker.
 
-use super::content::{Compared, CountCheck, TailCheck};
+use super::content::{Compared, CountCheck};
 use super::failure;
 use super::messages::{Action, LogSpan, Notice, PadAnswer, Tail, TailBatch};
 use super::{Failure, PartitionMirror, Phase};
@@ -186,7 +186,9 @@ impl PartitionMirror {
         }
         .max(start)
         .min(end);
-        self.tail_check = last.map(|last| TailCheck::new(last, last.header.base_offset));
+        if let Err(failure) = self.compares_with(last, |last| last.header.base_offset) {
+            return self.fail(failure, actions);
+        }
         self.count_check = last.and_then(|last| self.count_check(last, present, start));
         if let Alignment::Equal { fill, filling, .. } = &mut self.alignment {
             // Records are copied only once the filler is gone. Where less than that is left, it is made anew.
@@ -275,6 +277,11 @@ impl PartitionMirror {
     /// The destination agrees with the source up to this offset, or up to its end.
     fn note_compared(&mut self, to: i64) {
         let to = to.min(self.sent.source_offset);
+        if to >= self.data_end {
+            // Idle partitions need not keep them.
+            self.tail_check = None;
+            self.count_check = None;
+        }
         let is_quiet = self.in_flight.is_empty() && self.unproven.is_empty();
         if is_quiet && to >= self.data_end && to > self.confirmed.source_offset {
             self.confirmed = Anchor {
@@ -428,21 +435,15 @@ impl PartitionMirror {
         {
             return Err(Failure::Displaced { offset });
         }
-        if let Some(check) = &mut self.tail_check {
-            if check.compare(chunk, offsets.clone()).map_err(unreadable)? == Compared::Other {
-                return Err(Failure::NotACopy {
-                    source_offset: chunk.first(),
-                    destination_offset: chunk.first(),
-                });
-            }
-            let data_end = check.end();
-            if let Some(offset) = offsets
-                .clone()
-                .find(|offset| (data_end..end).contains(offset))
-            {
-                return Err(Failure::Displaced { offset });
-            }
-        } else if let Some(offset) = offsets
+        if let Some(check) = &mut self.tail_check
+            && check.compare(chunk, offsets.clone()).map_err(unreadable)? == Compared::Other
+        {
+            return Err(Failure::NotACopy {
+                source_offset: chunk.first(),
+                destination_offset: chunk.first(),
+            });
+        }
+        if let Some(offset) = offsets
             .clone()
             .find(|offset| (self.data_end..end).contains(offset))
         {

@@ -2,10 +2,13 @@
 //!
 //! Where a batch was copied as it is, its payload's checksum says so without looking into a record. Batches that were merged,
 //! split or compressed anew have other boundaries and other bytes: then records are compared one by one.
+//!
+//! Thousands of partitions may wait for their source at once, so of a large batch only digests are kept.
 
-use std::collections::HashMap;
+use bytes::Bytes;
 
 use super::messages::TailBatch;
+use crate::mirror::batch::BatchHeader;
 use crate::mirror::batch::header::ContentKey;
 use crate::mirror::batch::repack::{RepackError, digests};
 use crate::mirror::select::Chunk;
@@ -18,10 +21,19 @@ pub(super) struct TailCheck {
     first: i64,
     /// After its last record.
     end: i64,
-    tail: TailBatch,
+    header: BatchHeader,
     key: ContentKey,
-    /// Its records by number, once they were needed.
-    records: Option<HashMap<i64, u32>>,
+    records: Records,
+}
+
+/// A batch of no more bytes is kept as it is.
+const KEPT_WHOLE: usize = 4 << 10;
+
+#[derive(Debug)]
+enum Records {
+    Whole(Bytes),
+    /// By offset delta, ascending.
+    Digests(Vec<(i64, u32)>),
 }
 
 /// How many records the source may have in a stretch of which the destination's count says how many were written.
@@ -59,18 +71,50 @@ pub(super) enum Compared {
 }
 
 impl TailCheck {
-    pub(super) fn new(tail: &TailBatch, first: i64) -> Self {
+    /// A check that may take a while.
+    ///
+    /// # Errors
+    /// Where records do not decode.
+    pub(super) fn new(tail: &TailBatch, first: i64) -> Result<Self, RepackError> {
+        let mut check = Self::now(tail, first);
+        if tail.batch.len() > KEPT_WHOLE {
+            check.digests()?;
+        } else {
+            // It may be a small part of what was read.
+            check.records = Records::Whole(Bytes::copy_from_slice(&tail.batch));
+        }
+        Ok(check)
+    }
+
+    /// A check that is made at once.
+    pub(super) fn now(tail: &TailBatch, first: i64) -> Self {
         Self {
             first,
             end: first + i64::from(tail.header.last_offset_delta) + 1,
+            header: tail.header,
             key: tail.header.content_key(&tail.batch),
-            tail: tail.clone(),
-            records: None,
+            records: Records::Whole(tail.batch.clone()),
         }
     }
 
+    /// After the batch's last record.
     pub(super) fn end(&self) -> i64 {
         self.end
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds_batch(&self) -> bool {
+        matches!(self.records, Records::Whole(_))
+    }
+
+    fn digests(&mut self) -> Result<&[(i64, u32)], RepackError> {
+        if let Records::Whole(batch) = &self.records {
+            self.records = Records::Digests(digests(&self.header, batch)?);
+        }
+        match &self.records {
+            Records::Digests(digests) => Ok(digests),
+            Records::Whole(_) => unreachable!("they were made of it just now"),
+        }
     }
 
     /// Compares the chunk's records, whose numbers are `numbers`, with those of the batch. A record that the
@@ -91,28 +135,22 @@ impl TailCheck {
         if high < self.first {
             return Ok(Compared::NotReached);
         }
-        let is_whole = low == self.first && high + 1 == self.end && self.tail.header.is_dense();
+        let is_whole = low == self.first && high + 1 == self.end && self.header.is_dense();
         if is_whole && chunk.header.content_key(&chunk.batch) == self.key {
             return Ok(Compared::Same);
         }
-        let theirs = match &mut self.records {
-            Some(records) => records,
-            empty => {
-                let decoded = digests(&self.tail.header, &self.tail.batch)?;
-                let numbered = decoded
-                    .into_iter()
-                    .map(|(delta, digest)| (self.first + delta, digest));
-                empty.insert(numbered.collect())
-            }
-        };
         let ours = digests(&chunk.header, &chunk.batch)?;
-        let was_cleaned = !self.tail.header.is_dense();
+        let (first, end) = (self.first, self.end);
+        let was_cleaned = !self.header.is_dense();
+        let theirs = self.digests()?;
         let same = numbers
             .zip(ours)
-            .filter(|(number, _)| (self.first..self.end).contains(number))
-            .all(|(number, (_, digest))| match theirs.get(&number) {
-                Some(known) => *known == digest,
-                None => was_cleaned,
+            .filter(|(number, _)| (first..end).contains(number))
+            .all(|(number, (_, digest))| {
+                match theirs.binary_search_by_key(&(number - first), |(delta, _)| *delta) {
+                    Ok(at) => theirs[at].1 == digest,
+                    Err(_) => was_cleaned,
+                }
             });
         Ok(if same {
             Compared::Same

@@ -63,7 +63,7 @@ fn is_copy(
     {
         return Ok(false);
     }
-    let mut check = TailCheck::new(found, at);
+    let mut check = TailCheck::now(found, at);
     Ok(check.compare(sent, at..at + sent.count())? == Compared::Same)
 }
 

@@ -496,3 +496,23 @@ fn a_leader_that_remembers_more_than_its_log_holds_is_not_waited_for_for_ever() 
     let short = Failure::DestinationTooShort { known: 10, end: 4 };
     assert_eq!(failed, Some(short));
 }
+
+/// Thousands of partitions in which nothing happens would hold a batch each for ever, and those that wait for a source that is
+/// down would hold as much as their largest batches.
+#[test]
+fn partitions_that_wait_hold_no_large_batches() {
+    let large = dense(0, 1_000);
+    assert!(large.len() > 4 << 10);
+    for mut mirror in [
+        from(anchor(0, 0, 0)),
+        super::equal_edges::aligned_from(&[anchor(0, 0, 0)]),
+    ] {
+        let last = lies_at(0, &large);
+        mirror.handle(tail(1_000, Some(last), Some(1_000)));
+        let check = mirror.tail_check.as_ref().expect("not compared yet");
+        assert!(!check.holds_batch());
+        mirror.handle(fetched(&mirror, std::slice::from_ref(&large), 1_000));
+        assert_eq!(mirror.confirmed().source_offset, 1_000);
+        assert!(mirror.tail_check.is_none());
+    }
+}

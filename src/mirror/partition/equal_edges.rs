@@ -19,7 +19,7 @@ fn preserving() -> Settings {
 }
 
 /// A mirror with equal offsets that goes on from anchors.
-fn aligned_from(anchors: &[Anchor]) -> PartitionMirror {
+pub(super) fn aligned_from(anchors: &[Anchor]) -> PartitionMirror {
     let stored = Stored {
         anchors: anchors.to_vec(),
         alignment: Alignment::Equal {

@@ -77,13 +77,28 @@ impl PartitionMirror {
         self.note_dropped_anchors();
         self.present = present;
         self.rewind(anchor);
-        self.tail_check = tail
+        let ours = tail
             .last
             .as_ref()
-            .filter(|last| last.header.producer_id == self.settings.producer_id)
-            .map(|last| TailCheck::new(last, present - last.taken()));
+            .filter(|last| last.header.producer_id == self.settings.producer_id);
+        if let Err(failure) = self.compares_with(ours, |last| present - last.taken()) {
+            return self.fail(failure, actions);
+        }
         self.phase = Phase::Copying { primed: false };
         self.pump(actions);
+    }
+
+    /// The destination's last batch has to be found again in the source's records.
+    pub(super) fn compares_with(
+        &mut self,
+        last: Option<&TailBatch>,
+        first: impl Fn(&TailBatch) -> i64,
+    ) -> Result<(), Failure> {
+        let check = last.map(|last| TailCheck::new(last, first(last)));
+        self.tail_check = check
+            .transpose()
+            .map_err(|error| Failure::Unreadable(error.to_string()))?;
+        Ok(())
     }
 
     /// So many records are there, whoever wrote them.
@@ -269,8 +284,13 @@ impl PartitionMirror {
             return Ok(());
         };
         let numbers = self.sent.count..self.sent.count + chunk.count();
+        let is_last = numbers.end >= check.end();
         match check.compare(chunk, numbers) {
-            Ok(Compared::NotReached | Compared::Same) => Ok(()),
+            Ok(Compared::NotReached | Compared::Same) => {
+                // Idle partitions need not keep it.
+                self.tail_check.take_if(|_| is_last);
+                Ok(())
+            }
             Ok(Compared::Other) => Err(Failure::NotACopy {
                 source_offset: chunk.first(),
                 destination_offset: self.sent.destination_offset,

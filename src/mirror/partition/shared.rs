@@ -12,7 +12,6 @@
 //! Where offsets are still equal to the source's, there is no room for anybody else: there a foreign record stops the
 //! partition.
 
-use super::content::TailCheck;
 use super::messages::{Action, Notice, SharedTail};
 use super::position::nearest_count;
 use super::{Failure, InFlight, PartitionMirror, Phase, ROUNDS_BEHIND};
@@ -92,10 +91,10 @@ impl PartitionMirror {
         self.present = present;
         self.rewind(known);
         self.placed = placed.into();
-        self.tail_check = tail
-            .last
-            .as_ref()
-            .map(|last| TailCheck::new(last, present - last.taken()));
+        let last = tail.last.as_ref();
+        if let Err(failure) = self.compares_with(last, |last| present - last.taken()) {
+            return self.fail(failure, actions);
+        }
         self.phase = Phase::Copying { primed: false };
         self.pump(actions);
     }

@@ -34,7 +34,6 @@ use crate::control::store::{self, ControlState};
 use crate::kafka::{self, Target};
 use crate::mirror::io::keeper::{self, Keeper};
 use crate::mirror::io::pad::MarkerProducer;
-use crate::mirror::io::proof::Proofs;
 use crate::mirror::io::task::{self, Running, Surroundings};
 use crate::mirror::io::throttle::Throttle;
 use crate::mirror::io::watermark::{self, Watermarks};
@@ -119,7 +118,6 @@ pub struct DestinationWorker {
     writer: Arc<Writer>,
     keeper: Keeper,
     watermarks: Watermarks,
-    proofs: Arc<Proofs>,
     marker_producer: MarkerProducer,
     /// Why progress cannot be stored.
     unstored: watch::Receiver<Option<keeper::Trouble>>,
@@ -160,7 +158,6 @@ impl DestinationWorker {
         Self {
             lease,
             writer: Writer::new(client.clone()),
-            proofs: Arc::new(Proofs::new(client.clone())),
             watermarks: watermark::start(client),
             marker_producer: MarkerProducer::default(),
             keeper,
@@ -618,7 +615,6 @@ impl DestinationWorker {
             writer: Arc::clone(&self.writer),
             keeper: self.keeper.clone(),
             watermarks: self.watermarks.clone(),
-            proofs: Arc::clone(&self.proofs),
             marker_producer: self.marker_producer.clone(),
             start: wanted.start,
             settings: Settings {
