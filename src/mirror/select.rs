@@ -61,8 +61,31 @@ pub struct Chunk {
     pub segments: Segments,
     /// The source offset after it.
     pub next: i64,
-    /// Leader epoch that the source's batch carries.
+    pub origin: Origin,
+}
+
+/// What the source's batch was, whatever became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Leader epoch that it carries.
     pub leader_epoch: i32,
+    /// A broker has given it the time of its append: which times its records are copied with is a setting of the link.
+    pub stamped: bool,
+}
+
+impl Origin {
+    /// Of messages of an older format.
+    const MESSAGES: Self = Self {
+        leader_epoch: -1,
+        stamped: true,
+    };
+
+    fn of(header: &BatchHeader) -> Self {
+        Self {
+            leader_epoch: header.leader_epoch,
+            stamped: header.is_log_append_time(),
+        }
+    }
 }
 
 impl Chunk {
@@ -131,7 +154,7 @@ impl Chunk {
                 segments,
             },
             self.next,
-            self.leader_epoch,
+            self.origin,
             vec![self.batch.clone()],
         )))
     }
@@ -155,7 +178,11 @@ impl Chunk {
         }
         let whole = Repacked { batch, segments };
         let read_as = chunks.iter().map(|chunk| chunk.batch.clone()).collect();
-        let merged = Self::of_repacked(whole, last.next, last.leader_epoch, read_as);
+        let origin = Origin {
+            leader_epoch: last.origin.leader_epoch,
+            stamped: chunks.iter().any(|chunk| chunk.origin.stamped),
+        };
+        let merged = Self::of_repacked(whole, last.next, origin, read_as);
         Ok(Some(merged))
     }
 
@@ -186,7 +213,7 @@ impl Chunk {
                 .map_or(self.next, |(first, count)| first + count);
             let part = Repacked { batch, segments };
             let read_as = vec![self.batch.clone()];
-            chunks.push(Self::of_repacked(part, next, self.leader_epoch, read_as));
+            chunks.push(Self::of_repacked(part, next, self.origin, read_as));
         }
         if let Some(last) = chunks.last_mut() {
             last.next = self.next;
@@ -203,12 +230,15 @@ impl Chunk {
             header,
             segments: Segments::one(first, count),
             next: first + count,
-            leader_epoch: -1,
+            origin: Origin {
+                leader_epoch: -1,
+                stamped: false,
+            },
         }
     }
 
     /// `read_as` is what the records were decoded from: the memory that was reserved for it stands for the copy too.
-    fn of_repacked(repacked: Repacked, next: i64, leader_epoch: i32, read_as: Vec<Bytes>) -> Self {
+    fn of_repacked(repacked: Repacked, next: i64, origin: Origin, read_as: Vec<Bytes>) -> Self {
         let header = BatchHeader::parse(&repacked.batch).expect("a repacked batch has a header");
         Self {
             batch: Bytes::from_owner(Copied {
@@ -218,7 +248,7 @@ impl Chunk {
             header,
             segments: Segments(SegmentsForm::Many(repacked.segments)),
             next,
-            leader_epoch,
+            origin,
         }
     }
 }
@@ -301,7 +331,13 @@ pub fn select(
             }
             Entry::Batch(header, batch) if header.next_offset() > position => {
                 if let Some(gathered) = messages.take() {
-                    push_pieces(&mut steps, gathered.finish()?, position, -1, &records);
+                    push_pieces(
+                        &mut steps,
+                        gathered.finish()?,
+                        position,
+                        Origin::MESSAGES,
+                        &records,
+                    );
                 }
                 let leave_out = aborted.leaves_out(&header, &batch);
                 if !leave_out && header.count > 0 {
@@ -314,7 +350,13 @@ pub fn select(
         }
     }
     if let Some(gathered) = messages {
-        push_pieces(&mut steps, gathered.finish()?, position, -1, &records);
+        push_pieces(
+            &mut steps,
+            gathered.finish()?,
+            position,
+            Origin::MESSAGES,
+            &records,
+        );
     }
     Ok(steps)
 }
@@ -341,7 +383,7 @@ fn push_batch(
         steps.push(Step::Copy(Chunk {
             segments: Segments::one(header.base_offset, i64::from(header.count)),
             next: header.next_offset(),
-            leader_epoch: header.leader_epoch,
+            origin: Origin::of(&header),
             header,
             batch,
         }));
@@ -354,8 +396,8 @@ fn push_batch(
         provenance: manner.provenance,
     };
     let pieces = repack(&header, &batch, want)?;
-    let (next, leader_epoch) = (header.next_offset(), header.leader_epoch);
-    push_pieces(steps, pieces, next, leader_epoch, &batch);
+    let (next, origin) = (header.next_offset(), Origin::of(&header));
+    push_pieces(steps, pieces, next, origin, &batch);
     Ok(())
 }
 
@@ -364,7 +406,7 @@ fn push_pieces(
     steps: &mut Vec<Step>,
     pieces: Vec<Repacked>,
     next: i64,
-    leader_epoch: i32,
+    origin: Origin,
     read_as: &Bytes,
 ) {
     let mut pieces = pieces.into_iter().peekable();
@@ -376,14 +418,9 @@ fn push_pieces(
             None => next,
         };
         let read_as = vec![read_as.clone()];
-        steps.push(Step::Copy(Chunk::of_repacked(
-            piece,
-            next,
-            leader_epoch,
-            read_as,
-        )));
+        steps.push(Step::Copy(Chunk::of_repacked(piece, next, origin, read_as)));
     }
-    pass_to(steps, next, leader_epoch);
+    pass_to(steps, next, origin.leader_epoch);
 }
 
 /// Passes the offsets up to `to` that no step covers.

@@ -68,13 +68,10 @@ pub fn is_filler(header: &BatchHeader, batch: &Bytes) -> Result<bool, RepackErro
     if header.codec() != ZSTD || header.base_timestamp != header.max_timestamp {
         return Ok(false);
     }
-    let known = [false, true].map(|keyed| {
-        let digest = crc32c::crc32c(&header.base_timestamp.to_be_bytes());
-        let digest = crc32c::crc32c_append(digest, &[0]);
-        crc32c::crc32c_append(digest, &body(keyed))
-    });
+    let known =
+        [false, true].map(|keyed| crc32c::crc32c_append(crc32c::crc32c(&[0]), &body(keyed)));
     let found = digests(header, batch)?;
-    Ok(found.iter().all(|(_, digest)| known.contains(digest)))
+    Ok(found.iter().all(|found| known.contains(&found.timeless)))
 }
 
 /// Compressed records; full batches are encoded once.

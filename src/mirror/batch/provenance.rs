@@ -157,8 +157,8 @@ mod tests {
                 let header = BatchHeader::parse(&piece.batch).expect("a batch");
                 digests(&header, &piece.batch).expect("they decode")
             };
-            let later: Vec<u32> = marked(from).into_iter().map(|it| it.1).collect();
-            let all: Vec<u32> = marked(0).into_iter().skip(usize::try_from(from).expect("small")).map(|it| it.1).collect();
+            let later: Vec<u32> = marked(from).into_iter().map(|it| it.whole).collect();
+            let all: Vec<u32> = marked(0).into_iter().skip(usize::try_from(from).expect("small")).map(|it| it.whole).collect();
             prop_assert_eq!(later, all);
         }
 

@@ -141,19 +141,32 @@ pub fn split(
         .collect()
 }
 
-/// What a digest says of each record of a batch, by its offset delta: the time, attributes, key, value and headers.
+/// What a record is told by from others, without keeping it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest {
+    pub offset_delta: i64,
+    /// Of time, attributes, key, value and headers.
+    pub whole: u32,
+    /// The same without the time.
+    pub timeless: u32,
+}
+
+/// A digest of each record of a batch, by offset delta.
 ///
 /// # Errors
 /// As of [`repack`].
-pub fn digests(header: &BatchHeader, batch: &Bytes) -> Result<Vec<(i64, u32)>, RepackError> {
+pub fn digests(header: &BatchHeader, batch: &Bytes) -> Result<Vec<Digest>, RepackError> {
     let mut digests = Vec::with_capacity(usize::try_from(header.count).unwrap_or(0).min(1 << 16));
     for record in records(header, batch)? {
         let record = record?;
         let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
-        let digest = crc32c::crc32c(&timestamp.to_be_bytes());
-        let digest = crc32c::crc32c_append(digest, &[record.attributes]);
-        let digest = crc32c::crc32c_append(digest, &record.body);
-        digests.push((record.offset_delta, digest));
+        let timeless = crc32c::crc32c(&[record.attributes]);
+        let timeless = crc32c::crc32c_append(timeless, &record.body);
+        digests.push(Digest {
+            offset_delta: record.offset_delta,
+            whole: crc32c::crc32c_append(timeless, &timestamp.to_be_bytes()),
+            timeless,
+        });
     }
     Ok(digests)
 }
@@ -638,9 +651,10 @@ mod tests {
             let rest_header = BatchHeader::parse(&rest.batch).expect("a batch");
             let all = digests(&header, &whole).expect("they decode");
             let some = digests(&rest_header, &rest.batch).expect("they decode");
-            let expected: Vec<_> = all.iter().skip(cut as usize).map(|(delta, digest)| (delta - cut, *digest)).collect();
+            let rest = all.iter().skip(cut as usize);
+            let expected: Vec<_> = rest.map(|it| Digest { offset_delta: it.offset_delta - cut, ..*it }).collect();
             prop_assert_eq!(some, expected);
-            let distinct: std::collections::HashSet<_> = all.iter().map(|(_, digest)| *digest).collect();
+            let distinct: std::collections::HashSet<_> = all.iter().map(|it| it.timeless).collect();
             prop_assert_eq!(distinct.len() as i64, count);
         }
     }

@@ -404,7 +404,7 @@ impl PartitionMirror {
             Ok(None) if chunk.next > self.sent.source_offset => {
                 self.queue.push_front(Step::Pass {
                     next: chunk.next,
-                    leader_epoch: chunk.leader_epoch,
+                    leader_epoch: chunk.origin.leader_epoch,
                 });
             }
             Ok(None) => self.note_compared(chunk.next),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::messages::TailBatch;
 use crate::mirror::batch::BatchHeader;
 use crate::mirror::batch::header::ContentKey;
-use crate::mirror::batch::repack::{RepackError, digests};
+use crate::mirror::batch::repack::{Digest, RepackError, digests};
 use crate::mirror::select::Chunk;
 
 /// The destination's last data batch, to be found again in what the source gives.
@@ -33,7 +33,7 @@ const KEPT_WHOLE: usize = 4 << 10;
 enum Records {
     Whole(Bytes),
     /// By offset delta, ascending.
-    Digests(Vec<(i64, u32)>),
+    Digests(Vec<Digest>),
 }
 
 /// How many records the source may have in a stretch of which the destination's count says how many were written.
@@ -107,7 +107,7 @@ impl TailCheck {
         matches!(self.records, Records::Whole(_))
     }
 
-    fn digests(&mut self) -> Result<&[(i64, u32)], RepackError> {
+    fn digests(&mut self) -> Result<&[Digest], RepackError> {
         if let Records::Whole(batch) = &self.records {
             self.records = Records::Digests(digests(&self.header, batch)?);
         }
@@ -118,7 +118,8 @@ impl TailCheck {
     }
 
     /// Compares the chunk's records, whose numbers are `numbers`, with those of the batch. A record that the
-    /// destination's cleaner took out is no difference.
+    /// destination's cleaner took out is no difference, nor is the time of one that the source has stamped: the link may have asked for
+    /// another one when it was copied.
     ///
     /// # Errors
     /// Where records do not decode.
@@ -146,9 +147,10 @@ impl TailCheck {
         let same = numbers
             .zip(ours)
             .filter(|(number, _)| (first..end).contains(number))
-            .all(|(number, (_, digest))| {
-                match theirs.binary_search_by_key(&(number - first), |(delta, _)| *delta) {
-                    Ok(at) => theirs[at].1 == digest,
+            .all(|(number, ours)| {
+                match theirs.binary_search_by_key(&(number - first), |it| it.offset_delta) {
+                    Ok(at) if chunk.origin.stamped => theirs[at].timeless == ours.timeless,
+                    Ok(at) => theirs[at].whole == ours.whole,
                     Err(_) => was_cleaned,
                 }
             });

@@ -497,6 +497,28 @@ fn a_leader_that_remembers_more_than_its_log_holds_is_not_waited_for_for_ever() 
     assert_eq!(failed, Some(short));
 }
 
+/// The link asked for other times when the last batch was copied (`timestamps`): the mirror must not stop for that, where the
+/// source stamps its records.
+#[test]
+fn other_times_of_stamped_records_are_no_other_records() {
+    let plain = dense(0, 3);
+    let mut stamped = plain.to_vec();
+    stamped[22] |= 1 << 3;
+    let checksum = crc32c::crc32c(&stamped[21..]);
+    stamped[17..21].copy_from_slice(&checksum.to_be_bytes());
+    for (source, is_copy) in [(Bytes::from(stamped), true), (dense(3, 3), false)] {
+        let mut other_times = samples::dense(0, 3);
+        for record in &mut other_times {
+            record.timestamp += if is_copy { 5_000 } else { 0 };
+        }
+        let copied = samples::batch(&other_times, Compression::None);
+        let mut mirror = from(anchor(0, 0, 0));
+        mirror.handle(tail(3, Some(lies_at(0, &copied)), Some(3)));
+        let actions = mirror.handle(fetched(&mirror, &[source], 6));
+        assert_eq!(failure(&actions).is_none(), is_copy, "{actions:?}");
+    }
+}
+
 /// Thousands of partitions in which nothing happens would hold a batch each for ever, and those that wait for a source that is
 /// down would hold as much as their largest batches.
 #[test]

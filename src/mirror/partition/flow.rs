@@ -545,7 +545,7 @@ impl PartitionMirror {
             if chunk.next > after.source_offset {
                 self.queue.push_front(Step::Pass {
                     next: chunk.next,
-                    leader_epoch: chunk.leader_epoch,
+                    leader_epoch: chunk.origin.leader_epoch,
                 });
             }
         }

@@ -651,7 +651,7 @@ impl PartitionMirror {
 fn advanced(from: &Anchor, chunk: &Chunk) -> Anchor {
     Anchor {
         source_offset: chunk.next,
-        source_leader_epoch: chunk.leader_epoch,
+        source_leader_epoch: chunk.origin.leader_epoch,
         destination_offset: from.destination_offset + chunk.count(),
         count: from.count + chunk.count(),
         epoch: from.epoch,

@@ -265,7 +265,7 @@ impl PartitionMirror {
         }
         self.sent.count += records;
         self.sent.destination_offset = destination;
-        self.sent.source_leader_epoch = chunk.leader_epoch;
+        self.sent.source_leader_epoch = chunk.origin.leader_epoch;
     }
 
     /// What was passed over is known to be right only once the batch at the tail was compared: until then nothing of

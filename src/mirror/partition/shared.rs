@@ -245,7 +245,7 @@ impl PartitionMirror {
             }
         }
         self.sent.count = end;
-        self.sent.source_leader_epoch = chunk.leader_epoch;
+        self.sent.source_leader_epoch = chunk.origin.leader_epoch;
     }
 }
 

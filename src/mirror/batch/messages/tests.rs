@@ -157,7 +157,7 @@ proptest! {
                 let Step::Copy(chunk) = step else { continue };
                 let offsets = chunk.segments.iter().flat_map(|(first, count)| *first..first + count);
                 let records = digests(&chunk.header, &chunk.batch).expect("they decode");
-                found.extend(offsets.zip(records).map(|(offset, (_, digest))| (offset, digest)));
+                found.extend(offsets.zip(records).map(|(offset, digest)| (offset, digest.whole)));
             }
             found
         };
