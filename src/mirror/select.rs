@@ -361,15 +361,6 @@ pub fn select(
     Ok(steps)
 }
 
-/// The leader epoch of the last batch of a fetch answer; -1 where there is none, or a message of an older format.
-pub fn last_leader_epoch(records: &Bytes) -> i32 {
-    let whole = Entries::new(records.clone()).map_while(Result::ok);
-    whole.last().map_or(-1, |entry| match entry {
-        Entry::Batch(header, _) => header.leader_epoch,
-        Entry::Message(_) => -1,
-    })
-}
-
 fn push_batch(
     steps: &mut Vec<Step>,
     header: BatchHeader,

@@ -25,14 +25,17 @@ struct Transaction {
 
 impl Decisions {
     /// Takes in what was read from `position` on. What is decided before `written` cannot change any more without the position
-    /// being cut off too.
-    pub fn read(&mut self, records: &Bytes, position: i64, written: i64) {
+    /// being cut off too. Gives the leader epoch of the last batch; -1 where there is none, or a message of an older format.
+    pub fn read(&mut self, records: &Bytes, position: i64, written: i64) -> i32 {
+        let mut leader_epoch = -1;
         self.transactions
             .retain(|known| known.marker.is_none_or(|marker| marker >= written));
         for entry in Entries::new(records.clone()).map_while(Result::ok) {
             let Entry::Batch(header, _) = entry else {
+                leader_epoch = -1;
                 continue;
             };
+            leader_epoch = header.leader_epoch;
             if header.next_offset() <= position || !header.is_transactional() {
                 continue;
             }
@@ -56,6 +59,7 @@ impl Decisions {
                 }),
             }
         }
+        leader_epoch
     }
 
     /// Whether something before `written` was copied or left out because of a marker at `end` or later.

@@ -52,6 +52,13 @@ pub(super) fn from(anchor: Anchor) -> PartitionMirror {
     mirror
 }
 
+/// The same with `acks = "1"`.
+pub(super) fn acks_1_from(anchor: Anchor) -> PartitionMirror {
+    let mut mirror = from(anchor);
+    mirror.settings.acks = Acks::Leader;
+    mirror
+}
+
 pub(super) fn dense(base: i64, count: i64) -> Bytes {
     samples::batch(&samples::dense(base, count), Compression::None)
 }
@@ -438,15 +445,7 @@ fn an_offset_that_the_source_has_after_all_is_fetched_again() {
 /// refused: a mirror that only waited for the watermark would wait for ever, without the batch.
 #[test]
 fn a_batch_that_went_with_its_leader_is_copied_again_although_nothing_follows_it() {
-    let settings = Settings {
-        acks: Acks::Leader,
-        ..settings()
-    };
-    let stored = Stored {
-        anchors: vec![anchor(0, 0, 0)],
-        ..Stored::default()
-    };
-    let (mut mirror, _) = PartitionMirror::start(settings, stored);
+    let mut mirror = acks_1_from(anchor(0, 0, 0));
     mirror.handle(tail(0, None, None));
     mirror.handle(fetched(&mirror, &[dense(0, 2)], 2));
     mirror.handle(acknowledged(&mirror, 0));

@@ -9,7 +9,7 @@ use crate::control::records::{Anchor, Run};
 use crate::kafka::ErrorCode;
 use crate::mirror::batch::Stamp;
 use crate::mirror::batch::rewrite::rewritten;
-use crate::mirror::select::{Chunk, Manner, Step, last_leader_epoch, select};
+use crate::mirror::select::{Chunk, Manner, Step, select};
 
 /// Batches on their way from which on more small ones are merged rather than sent each by itself.
 const BUSY_FROM: usize = 2;
@@ -22,9 +22,9 @@ impl PartitionMirror {
             return;
         }
         self.fetching = false;
-        let leader_epoch = last_leader_epoch(&fetched.records);
-        self.decisions
-            .read(&fetched.records, self.fetch_next, self.sent.source_offset);
+        let leader_epoch =
+            self.decisions
+                .read(&fetched.records, self.fetch_next, self.sent.source_offset);
         let steps = match select(
             fetched.records,
             self.fetch_next,

@@ -2,8 +2,8 @@
 //! destination fell back, the source's oldest records are gone, or a second worker wrote.
 
 use super::edges::{
-    PRODUCER_ID, acknowledged, anchor, dense, failure, fetched, from, reads_tail, refused, sends,
-    settings, tail, written,
+    PRODUCER_ID, acknowledged, acks_1_from, anchor, dense, failure, fetched, from, reads_tail,
+    refused, sends, settings, tail, written,
 };
 use super::*;
 use crate::control::records::{FillWay, HolePolicy, Run};
@@ -48,16 +48,7 @@ fn offsets_of_records_that_are_copied_again_are_not_left_out_of_the_map() {
 /// With acks=1, what only the leader has is a record all the same: a start that is moved behind it leaves a gap after it.
 #[test]
 fn a_start_that_expired_is_not_moved_while_the_first_record_is_being_replicated() {
-    let settings = Settings {
-        acks: Acks::Leader,
-        ..settings()
-    };
-    let stored = Stored {
-        anchors: vec![anchor(0, 0, 0)],
-        ..Stored::default()
-    };
-    let (mut mirror, _) = PartitionMirror::start(settings, stored);
-    mirror.doubt = Doubt::of_predecessors(0);
+    let mut mirror = acks_1_from(anchor(0, 0, 0));
     mirror.handle(tail(0, None, None));
     mirror.handle(fetched(&mirror, &[dense(0, 1)], 10));
     mirror.handle(acknowledged(&mirror, 0));
@@ -161,16 +152,7 @@ fn a_start_that_was_moved_is_not_taken_for_that_of_records_that_somebody_else_co
 #[test]
 fn a_batch_that_a_replaced_leader_acknowledged_does_not_count_by_what_its_successor_holds() {
     for (leader_epoch, confirmed, recovers) in [(5, 2, false), (4, 0, false), (6, 0, true)] {
-        let settings = Settings {
-            acks: Acks::Leader,
-            ..settings()
-        };
-        let stored = Stored {
-            anchors: vec![anchor(0, 0, 0)],
-            ..Stored::default()
-        };
-        let (mut mirror, _) = PartitionMirror::start(settings, stored);
-        mirror.doubt = Doubt::of_predecessors(0);
+        let mut mirror = acks_1_from(anchor(0, 0, 0));
         let Event::Tail(empty) = tail(0, None, None) else {
             unreachable!("a tail is made")
         };
