@@ -258,13 +258,37 @@ pub(super) type KeyValue = (Bytes, Option<Bytes>);
 /// Records are gathered into batches of about so many bytes, well below a broker's usual 1 MB.
 const BATCH_BYTES: usize = 500 * 1024;
 
+/// The bytes that a record takes in a batch, at most: lengths, deltas and attributes are fewer than 32.
+fn size_of((key, value): &KeyValue) -> usize {
+    key.len() + value.as_ref().map_or(0, Bytes::len) + 32
+}
+
+/// Groups of records put together as long as they fit one batch, in order. A group is divided only where it alone does not fit.
+pub(super) fn together(groups: impl IntoIterator<Item = Vec<KeyValue>>) -> Vec<Vec<KeyValue>> {
+    let mut batches: Vec<Vec<KeyValue>> = Vec::new();
+    let mut size = 0;
+    for group in groups {
+        let bytes: usize = group.iter().map(size_of).sum();
+        match batches.last_mut() {
+            Some(batch) if size + bytes <= BATCH_BYTES => {
+                batch.extend(group);
+                size += bytes;
+            }
+            _ => {
+                batches.extend(runs(&group).into_iter().map(<[KeyValue]>::to_vec));
+                size = bytes;
+            }
+        }
+    }
+    batches
+}
+
 /// Splits records into runs that fit one batch each, in order.
 pub(super) fn runs(records: &[KeyValue]) -> Vec<&[KeyValue]> {
     let mut runs = Vec::new();
     let (mut begin, mut size) = (0, 0);
-    for (index, (key, value)) in records.iter().enumerate() {
-        // Lengths, deltas and attributes of a record take less than 32 bytes.
-        let next = key.len() + value.as_ref().map_or(0, Bytes::len) + 32;
+    for (index, record) in records.iter().enumerate() {
+        let next = size_of(record);
         if size + next > BATCH_BYTES && index > begin {
             runs.push(&records[begin..index]);
             (begin, size) = (index, 0);
@@ -429,5 +453,21 @@ mod tests {
         let huge = [record("huge", Some(&"x".repeat(2_000_000)))];
         assert_eq!(super::runs(&huge).len(), 1);
         assert!(super::runs(&[]).is_empty());
+    }
+
+    /// A worker may die between two batches: what belongs together would be stored in part.
+    #[test]
+    fn groups_of_records_share_batches_and_are_not_divided() {
+        let value = "x".repeat(100_000);
+        let group = |name: &str, count: usize| -> Vec<KeyValue> {
+            (0..count)
+                .map(|n| record(&format!("{name}{n}"), Some(&value)))
+                .collect()
+        };
+        let groups = [group("a", 3), group("b", 3), group("c", 2), group("d", 12)];
+        let batches = together(groups.clone());
+        assert_eq!(batches.concat(), groups.concat());
+        let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [3, 5, 5, 5, 2]);
     }
 }

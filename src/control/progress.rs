@@ -10,7 +10,7 @@ use futures::future::{join_all, try_join_all};
 use serde::Serialize;
 
 use super::error::ControlError;
-use super::log::{Follower, KeyValue, batch, runs};
+use super::log::{Follower, KeyValue, batch, together};
 use super::records::{
     IncarnationId, MapRecord, OFFSETS_PARTITIONS, OFFSETS_TOPIC, OffsetsKey, ProgressRecord,
 };
@@ -38,7 +38,8 @@ pub struct Stored {
 
 /// Writes progress; `None` removes a record. Returns once all in-sync replicas have it.
 ///
-/// Map pieces go before the progress that relies on them. Writes of the same keys must not overlap in
+/// What belongs to one mirror partition is written in one batch, if it fits; map pieces go before the progress that relies on
+/// them. Writes of the same keys must not overlap in
 /// time: the last one to arrive counts.
 ///
 /// # Errors
@@ -48,20 +49,24 @@ pub async fn write(
     client: &Client,
     entries: &[(OffsetsKey, Option<Entry>)],
 ) -> Result<(), ControlError> {
-    let mut partitions: HashMap<i32, Vec<KeyValue>> = HashMap::new();
+    let mut groups: HashMap<(IncarnationId, i32), Vec<KeyValue>> = HashMap::new();
     let (maps, progress): (Vec<_>, Vec<_>) = entries
         .iter()
         .partition(|(key, _)| matches!(key, OffsetsKey::Map { .. }));
     for (key, value) in maps.into_iter().chain(progress) {
         let record = (json(key), value.as_ref().map(json));
+        groups.entry(owner_of(key)).or_default().push(record);
+    }
+    let mut partitions: HashMap<i32, Vec<Vec<KeyValue>>> = HashMap::new();
+    for (owner, records) in groups {
         partitions
-            .entry(partition_of(key))
+            .entry(partition_of(owner))
             .or_default()
-            .push(record);
+            .push(records);
     }
     let writes = partitions
         .into_iter()
-        .map(|(partition, records)| write_partition(client, partition, records));
+        .map(|(partition, groups)| write_partition(client, partition, together(groups)));
     for outcome in join_all(writes).await {
         outcome?;
     }
@@ -103,9 +108,14 @@ pub async fn forget(client: &Client, ids: &[IncarnationId]) -> Result<(), Contro
     write(client, &entries).await
 }
 
-/// Where a key's records stand: by the mirror partition it belongs to, whatever its kind.
-fn partition_of(key: &OffsetsKey) -> i32 {
+/// The mirror partition that a key belongs to.
+fn owner_of(key: &OffsetsKey) -> (IncarnationId, i32) {
     let (OffsetsKey::Progress { id, partition } | OffsetsKey::Map { id, partition, .. }) = key;
+    (*id, *partition)
+}
+
+/// Where the records of a mirror partition stand.
+fn partition_of((id, partition): (IncarnationId, i32)) -> i32 {
     let hash = crc32c::crc32c(format!("{id}/{partition}").as_bytes());
     let partitions = u32::try_from(OFFSETS_PARTITIONS).expect("a small positive number");
     i32::try_from(hash % partitions).expect("below the number of partitions")
@@ -114,10 +124,10 @@ fn partition_of(key: &OffsetsKey) -> i32 {
 async fn write_partition(
     client: &Client,
     partition: i32,
-    records: Vec<KeyValue>,
+    batches: Vec<Vec<KeyValue>>,
 ) -> Result<(), Error> {
-    for run in runs(&records) {
-        let batch = batch(run, None).map_err(|problem| Error::Protocol {
+    for records in &batches {
+        let batch = batch(records, None).map_err(|problem| Error::Protocol {
             address: client.cluster_name().to_owned(),
             during: "Produce".to_owned(),
             problem,
@@ -215,17 +225,20 @@ mod tests {
     fn all_records_of_a_mirror_partition_stand_together() {
         let mut used = HashSet::new();
         for link in 0..50 {
-            let id = id(link);
-            let progress = partition_of(&OffsetsKey::Progress { id, partition: 3 });
+            let (id, partition) = (id(link), 3);
+            assert_eq!(
+                owner_of(&OffsetsKey::Progress { id, partition }),
+                (id, partition)
+            );
             for chunk in 0..5 {
                 let map = OffsetsKey::Map {
                     id,
-                    partition: 3,
+                    partition,
                     chunk,
                 };
-                assert_eq!(partition_of(&map), progress);
+                assert_eq!(owner_of(&map), (id, partition));
             }
-            used.insert(progress);
+            used.insert(partition_of((id, partition)));
         }
         assert_eq!(used, (0..OFFSETS_PARTITIONS).collect());
     }
@@ -233,14 +246,9 @@ mod tests {
     /// A changed hash would look for stored progress in the wrong place.
     #[test]
     fn the_place_of_a_record_never_changes() {
-        let key = OffsetsKey::Progress {
-            id: id(1),
-            partition: 0,
-        };
-        let other = OffsetsKey::Progress {
-            id: id(7),
-            partition: 12,
-        };
-        assert_eq!((partition_of(&key), partition_of(&other)), (0, 3));
+        assert_eq!(
+            (partition_of((id(1), 0)), partition_of((id(7), 12))),
+            (0, 3)
+        );
     }
 }

@@ -52,6 +52,29 @@ impl MapTail {
         map
     }
 
+    /// How many of the `anchors`, oldest first, the map leads to: between each of them and the next it has as many records as
+    /// were counted. `mapped_from` is the source offset from which on records are mapped.
+    ///
+    /// Chunks and anchors that did not fit one batch are stored one after the other, and a write that comes late brings back
+    /// what an earlier one stored.
+    pub fn leads_to(&self, anchors: &[Anchor], mapped_from: i64) -> usize {
+        let runs = self.closed.iter().flatten().chain(&self.runs);
+        let mapped = |from: i64, to: i64| -> i64 {
+            let within = |run: &Run| {
+                let end = run.destination.saturating_add(run.count).min(to);
+                (end - run.destination.max(from)).max(0)
+            };
+            runs.clone().map(within).sum()
+        };
+        let misfit = anchors.windows(2).position(|pair| {
+            let [before, after] = pair else { return false };
+            before.source_offset >= mapped_from
+                && mapped(before.destination_offset, after.destination_offset)
+                    != after.count - before.count
+        });
+        misfit.map_or(anchors.len(), |before| before + 1)
+    }
+
     /// The index of the growing chunk.
     pub fn chunk(&self) -> u32 {
         self.chunk
@@ -249,6 +272,33 @@ mod tests {
             all.retain(|(_, destination)| *destination < cut);
             prop_assert_eq!(left, all);
         }
+    }
+
+    /// Without this, a hole in what was stored would stay in the map for ever.
+    #[test]
+    fn a_map_leads_to_anchors_up_to_its_first_hole() {
+        let at = |source_offset, destination_offset, count| Anchor {
+            source_offset,
+            count,
+            ..anchor(destination_offset)
+        };
+        let anchors = [at(0, 0, 0), at(12, 10, 10), at(30, 25, 25)];
+        let map = |runs: &[(i64, i64, i64)]| {
+            let run = |(source, destination, count): &(i64, i64, i64)| Run {
+                source: *source,
+                destination: *destination,
+                count: *count,
+            };
+            MapTail::new(0, runs.iter().map(run).collect())
+        };
+        let whole = map(&[(2, 0, 10), (15, 10, 15)]);
+        assert_eq!(whole.leads_to(&anchors, -1), 3);
+        assert_eq!(map(&[(2, 0, 10)]).leads_to(&anchors, -1), 2);
+        assert_eq!(map(&[(15, 10, 15)]).leads_to(&anchors, -1), 1);
+        assert_eq!(map(&[(2, 0, 10), (15, 10, 10)]).leads_to(&anchors, -1), 2);
+        // What lies before was copied to equal offsets, and is not mapped.
+        assert_eq!(map(&[(15, 10, 15)]).leads_to(&anchors, 12), 3);
+        assert_eq!(MapTail::default().leads_to(&[], -1), 0);
     }
 
     #[test]

@@ -5,13 +5,15 @@
 //! Batches that cannot pass as bytes are repacked here, and messages of older formats made into batches, so that what
 //! comes out is ready to be stamped.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use thiserror::Error;
 
 use super::batch::header::{HeaderError, Marker, marker};
 use super::batch::messages::{Entries, Entry, Gathered};
 use super::batch::provenance::Provenance;
-use super::batch::repack::{RepackError, Repacked, Want, merge, repack, split};
+use super::batch::repack::{RepackError, Repacked, Want, digests, merge, repack, split};
 use super::batch::{BatchHeader, filler};
 
 /// Why a fetch answer cannot be copied.
@@ -65,26 +67,84 @@ pub struct Chunk {
 }
 
 /// What the source's batch was, whatever became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// Leader epoch that it carries.
     pub leader_epoch: i32,
-    /// A broker has given it the time of its append: which times its records are copied with is a setting of the link.
-    pub stamped: bool,
+    pub times: Times,
+}
+
+/// Which times its records may have at the destination, where they were copied before: a setting of the link, that may have been
+/// another one then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// Their own.
+    Own,
+    /// Their own, or those at which these batches were appended at the source.
+    Stamped(Vec<Bytes>),
+    /// Not known any more: they are messages of an older format.
+    Any,
 }
 
 impl Origin {
-    /// Of messages of an older format.
-    const MESSAGES: Self = Self {
-        leader_epoch: -1,
-        stamped: true,
-    };
-
-    fn of(header: &BatchHeader) -> Self {
+    fn of(header: &BatchHeader, batch: &Bytes) -> Self {
         Self {
             leader_epoch: header.leader_epoch,
-            stamped: header.is_log_append_time(),
+            times: if header.is_log_append_time() {
+                Times::Stamped(vec![batch.clone()])
+            } else {
+                Times::Own
+            },
         }
+    }
+
+    fn of_messages() -> Self {
+        Self {
+            leader_epoch: -1,
+            times: Times::Any,
+        }
+    }
+
+    fn of_merged(chunks: &[Chunk], leader_epoch: i32) -> Self {
+        let mut stamped: Vec<Bytes> = Vec::new();
+        let mut times = Times::Own;
+        for chunk in chunks {
+            match &chunk.origin.times {
+                Times::Own => {}
+                Times::Stamped(batches) => stamped.extend(batches.iter().cloned()),
+                Times::Any => times = Times::Any,
+            }
+        }
+        if times == Times::Own && !stamped.is_empty() {
+            times = Times::Stamped(stamped);
+        }
+        Self {
+            leader_epoch,
+            times,
+        }
+    }
+}
+
+impl Times {
+    /// By source offset, the times that records may have besides the one that they are copied with now. `None`: any.
+    ///
+    /// # Errors
+    /// Where the source's batches do not decode.
+    pub fn others(&self) -> Result<Option<HashMap<i64, [i64; 2]>>, RepackError> {
+        let batches = match self {
+            Self::Own => &[][..],
+            Self::Stamped(batches) => batches,
+            Self::Any => return Ok(None),
+        };
+        let mut times = HashMap::new();
+        for batch in batches {
+            let header = BatchHeader::parse(batch).expect("it was parsed when it was read");
+            for record in digests(&header, batch)? {
+                let offset = header.base_offset + record.offset_delta;
+                times.insert(offset, [record.timestamp, header.max_timestamp]);
+            }
+        }
+        Ok(Some(times))
     }
 }
 
@@ -154,7 +214,7 @@ impl Chunk {
                 segments,
             },
             self.next,
-            self.origin,
+            self.origin.clone(),
             vec![self.batch.clone()],
         )))
     }
@@ -178,10 +238,7 @@ impl Chunk {
         }
         let whole = Repacked { batch, segments };
         let read_as = chunks.iter().map(|chunk| chunk.batch.clone()).collect();
-        let origin = Origin {
-            leader_epoch: last.origin.leader_epoch,
-            stamped: chunks.iter().any(|chunk| chunk.origin.stamped),
-        };
+        let origin = Origin::of_merged(chunks, last.origin.leader_epoch);
         let merged = Self::of_repacked(whole, last.next, origin, read_as);
         Ok(Some(merged))
     }
@@ -213,7 +270,7 @@ impl Chunk {
                 .map_or(self.next, |(first, count)| first + count);
             let part = Repacked { batch, segments };
             let read_as = vec![self.batch.clone()];
-            chunks.push(Self::of_repacked(part, next, self.origin, read_as));
+            chunks.push(Self::of_repacked(part, next, self.origin.clone(), read_as));
         }
         if let Some(last) = chunks.last_mut() {
             last.next = self.next;
@@ -232,7 +289,7 @@ impl Chunk {
             next: first + count,
             origin: Origin {
                 leader_epoch: -1,
-                stamped: false,
+                times: Times::Own,
             },
         }
     }
@@ -335,7 +392,7 @@ pub fn select(
                         &mut steps,
                         gathered.finish()?,
                         position,
-                        Origin::MESSAGES,
+                        Origin::of_messages(),
                         &records,
                     );
                 }
@@ -354,7 +411,7 @@ pub fn select(
             &mut steps,
             gathered.finish()?,
             position,
-            Origin::MESSAGES,
+            Origin::of_messages(),
             &records,
         );
     }
@@ -374,7 +431,7 @@ fn push_batch(
         steps.push(Step::Copy(Chunk {
             segments: Segments::one(header.base_offset, i64::from(header.count)),
             next: header.next_offset(),
-            origin: Origin::of(&header),
+            origin: Origin::of(&header, &batch),
             header,
             batch,
         }));
@@ -387,7 +444,7 @@ fn push_batch(
         provenance: manner.provenance,
     };
     let pieces = repack(&header, &batch, want)?;
-    let (next, origin) = (header.next_offset(), Origin::of(&header));
+    let (next, origin) = (header.next_offset(), Origin::of(&header, &batch));
     push_pieces(steps, pieces, next, origin, &batch);
     Ok(())
 }
@@ -409,6 +466,7 @@ fn push_pieces(
             None => next,
         };
         let read_as = vec![read_as.clone()];
+        let origin = origin.clone();
         steps.push(Step::Copy(Chunk::of_repacked(piece, next, origin, read_as)));
     }
     pass_to(steps, next, origin.leader_epoch);

@@ -71,7 +71,7 @@ pub fn is_filler(header: &BatchHeader, batch: &Bytes) -> Result<bool, RepackErro
     let known =
         [false, true].map(|keyed| crc32c::crc32c_append(crc32c::crc32c(&[0]), &body(keyed)));
     let found = digests(header, batch)?;
-    Ok(found.iter().all(|found| known.contains(&found.timeless)))
+    Ok(found.iter().all(|found| known.contains(&found.content)))
 }
 
 /// Compressed records; full batches are encoded once.

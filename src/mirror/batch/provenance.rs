@@ -157,8 +157,8 @@ mod tests {
                 let header = BatchHeader::parse(&piece.batch).expect("a batch");
                 digests(&header, &piece.batch).expect("they decode")
             };
-            let later: Vec<u32> = marked(from).into_iter().map(|it| it.whole).collect();
-            let all: Vec<u32> = marked(0).into_iter().skip(usize::try_from(from).expect("small")).map(|it| it.whole).collect();
+            let later: Vec<(i64, u32)> = marked(from).into_iter().map(|it| (it.timestamp, it.content)).collect();
+            let all: Vec<(i64, u32)> = marked(0).into_iter().skip(usize::try_from(from).expect("small")).map(|it| (it.timestamp, it.content)).collect();
             prop_assert_eq!(later, all);
         }
 

@@ -145,10 +145,10 @@ pub fn split(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
     pub offset_delta: i64,
-    /// Of time, attributes, key, value and headers.
-    pub whole: u32,
-    /// The same without the time.
-    pub timeless: u32,
+    /// The producer's time, also where a broker has stamped the batch.
+    pub timestamp: i64,
+    /// Of attributes, key, value and headers.
+    pub content: u32,
 }
 
 /// A digest of each record of a batch, by offset delta.
@@ -160,12 +160,11 @@ pub fn digests(header: &BatchHeader, batch: &Bytes) -> Result<Vec<Digest>, Repac
     for record in records(header, batch)? {
         let record = record?;
         let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
-        let timeless = crc32c::crc32c(&[record.attributes]);
-        let timeless = crc32c::crc32c_append(timeless, &record.body);
+        let content = crc32c::crc32c(&[record.attributes]);
         digests.push(Digest {
             offset_delta: record.offset_delta,
-            whole: crc32c::crc32c_append(timeless, &timestamp.to_be_bytes()),
-            timeless,
+            timestamp,
+            content: crc32c::crc32c_append(content, &record.body),
         });
     }
     Ok(digests)
@@ -654,7 +653,7 @@ mod tests {
             let rest = all.iter().skip(cut as usize);
             let expected: Vec<_> = rest.map(|it| Digest { offset_delta: it.offset_delta - cut, ..*it }).collect();
             prop_assert_eq!(some, expected);
-            let distinct: std::collections::HashSet<_> = all.iter().map(|it| it.timeless).collect();
+            let distinct: std::collections::HashSet<_> = all.iter().map(|it| it.content).collect();
             prop_assert_eq!(distinct.len() as i64, count);
         }
     }

@@ -126,10 +126,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::mirror::io::reader::Position;
     use crate::mirror::io::share::{Piece, Share};
     use crate::mirror::io::throttle::Throttle;
     use crate::mirror::io::{Events, TopicPartition};
+    use crate::mirror::partition::KnownEpoch;
 
     fn wanted(topic: &str, offset: i64, attempt: u64, events: &Events) -> Wanted {
         let source = TopicPartition {
@@ -138,11 +138,14 @@ mod tests {
             partition: 0,
         };
         let share = Share::new(Buffers::new(1 << 20), Arc::default());
-        let position = Position {
+        Wanted::new(
+            source,
+            attempt,
             offset,
-            leader_epoch: -1,
-        };
-        Wanted::new(source, attempt, position, events.clone(), share)
+            KnownEpoch::NONE,
+            events.clone(),
+            share,
+        )
     }
 
     /// Without this, of two mirrors of one topic one would get the records that the other asked for.

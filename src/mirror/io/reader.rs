@@ -27,7 +27,7 @@ use crate::kafka::fetch::{FetchOptions, FetchPartition, FetchedPartition, Isolat
 use crate::kafka::{
     Backoff, Buffers, Client, Connection, Error, ErrorClass, ErrorCode, Operation, Reservation,
 };
-use crate::mirror::partition::{Event, Failure, Fetched};
+use crate::mirror::partition::{Event, Failure, Fetched, KnownEpoch};
 
 const LANES: usize = 4;
 /// How long a broker waits for records of partitions that had none the last time, of others, and on the last free lane.
@@ -36,14 +36,6 @@ const LONG_POLL_MS: i32 = 500;
 const SHORT_POLL_MS: i32 = 50;
 /// Tries to find a partition that its cluster does not know, before it counts as deleted.
 const TRIES_FOR_UNKNOWN: u32 = 12;
-
-/// Where a partition reads on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    pub offset: i64,
-    /// Leader epoch of the batch read last before it, -1 where it is not known.
-    pub leader_epoch: i32,
-}
 
 /// Who leads a source partition.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +51,7 @@ pub struct Wanted {
     pub source: TopicPartition,
     pub attempt: u64,
     pub offset: i64,
-    read_epoch: i32,
+    known: KnownEpoch,
     /// Of the leader that is asked.
     leader_epoch: i32,
     pub events: Events,
@@ -73,15 +65,16 @@ impl Wanted {
     pub fn new(
         source: TopicPartition,
         attempt: u64,
-        position: Position,
+        offset: i64,
+        known: KnownEpoch,
         events: Events,
         share: Arc<Share>,
     ) -> Self {
         Self {
             source,
             attempt,
-            offset: position.offset,
-            read_epoch: position.leader_epoch,
+            offset,
+            known,
             leader_epoch: -1,
             events,
             share,
@@ -215,14 +208,14 @@ impl Reader {
     /// is just as long (KIP-320).
     async fn agreeing_leader(&self, wanted: &Wanted) -> Result<Agreed, LeaderError> {
         let leader = self.leader_of(wanted).await?;
-        if wanted.read_epoch < 0 {
+        if wanted.known.leader_epoch < 0 {
             return Ok(Agreed::With(leader));
         }
         let asked = EpochPosition {
             topic: &wanted.source.topic,
             partition: wanted.source.partition,
             current_leader_epoch: leader.epoch,
-            leader_epoch: wanted.read_epoch,
+            leader_epoch: wanted.known.leader_epoch,
         };
         let found = self
             .client
@@ -232,10 +225,10 @@ impl Reader {
         Ok(match found {
             // Brokers before 2.0 do not know the request.
             None => Agreed::With(leader),
-            Some(found) if found.leader_epoch < wanted.read_epoch => Agreed::Diverged {
+            Some(found) if found.leader_epoch < wanted.known.leader_epoch => Agreed::Diverged {
                 end: found.end_offset,
             },
-            Some(found) if found.end_offset < wanted.offset => Agreed::Diverged {
+            Some(found) if found.end_offset < wanted.known.before => Agreed::Diverged {
                 end: found.end_offset,
             },
             Some(_) => Agreed::With(leader),

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, sleep};
 
 use super::keeper::{Keeper, Save};
 use super::pad::{MarkerProducer, Padder};
-use super::reader::{Position, Reader, Wanted, bounds, offset_of};
+use super::reader::{Reader, Wanted, bounds, offset_of};
 use super::share::Share;
 use super::throttle::Throttle;
 use super::watermark::{Ask, Watermarks};
@@ -153,16 +153,14 @@ impl Doer {
                 Action::Fetch {
                     attempt,
                     offset,
-                    leader_epoch,
+                    known,
                 } => {
                     let source = self.around.source.clone();
                     self.around.reader.want(Wanted::new(
                         source,
                         attempt,
-                        Position {
-                            offset,
-                            leader_epoch,
-                        },
+                        offset,
+                        known,
                         self.events.clone(),
                         Arc::clone(&self.share),
                     ));

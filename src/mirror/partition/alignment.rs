@@ -12,7 +12,7 @@
 
 use super::content::{Compared, CountCheck};
 use super::failure;
-use super::messages::{Action, LogSpan, Notice, PadAnswer, Tail, TailBatch};
+use super::messages::{Action, KnownEpoch, LogSpan, Notice, PadAnswer, Tail, TailBatch};
 use super::{Failure, PartitionMirror, Phase};
 use crate::control::records::{Alignment, Anchor, FillWay, HolePolicy, OffsetsSpec, OnHole};
 use crate::mirror::batch::filler;
@@ -205,7 +205,10 @@ impl PartitionMirror {
             (None, None) => (self.data_end, present),
         };
         self.fetch_next = from.max(start);
-        self.fetch_epoch = -1;
+        // What is read again may lie before it or behind: the destination has all that was read until then.
+        let known = self.anchors.iter().rev();
+        let mut known = known.filter(|known| known.source_leader_epoch >= 0);
+        self.known_epoch = known.next().map_or(KnownEpoch::NONE, KnownEpoch::of);
         self.present = present;
         self.confirmed = self.compared_before(count, position);
         self.phase = Phase::Copying { primed: false };
@@ -305,7 +308,6 @@ impl PartitionMirror {
             self.tail_check = None;
             self.count_check = None;
             self.fetch_next = self.sent.source_offset;
-            self.fetch_epoch = -1;
             self.note_compared(self.fetch_next);
             return true;
         }

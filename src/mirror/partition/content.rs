@@ -118,8 +118,8 @@ impl TailCheck {
     }
 
     /// Compares the chunk's records, whose numbers are `numbers`, with those of the batch. A record that the
-    /// destination's cleaner took out is no difference, nor is the time of one that the source has stamped: the link may have asked for
-    /// another one when it was copied.
+    /// destination's cleaner took out is no difference, nor is the other time of one that the source has stamped: the link may have
+    /// asked for that when it was copied.
     ///
     /// # Errors
     /// Where records do not decode.
@@ -144,16 +144,31 @@ impl TailCheck {
         let (first, end) = (self.first, self.end);
         let was_cleaned = !self.header.is_dense();
         let theirs = self.digests()?;
-        let same = numbers
-            .zip(ours)
-            .filter(|(number, _)| (first..end).contains(number))
-            .all(|(number, ours)| {
-                match theirs.binary_search_by_key(&(number - first), |it| it.offset_delta) {
-                    Ok(at) if chunk.origin.stamped => theirs[at].timeless == ours.timeless,
-                    Ok(at) => theirs[at].whole == ours.whole,
-                    Err(_) => was_cleaned,
+        let mut other_times: Vec<(i64, i64)> = Vec::new();
+        let offsets = chunk
+            .segments
+            .iter()
+            .flat_map(|(first, count)| *first..first + count);
+        for ((number, ours), offset) in numbers.zip(ours).zip(offsets) {
+            if !(first..end).contains(&number) {
+                continue;
+            }
+            match theirs.binary_search_by_key(&(number - first), |it| it.offset_delta) {
+                Ok(at) if theirs[at].content != ours.content => return Ok(Compared::Other),
+                Ok(at) if theirs[at].timestamp != ours.timestamp => {
+                    other_times.push((offset, theirs[at].timestamp));
                 }
-            });
+                Err(_) if !was_cleaned => return Ok(Compared::Other),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        if other_times.is_empty() {
+            return Ok(Compared::Same);
+        }
+        let same = chunk.origin.times.others()?.is_none_or(|may_have| {
+            let mut found = other_times.iter();
+            found.all(|(offset, time)| may_have.get(offset).is_some_and(|may| may.contains(time)))
+        });
         Ok(if same {
             Compared::Same
         } else {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use kafka_protocol::records::Compression;
 
 use super::*;
+use crate::control::records::Run;
 use crate::kafka::ErrorCode;
 use crate::mirror::batch::rewrite::{Stamp, rewritten};
 use crate::mirror::batch::{BatchHeader, samples};
@@ -265,7 +266,10 @@ fn a_source_that_parted_from_what_was_copied_stops_the_mirror() {
                 read[..],
                 [Action::Fetch {
                     offset: 4,
-                    leader_epoch: 3,
+                    known: KnownEpoch {
+                        before: 4,
+                        leader_epoch: 3,
+                    },
                     ..
                 }]
             ),
@@ -496,25 +500,75 @@ fn a_leader_that_remembers_more_than_its_log_holds_is_not_waited_for_for_ever() 
     assert_eq!(failed, Some(short));
 }
 
-/// The link asked for other times when the last batch was copied (`timestamps`): the mirror must not stop for that, where the
-/// source stamps its records.
+/// A worker died between storing a piece of the map, which it had cut after the destination lost its end, and storing where it
+/// was: going on from the position before would leave a hole in the map.
 #[test]
-fn other_times_of_stamped_records_are_no_other_records() {
-    let plain = dense(0, 3);
-    let mut stamped = plain.to_vec();
+fn a_partition_goes_on_from_where_its_map_ends() {
+    let mut map = MapTail::default();
+    map.push(Run {
+        source: 0,
+        destination: 0,
+        count: 4,
+    });
+    let stored = Stored {
+        anchors: vec![anchor(0, 0, 0), anchor(4, 4, 4), anchor(9, 9, 9)],
+        map,
+        ..Stored::default()
+    };
+    let (mut mirror, _) = PartitionMirror::start(settings(), stored);
+    let actions = mirror.handle(tail(
+        9,
+        Some(written(&dense(4, 5), 4, PRODUCER_ID)),
+        Some(9),
+    ));
+    assert!(
+        matches!(actions[..], [Action::Fetch { offset: 4, .. }]),
+        "{actions:?}"
+    );
+    mirror.handle(fetched(&mirror, &[dense(4, 5)], 9));
+    let [run] = mirror.map.runs() else {
+        panic!("{:?}", mirror.map)
+    };
+    assert_eq!((run.source, run.count), (0, 9));
+}
+
+/// The link asked for other times when the last batch was copied (`timestamps`): the mirror must not stop for that, where the
+/// source stamps its records. A record that was stamped at yet another time is another record, whatever it says.
+#[test]
+fn records_that_the_source_stamps_are_known_by_both_of_their_times() {
+    const APPENDED: i64 = 1_700_000_005_000;
+    let mut stamped = dense(0, 3).to_vec();
     stamped[22] |= 1 << 3;
+    stamped[35..43].copy_from_slice(&APPENDED.to_be_bytes());
     let checksum = crc32c::crc32c(&stamped[21..]);
     stamped[17..21].copy_from_slice(&checksum.to_be_bytes());
-    for (source, is_copy) in [(Bytes::from(stamped), true), (dense(3, 3), false)] {
-        let mut other_times = samples::dense(0, 3);
-        for record in &mut other_times {
-            record.timestamp += if is_copy { 5_000 } else { 0 };
+    let source = Bytes::from(stamped);
+    let all_at = |time: Option<i64>| {
+        let mut records = samples::dense(0, 3);
+        for record in &mut records {
+            record.timestamp = time.unwrap_or(record.timestamp);
         }
-        let copied = samples::batch(&other_times, Compression::None);
-        let mut mirror = from(anchor(0, 0, 0));
-        mirror.handle(tail(3, Some(lies_at(0, &copied)), Some(3)));
-        let actions = mirror.handle(fetched(&mirror, &[source], 6));
-        assert_eq!(failure(&actions).is_none(), is_copy, "{actions:?}");
+        samples::batch(&records, Compression::None)
+    };
+    for append_time in [false, true] {
+        for (time, is_copy) in [
+            (None, true),
+            (Some(APPENDED), true),
+            (Some(APPENDED + 1), false),
+        ] {
+            let settings = Settings {
+                append_time,
+                ..settings()
+            };
+            let stored = Stored {
+                anchors: vec![anchor(0, 0, 0)],
+                ..Stored::default()
+            };
+            let (mut mirror, _) = PartitionMirror::start(settings, stored);
+            mirror.handle(tail(3, Some(lies_at(0, &all_at(time))), Some(3)));
+            let actions = mirror.handle(fetched(&mirror, std::slice::from_ref(&source), 6));
+            assert_eq!(failure(&actions).is_none(), is_copy, "{actions:?}");
+        }
     }
 }
 

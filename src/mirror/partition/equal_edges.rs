@@ -60,6 +60,30 @@ fn a_batch_that_took_the_place_of_lost_markers_stops_the_mirror() {
     }
 }
 
+/// The source was elected uncleanly while the partition ran nowhere, and its new log is longer than what was copied. With nothing
+/// left at the destination to compare, only the epoch of what was stored tells.
+#[test]
+fn the_source_has_to_know_the_epoch_of_what_was_copied() {
+    let stored = Anchor {
+        source_leader_epoch: 3,
+        ..anchor(10, 10, 10)
+    };
+    let mut mirror = aligned_from(&[anchor(0, 0, 0), stored, anchor(12, 12, 10)]);
+    let actions = mirror.handle(tail(12, None, Some(10)));
+    let known = actions.iter().find_map(|action| match action {
+        Action::Fetch { known, .. } => Some(*known),
+        _ => None,
+    });
+    assert_eq!(known, Some(KnownEpoch::of(&stored)), "{actions:?}");
+    let attempt = mirror.attempt;
+    let actions = mirror.handle(Event::SourceDiverged { attempt, end: 7 });
+    let diverged = Failure::SourceDiverged {
+        position: 12,
+        end: 7,
+    };
+    assert_eq!(failure(&actions), Some(&diverged));
+}
+
 /// Somebody else wrote between the filler: its last record took the offset of the first that is copied.
 #[test]
 fn filler_that_was_shifted_does_not_take_the_place_of_a_record() {

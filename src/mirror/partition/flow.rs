@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::failure::{self, Verdict};
-use super::messages::{Action, Answer, Fetched, Notice};
+use super::messages::{Action, Answer, Fetched, KnownEpoch, Notice};
 use super::{Acks, FRUITLESS_ROUNDS, Failure, InFlight, PartitionMirror, Phase, advanced};
 use crate::control::records::{Anchor, Run};
 use crate::kafka::ErrorCode;
@@ -40,7 +40,12 @@ impl PartitionMirror {
         };
         if let Some(last) = steps.last() {
             self.fetch_next = last.next();
-            self.fetch_epoch = leader_epoch;
+            if self.fetch_next >= self.known_epoch.before {
+                self.known_epoch = KnownEpoch {
+                    before: self.fetch_next,
+                    leader_epoch,
+                };
+            }
             self.starved_ticks = 0;
         }
         // An empty answer below the end says nothing: other partitions filled it, or the batch is a large one.
@@ -140,7 +145,7 @@ impl PartitionMirror {
         self.queue.clear();
         self.queue_bytes = 0;
         self.fetch_next = position;
-        self.fetch_epoch = self.sent.source_leader_epoch;
+        self.known_epoch = KnownEpoch::of(&self.sent);
         self.decisions.cut_back(position);
         self.pump(actions);
     }
@@ -360,7 +365,7 @@ impl PartitionMirror {
             actions.push(Action::Fetch {
                 attempt: self.attempt,
                 offset: self.fetch_next,
-                leader_epoch: self.fetch_epoch,
+                known: self.known_epoch,
             });
         }
     }

@@ -182,6 +182,30 @@ pub struct Span {
     pub count: i64,
 }
 
+/// Which of the source's histories the destination has: a leader whose log parted from it is not read (KIP-320).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownEpoch {
+    /// The source was read up to here.
+    pub before: i64,
+    /// Leader epoch of the last batch before it, -1 where it is not known.
+    pub leader_epoch: i32,
+}
+
+impl KnownEpoch {
+    /// Nothing is known.
+    pub const NONE: Self = Self {
+        before: -1,
+        leader_epoch: -1,
+    };
+
+    pub fn of(position: &Anchor) -> Self {
+        Self {
+            before: position.source_offset,
+            leader_epoch: position.source_leader_epoch,
+        }
+    }
+}
+
 /// Something to do.
 #[derive(Debug)]
 pub enum Action {
@@ -204,8 +228,7 @@ pub enum Action {
     Fetch {
         attempt: u64,
         offset: i64,
-        /// Leader epoch of the batch read last before `offset`, -1 where it is not known.
-        leader_epoch: i32,
+        known: KnownEpoch,
     },
     /// Write to the destination: [`Event::Answer`]. Once a batch of an attempt got lost, those of the same
     /// attempt that follow must not be sent: a leader that forgot the producer id would take them.

@@ -41,7 +41,8 @@ use std::collections::VecDeque;
 
 pub use failure::Failure;
 pub use messages::{
-    Action, Answer, Event, Fetched, LogSpan, Notice, PadAnswer, SharedTail, Span, Tail, TailBatch,
+    Action, Answer, Event, Fetched, KnownEpoch, LogSpan, Notice, PadAnswer, SharedTail, Span, Tail,
+    TailBatch,
 };
 
 use content::{CountCheck, TailCheck};
@@ -171,8 +172,8 @@ pub struct PartitionMirror {
     sent: Anchor,
     /// Next source offset to fetch.
     fetch_next: i64,
-    /// Leader epoch of the batch read last before it, -1 where it is not known.
-    fetch_epoch: i32,
+    /// Up to where the source's history is known.
+    known_epoch: KnownEpoch,
     decisions: Decisions,
     queue: VecDeque<Step>,
     queue_bytes: usize,
@@ -248,19 +249,24 @@ impl PartitionMirror {
             count: 0,
             epoch: settings.producer_epoch,
         };
-        let newest = stored.anchors.last().copied();
+        let mut anchors = stored.anchors;
+        if let Alignment::Translated { equal_before } = stored.alignment {
+            let led_to = stored.map.leads_to(&anchors, equal_before.unwrap_or(-1));
+            anchors.truncate(led_to);
+        }
+        let newest = anchors.last().copied();
         let window_bytes = settings.window_bytes;
         let mut mirror = Self {
             settings,
             phase: Phase::ResolvingStart,
-            anchors: stored.anchors.into(),
+            anchors: anchors.into(),
             map: stored.map,
             alignment: stored.alignment,
             pads_by_transactions: stored.pads_by_transactions,
             confirmed: newest.unwrap_or(unknown),
             sent: newest.unwrap_or(unknown),
             fetch_next: -1,
-            fetch_epoch: -1,
+            known_epoch: KnownEpoch::NONE,
             decisions: Decisions::default(),
             queue: VecDeque::new(),
             queue_bytes: 0,
@@ -421,7 +427,7 @@ impl PartitionMirror {
         self.confirmed = anchor;
         self.sent = anchor;
         self.fetch_next = anchor.source_offset;
-        self.fetch_epoch = anchor.source_leader_epoch;
+        self.known_epoch = KnownEpoch::of(&anchor);
         self.decisions.clear();
         self.queue.clear();
         self.queue_bytes = 0;

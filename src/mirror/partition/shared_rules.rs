@@ -21,8 +21,19 @@ fn shared() -> Settings {
 }
 
 fn from(anchors: &[Anchor]) -> PartitionMirror {
+    // The records before each known point lie right before it.
+    let mut map = MapTail::default();
+    for pair in anchors.windows(2) {
+        let count = pair[1].count - pair[0].count;
+        map.push(Run {
+            source: pair[1].source_offset - count,
+            destination: pair[1].destination_offset - count,
+            count,
+        });
+    }
     let stored = Stored {
         anchors: anchors.to_vec(),
+        map,
         ..Stored::default()
     };
     let (mut mirror, actions) = PartitionMirror::start(shared(), stored);

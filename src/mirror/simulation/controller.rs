@@ -94,9 +94,10 @@ impl World {
         }
         it.up = true;
         it.frozen_until = 0;
+        // It serves nobody before it has caught up with the controller; what was decided before is old news to it.
         it.knows = Leadership {
             leader: None,
-            epoch: it.knows.epoch,
+            epoch: self.destination.control.epoch,
             in_sync: [false; 3],
         };
         self.trace

@@ -422,8 +422,8 @@ impl World {
             .waiting
             .extract_if(.., |waiting| waiting.end <= common)
             .collect();
-        self.judge
-            .committed(&self.destination.brokers[leader].replica);
+        let it = &self.destination.brokers[leader];
+        self.judge.committed(&it.replica, it.knows.epoch);
         for waiting in done {
             self.give(
                 waiting.connection,
@@ -590,7 +590,8 @@ impl World {
             it.caught_up_at = [self.now; 3];
             // Who was frozen may take up a leadership that is long over.
             if leadership.epoch == self.destination.control.epoch {
-                self.judge.led_by(&self.destination.brokers[broker].replica);
+                let it = &self.destination.brokers[broker];
+                self.judge.led_by(&it.replica, leadership.epoch);
             }
             self.trace.note(self.now, || {
                 format!(

@@ -28,7 +28,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::content::{self, Came};
-use super::log::{Reached, Replica, Writer};
+use super::log::{Entry, Reached, Replica, Writer};
 use super::plan::Plan;
 use super::source::{Fate, Source, View};
 use super::world::World;
@@ -52,6 +52,8 @@ pub struct Judge {
     kept: Vec<(i64, i64)>,
     /// The most there ever were.
     most_kept: usize,
+    /// Epoch of the leader that was elected last.
+    led_in: i32,
     /// What was kept and lost again.
     lost: std::collections::HashSet<(i64, i64)>,
     pub foreign_written: bool,
@@ -91,6 +93,7 @@ impl Judge {
             highest: plan.destination_start,
             kept: Vec::new(),
             most_kept: 0,
+            led_in: 0,
             lost: std::collections::HashSet::new(),
             foreign_written: false,
             fenced: false,
@@ -228,9 +231,18 @@ impl Judge {
         }
     }
 
-    /// A leader's high watermark has moved.
-    pub fn committed(&mut self, replica: &Replica) {
+    /// The high watermark of a leader has moved, who leads in `epoch`.
+    pub fn committed(&mut self, replica: &Replica, epoch: i32) {
         self.highest = self.highest.max(replica.high_watermark);
+        if self.destination_lost && epoch < self.led_in {
+            // It was replaced by one that has less, and does not know it yet: what it commits is lost already.
+            let below = |entry: &&Rc<Entry>| entry.next <= replica.high_watermark;
+            if let Some(last) = replica.log.iter().rev().find(below) {
+                let records = last.after.count - self.before.count;
+                self.most_kept = self.most_kept.max(records.max(0) as usize);
+            }
+            return;
+        }
         let from = replica.log.partition_point(|entry| {
             entry.after.count <= self.before.count + self.kept.len() as i64
         });
@@ -255,7 +267,8 @@ impl Judge {
     }
 
     /// A broker has become leader.
-    pub fn led_by(&mut self, replica: &Replica) {
+    pub fn led_by(&mut self, replica: &Replica, epoch: i32) {
+        self.led_in = epoch;
         let has = (replica.reached().count - self.before.count).max(0) as usize;
         if has < self.kept.len() {
             assert!(
@@ -504,11 +517,11 @@ fn next_is(
     id: content::RecordId,
     first: bool,
 ) -> Result<i64, Option<super::source::Visible>> {
-    let mut expired = None;
+    let mut gone = None;
     for record in &view.records[view.at(last + 1)..] {
         // Of two that look alike, one that is still there is meant.
-        if record.id == id && first && record.fate == Fate::Expired {
-            expired = expired.or(Some(record.offset));
+        if record.id == id && first && record.fate != Fate::There {
+            gone = gone.or(Some(record.offset));
         } else if record.id == id {
             return Ok(record.offset);
         }
@@ -519,10 +532,10 @@ fn next_is(
             Fate::Expired => first,
         };
         if !may_be_missing {
-            return expired.ok_or(Some(*record));
+            return gone.ok_or(Some(*record));
         }
     }
-    expired.ok_or(None)
+    gone.ok_or(None)
 }
 
 impl World {

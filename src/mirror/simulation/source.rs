@@ -12,6 +12,7 @@ use rand::rngs::SmallRng;
 
 use super::content::{self, Came, Frame, GAPS, MOST_RECORDS, RETURNS, RecordId, Shape};
 use crate::mirror::batch::BatchHeader;
+use crate::mirror::partition::KnownEpoch;
 
 /// How the records of a source come about.
 #[derive(Clone, Debug)]
@@ -321,9 +322,10 @@ impl Source {
         self.decided = stable;
     }
 
-    /// Where this leader's log parted from that of a reader who has read up to `offset` last from the leader of an epoch
-    /// (OffsetForLeaderEpoch); -1 where it knows nothing of the epoch, `None` where both agree.
-    pub fn parted_at(&self, epoch: i32, offset: i64) -> Option<i64> {
+    /// Where this leader's log parted from what a reader has read (OffsetForLeaderEpoch); -1 where it knows nothing of the
+    /// epoch, `None` where both agree.
+    pub fn parted_at(&self, read: KnownEpoch) -> Option<i64> {
+        let epoch = read.leader_epoch;
         if epoch < 0 {
             return None;
         }
@@ -333,7 +335,7 @@ impl Source {
         };
         let next = self.epochs.iter().find(|(other, _)| other > found);
         let end = next.map_or(self.end, |(_, start)| *start);
-        (*found < epoch || end < offset).then_some(end)
+        (*found < epoch || end < read.before).then_some(end)
     }
 
     /// What a fetch from `offset` gives; `None` where the log does not have it.
@@ -384,8 +386,11 @@ impl Source {
         let start = self.start;
         self.batches.retain(|batch| batch.next > start);
         let gone = self.view.at(start);
+        // What the cleaner took before was a gap to every reader, and stays one.
         for record in &mut self.view.records[..gone] {
-            record.fate = Fate::Expired;
+            if record.fate == Fate::There {
+                record.fate = Fate::Expired;
+            }
         }
     }
 

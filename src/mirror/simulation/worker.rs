@@ -505,7 +505,7 @@ impl World {
                 Action::Fetch {
                     attempt,
                     offset,
-                    leader_epoch,
+                    known,
                 } => {
                     let asked = Asked {
                         worker,
@@ -513,7 +513,7 @@ impl World {
                         task: id,
                         attempt,
                         offset,
-                        leader_epoch,
+                        known,
                         incarnation: self.workers[worker]
                             .task
                             .as_ref()

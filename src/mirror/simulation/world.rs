@@ -14,11 +14,11 @@ use super::group::{ForGroup, Group};
 use super::invariants::Judge;
 use super::network::{Connection, Given};
 use super::plan::{BEGINNING, Fault, Plan};
-use super::source::Source;
+use super::source::{Fate, Source, Visible};
 use super::store::{Store, Write};
 use super::trace::Trace;
 use super::worker::{ForWorker, Worker};
-use crate::mirror::partition::Failure;
+use crate::mirror::partition::{Failure, KnownEpoch};
 
 /// The producer id of the mirror.
 pub const PRODUCER_ID: i64 = 4711;
@@ -53,8 +53,7 @@ pub struct Asked {
     pub task: u64,
     pub attempt: u64,
     pub offset: i64,
-    /// Of what was read last before the offset, -1 where it is not known.
-    pub leader_epoch: i32,
+    pub known: KnownEpoch,
     pub incarnation: u32,
     /// How often it found nothing.
     pub polls: u32,
@@ -336,7 +335,7 @@ impl World {
             };
             return self.later(delay, tell(Event::Failed(failure)));
         }
-        if let Some(end) = self.source.parted_at(asked.leader_epoch, offset) {
+        if let Some(end) = self.source.parted_at(asked.known) {
             return self.later(delay, tell(Event::SourceDiverged { attempt, end }));
         }
         let lags = self.now < self.source_lag_until && self.rng.random_bool(0.7);
@@ -394,10 +393,7 @@ impl World {
         let leader = self.destination.settled_leader()?;
         let replica = &self.destination.brokers[leader].replica;
         let reached = replica.reached();
-        let left = self.source.view.at(reached.source + 1);
-        let all_there = self.source.view.records[left..]
-            .iter()
-            .all(|record| record.fate != super::source::Fate::There);
+        let all_there = self.missing(reached.source).is_none();
         // It was empty both times, so that nothing tells that the topic is another one, and the count goes on.
         let unnoticed = self.judge.destination_recreated;
         // A topic that was made anew ends where nothing of the former one does: it has to be noticed.
@@ -406,7 +402,9 @@ impl World {
             && (self.plan.preserve || unnoticed || confirmed.count == reached.count)
             && confirmed.destination_offset == replica.end()
             && replica.high_watermark == replica.end()
-            && all_there;
+            && all_there
+            // What it stores last is kept only by a member of the group.
+            && self.holds_lease(owner);
         if settled {
             assert!(!reached.gap, "the mirror settled behind a gap");
             self.judge.completed(replica, &self.source);
@@ -418,7 +416,18 @@ impl World {
         None
     }
 
+    /// The first record after `last` that is still there.
+    fn missing(&self, last: i64) -> Option<&Visible> {
+        let mut left = self.source.view.records[self.source.view.at(last + 1)..].iter();
+        left.find(|record| record.fate == Fate::There)
+    }
+
     pub fn describe(&self) -> String {
+        let leader = self.destination.settled_leader();
+        let missing = leader.map(|leader| {
+            let reached = self.destination.brokers[leader].replica.reached();
+            (reached.source, self.missing(reached.source))
+        });
         let tasks: Vec<String> = self
             .workers
             .iter()
@@ -429,7 +438,7 @@ impl World {
             })
             .collect();
         format!(
-            "owner {:?}, {}; source ends at {} (stable {}); {}",
+            "owner {:?}, {}; source ends at {} (stable {}); last copied and next of the source {missing:?}; {}",
             self.group.owner(),
             tasks.join("; "),
             self.source.end,

@@ -151,13 +151,13 @@ proptest! {
         let (bytes, _) = log(0, &parts);
         let bytes = Bytes::from(bytes);
         let manner = Manner { same_offsets, ..MANNER };
-        let digests = |steps: Vec<Step>| -> Vec<(i64, u32)> {
+        let digests = |steps: Vec<Step>| -> Vec<(i64, (i64, u32))> {
             let mut found = Vec::new();
             for step in steps {
                 let Step::Copy(chunk) = step else { continue };
                 let offsets = chunk.segments.iter().flat_map(|(first, count)| *first..first + count);
                 let records = digests(&chunk.header, &chunk.batch).expect("they decode");
-                found.extend(offsets.zip(records).map(|(offset, digest)| (offset, digest.whole)));
+                found.extend(offsets.zip(records).map(|(offset, digest)| (offset, (digest.timestamp, digest.content))));
             }
             found
         };
