@@ -346,9 +346,9 @@ impl Probe<'_> {
     }
 
     async fn tells_producers(&mut self) -> Result<(), Error> {
-        let partitions = vec![self.partition];
+        let partitions = vec![(self.topic.to_owned(), self.partition)];
         let admin = self.client.admin();
-        let told = only(admin.describe_producers(self.topic, partitions).await);
+        let told = only(admin.describe_producers(partitions).await);
         match told {
             Ok(producers) => {
                 let own = producers

@@ -388,7 +388,9 @@ impl Player {
 
     async fn known(&self) -> Result<Vec<Known>> {
         let admin = self.client.admin();
-        let states = one(admin.describe_producers(&self.topic, vec![0]).await)?;
+        let states = one(admin
+            .describe_producers(vec![(self.topic.clone(), 0)])
+            .await)?;
         let letters = self.ids.iter();
         Ok(letters
             .filter_map(|(letter, identity)| {

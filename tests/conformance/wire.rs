@@ -357,7 +357,8 @@ pub async fn moves_batches(bootstrap: &str) -> Result<()> {
         );
     }
 
-    let states = admin.describe_producers(&name, vec![0, 1]).await;
+    let partitions = [0, 1].map(|partition| (name.clone(), partition));
+    let states = admin.describe_producers(partitions.to_vec()).await;
     let state = states[0].1.as_ref().map_err(Clone::clone)?;
     ensure!(
         state.len() == 1 && state[0].producer_id == producer.id && state[0].last_sequence == 100,

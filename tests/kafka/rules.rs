@@ -525,8 +525,11 @@ fn wrap(lab: &Lab) -> Result<()> {
         .ok("run", &["--until-caught-up", "--session-timeout", "1s"])?;
     block_on(async {
         let client = connect(&bootstrap).await?;
-        let partitions: Vec<i32> = (0..dataset::PARTITIONS).collect();
-        let described = client.admin().describe_producers(&topic, partitions).await;
+        let partitions = (0..dataset::PARTITIONS).map(|partition| (topic.clone(), partition));
+        let described = client
+            .admin()
+            .describe_producers(partitions.collect())
+            .await;
         for ((_, partition), producers) in described {
             let end =
                 client::watermarks(&Place::new(&bootstrap, &topic))?[usize::try_from(partition)?].1;

@@ -75,16 +75,11 @@ impl Admin {
     /// The producers that the leaders of partitions remember. Wants brokers from 2.8 on.
     pub async fn describe_producers(
         &self,
-        topic: &str,
-        partitions: Vec<i32>,
+        partitions: Vec<TopicPartition>,
     ) -> Outcomes<TopicPartition, Vec<ProducerState>> {
-        let keys: Vec<TopicPartition> = partitions
-            .into_iter()
-            .map(|partition| (topic.to_owned(), partition))
-            .collect();
         let results = self
             .each(
-                keys.clone(),
+                partitions.clone(),
                 PARTITIONS_A_REQUEST,
                 |(topic, partition)| Target::Leader {
                     topic: topic.clone(),
@@ -134,7 +129,7 @@ impl Admin {
                 },
             )
             .await;
-        keys.into_iter().zip(results).collect()
+        partitions.into_iter().zip(results).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Questions about topics that are asked at the same time, as one request.
+//! Questions about topics or partitions that are asked at the same time, as one request.
 //!
 //! When a worker starts, or a broker goes, thousands of partitions look for their leader at once, and an answer names all
 //! partitions of a topic: asked one by one, that would be millions of entries. Whoever asks first waits a moment for others; all get
@@ -13,49 +13,47 @@ use tokio::time::sleep;
 
 /// How long questions are gathered.
 const GATHER: Duration = Duration::from_millis(3);
-/// Topics of one request.
-const MOST: usize = 100;
-
 /// Where questions meet.
 #[derive(Debug)]
-pub(super) struct Gather<T> {
-    open: Mutex<Option<Arc<Mutex<Round<T>>>>>,
+pub(super) struct Gather<K, T> {
+    open: Mutex<Option<Arc<Mutex<Round<K, T>>>>>,
+    /// What is asked for in one request.
+    most: usize,
 }
 
 /// What goes into one request.
 #[derive(Debug)]
-struct Round<T> {
-    topics: BTreeSet<String>,
+struct Round<K, T> {
+    asked: BTreeSet<K>,
     waiting: Vec<oneshot::Sender<T>>,
     is_closed: bool,
 }
 
-impl<T> Default for Gather<T> {
-    fn default() -> Self {
-        Self {
-            open: Mutex::new(None),
-        }
-    }
-}
-
-enum Turn<T> {
-    Asks(Arc<Mutex<Round<T>>>),
+enum Turn<K, T> {
+    Asks(Arc<Mutex<Round<K, T>>>),
     Waits(oneshot::Receiver<T>),
 }
 
-impl<T: Clone> Gather<T> {
+impl<K: Ord + Clone, T: Clone> Gather<K, T> {
+    pub fn of(most: usize) -> Self {
+        Self {
+            open: Mutex::new(None),
+            most,
+        }
+    }
+
     /// The answer to a question that is asked after this call, perhaps by somebody else.
-    pub async fn ask<F>(&self, topic: &str, ask: impl Fn(Vec<String>) -> F) -> T
+    pub async fn ask<F>(&self, key: K, ask: impl Fn(Vec<K>) -> F) -> T
     where
         F: Future<Output = T>,
     {
         loop {
-            match self.join(topic) {
+            match self.join(&key) {
                 Turn::Asks(round) => {
                     let closes = Closes(&round);
                     sleep(GATHER).await;
-                    let topics = closes.topics();
-                    let answer = ask(topics).await;
+                    // Apart: whoever waits for somebody else's answer needs no room for it.
+                    let answer = Box::pin(ask(closes.asked())).await;
                     for waiting in closes.waiting() {
                         // Who has gone needs no answer.
                         let _gone = waiting.send(answer.clone());
@@ -72,20 +70,20 @@ impl<T: Clone> Gather<T> {
         }
     }
 
-    fn join(&self, topic: &str) -> Turn<T> {
+    fn join(&self, key: &K) -> Turn<K, T> {
         let mut open = self.open.lock().expect("held for bookkeeping only");
         if let Some(round) = &*open {
             let mut round = round.lock().expect("held for bookkeeping only");
-            let fits = round.topics.contains(topic) || round.topics.len() < MOST;
+            let fits = round.asked.contains(key) || round.asked.len() < self.most;
             if !round.is_closed && fits {
                 let (sender, receiver) = oneshot::channel();
-                round.topics.insert(topic.to_owned());
+                round.asked.insert(key.clone());
                 round.waiting.push(sender);
                 return Turn::Waits(receiver);
             }
         }
         let round = Arc::new(Mutex::new(Round {
-            topics: BTreeSet::from([topic.to_owned()]),
+            asked: BTreeSet::from([key.clone()]),
             waiting: Vec::new(),
             is_closed: false,
         }));
@@ -95,14 +93,14 @@ impl<T: Clone> Gather<T> {
 }
 
 /// Closes a round, also where whoever was to ask is given up.
-struct Closes<'a, T>(&'a Mutex<Round<T>>);
+struct Closes<'a, K, T>(&'a Mutex<Round<K, T>>);
 
-impl<T> Closes<'_, T> {
+impl<K: Clone, T> Closes<'_, K, T> {
     /// Nobody joins any more.
-    fn topics(&self) -> Vec<String> {
+    fn asked(&self) -> Vec<K> {
         let mut round = self.0.lock().expect("held for bookkeeping only");
         round.is_closed = true;
-        round.topics.iter().cloned().collect()
+        round.asked.iter().cloned().collect()
     }
 
     fn waiting(&self) -> Vec<oneshot::Sender<T>> {
@@ -111,7 +109,7 @@ impl<T> Closes<'_, T> {
     }
 }
 
-impl<T> Drop for Closes<'_, T> {
+impl<K, T> Drop for Closes<'_, K, T> {
     fn drop(&mut self) {
         if let Ok(mut round) = self.0.lock() {
             round.is_closed = true;
@@ -127,7 +125,7 @@ mod tests {
     /// Without this, ten thousand partitions that start would ask for the leaders of all of them ten thousand times.
     #[tokio::test(start_paused = true)]
     async fn what_is_asked_at_once_is_asked_once() {
-        let (gather, asked) = (Gather::default(), Mutex::new(Vec::new()));
+        let (gather, asked) = (Gather::of(100), Mutex::new(Vec::new()));
         let ask = |topic: String| {
             let (gather, asked) = (&gather, &asked);
             async move {
@@ -136,7 +134,7 @@ mod tests {
                     sleep(Duration::from_millis(20)).await;
                     Arc::new(topics)
                 };
-                let answer = gather.ask(&topic, ask).await;
+                let answer = gather.ask(topic.clone(), ask).await;
                 assert!(answer.contains(&topic));
             }
         };
@@ -152,7 +150,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn somebody_else_asks_where_the_first_one_is_given_up() {
         for given_up_after in [1, 10] {
-            let gather = Gather::default();
+            let gather = Gather::of(100);
             let ask = |_| async {
                 sleep(Duration::from_millis(20)).await;
             };

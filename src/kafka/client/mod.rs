@@ -8,6 +8,7 @@
 mod gather;
 mod known;
 mod pool;
+mod together;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,6 +22,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, StrBytes};
 use known::Known;
 use pool::Slot;
+use together::Together;
 
 use super::code::ErrorCode;
 use super::connection::Connection;
@@ -74,6 +76,9 @@ impl ClientConfig {
 /// Bytes of the largest answer that is taken.
 pub const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
 
+/// Topics that are asked for at the same time and described in one answer.
+const TOPICS_A_REQUEST: usize = 100;
+
 /// Which broker a request is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -108,7 +113,8 @@ pub struct Client {
 struct Inner {
     config: ClientConfig,
     known: Mutex<Known>,
-    gather: Gather<Result<Arc<ClusterMetadata>, Error>>,
+    gather: Gather<String, Result<Arc<ClusterMetadata>, Error>>,
+    together: Together,
     pool: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Slot>>>>,
 }
 
@@ -124,7 +130,8 @@ impl Client {
             inner: Arc::new(Inner {
                 config,
                 known: Mutex::default(),
-                gather: Gather::default(),
+                gather: Gather::of(TOPICS_A_REQUEST),
+                together: Together::default(),
                 pool: Mutex::default(),
             }),
         };
@@ -260,7 +267,7 @@ impl Client {
         let ask = |topics: Vec<String>| async move {
             self.metadata(Topics::Named(&topics)).await.map(Arc::new)
         };
-        self.inner.gather.ask(topic, ask).await
+        self.inner.gather.ask(topic.to_owned(), ask).await
     }
 
     /// The leader of a partition, from memory or freshly asked.

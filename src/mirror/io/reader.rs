@@ -548,9 +548,14 @@ fn find_bounds(reader: &Arc<Reader>, wanted: Wanted) {
 /// # Errors
 /// The call's own.
 pub async fn bounds(client: &Client, partition: &TopicPartition) -> Result<(i64, i64), Error> {
-    let start = offset_of(client, partition, OffsetSpec::Earliest).await?;
-    let end = offset_of(client, partition, OffsetSpec::Latest).await?;
-    Ok((start, end))
+    let ask = |spec| {
+        let partition = (partition.topic.clone(), partition.partition);
+        client.offset_together(partition, spec)
+    };
+    let start = ask(OffsetSpec::Earliest);
+    let end = ask(OffsetSpec::Latest);
+    let (start, end) = futures::try_join!(start, end)?;
+    Ok((start.offset, end.offset))
 }
 
 /// The offset that `spec` means in one partition, uncommitted records included.

@@ -193,26 +193,15 @@ pub(super) async fn look(
     producer_id: i64,
 ) -> Result<Seen, Trouble> {
     let partition = &route.destination;
+    let key = || (partition.topic.clone(), partition.partition);
     let (start, end) = bounds(client, partition).await?;
-    let admin = client.admin();
-    let log_end = admin
-        .log_ends(vec![(partition.topic.clone(), partition.partition)])
-        .await
-        .pop()
-        .expect("one partition was asked for, one is answered")
-        .1?;
+    let log_end = client.log_end_together(key()).await?;
     let epoch = log_end.leader_epoch;
     if (0..route.leader_epoch()).contains(&epoch) {
         return Err(Trouble::Deposed { epoch });
     }
     route.note_leader_epoch(epoch);
-    let producers = admin
-        .describe_producers(&partition.topic, vec![partition.partition])
-        .await
-        .into_iter()
-        .next()
-        .expect("one partition was asked for, one is answered")
-        .1?;
+    let producers = client.producers_together(key()).await?;
     let ours = producers
         .iter()
         .find(|producer| producer.producer_id == producer_id);

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, sleep};
 
 use super::keeper::{Keeper, Save};
 use super::pad::{MarkerProducer, Padder};
-use super::reader::{Reader, Wanted, bounds, offset_of};
+use super::reader::{Reader, Wanted, bounds};
 use super::share::Share;
 use super::throttle::Throttle;
 use super::watermark::{Ask, Watermarks};
@@ -461,17 +461,15 @@ async fn start_offset(
     source: &TopicPartition,
     start: StartSpec,
 ) -> Result<i64, Error> {
-    match start {
-        StartSpec::Earliest => offset_of(client, source, OffsetSpec::Earliest).await,
-        StartSpec::Latest => offset_of(client, source, OffsetSpec::Latest).await,
-        StartSpec::Timestamp(time) => {
-            let found = offset_of(client, source, OffsetSpec::Timestamp(time)).await?;
+    let ask = |spec| client.offset_together((source.topic.clone(), source.partition), spec);
+    let found = match start {
+        StartSpec::Earliest => ask(OffsetSpec::Earliest).await?,
+        StartSpec::Latest => ask(OffsetSpec::Latest).await?,
+        StartSpec::Timestamp(time) => match ask(OffsetSpec::Timestamp(time)).await? {
             // No record is that late yet: those to come are.
-            if found >= 0 {
-                Ok(found)
-            } else {
-                offset_of(client, source, OffsetSpec::Latest).await
-            }
-        }
-    }
+            found if found.offset < 0 => ask(OffsetSpec::Latest).await?,
+            found => found,
+        },
+    };
+    Ok(found.offset)
 }
