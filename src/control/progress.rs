@@ -49,6 +49,20 @@ pub async fn write(
     client: &Client,
     entries: &[(OffsetsKey, Option<Entry>)],
 ) -> Result<(), ControlError> {
+    write_while(client, entries, &|| true).await?;
+    Ok(())
+}
+
+/// As [`write`], as long as `may_write` says so, which is asked right before each batch leaves: a process may be frozen at any
+/// moment, and must not set back what somebody else stored since. `false`: some of it was not sent.
+///
+/// # Errors
+/// As [`write`].
+pub async fn write_while(
+    client: &Client,
+    entries: &[(OffsetsKey, Option<Entry>)],
+    may_write: &(dyn Fn() -> bool + Sync),
+) -> Result<bool, ControlError> {
     let mut groups: HashMap<(IncarnationId, i32), Vec<KeyValue>> = HashMap::new();
     let (maps, progress): (Vec<_>, Vec<_>) = entries
         .iter()
@@ -66,11 +80,12 @@ pub async fn write(
     }
     let writes = partitions
         .into_iter()
-        .map(|(partition, groups)| write_partition(client, partition, together(groups)));
+        .map(|(partition, groups)| write_partition(client, partition, together(groups), may_write));
+    let mut all = true;
     for outcome in join_all(writes).await {
-        outcome?;
+        all &= outcome?;
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Reads what is stored of some mirrors, all their partitions.
@@ -125,7 +140,8 @@ async fn write_partition(
     client: &Client,
     partition: i32,
     batches: Vec<Vec<KeyValue>>,
-) -> Result<(), Error> {
+    may_write: &(dyn Fn() -> bool + Sync),
+) -> Result<bool, Error> {
     for records in &batches {
         let batch = batch(records, None).map_err(|problem| Error::Protocol {
             address: client.cluster_name().to_owned(),
@@ -143,20 +159,27 @@ async fn write_partition(
             partition,
         };
         let batch = &batch;
-        client
+        let is_sent = client
             .admin()
             .one(leader, |connection| async move {
+                if !may_write() {
+                    return Ok(false);
+                }
                 let batches = std::slice::from_ref(batch);
                 let mut answers = produce(&connection, -1, PRODUCE_TIMEOUT_MS, batches).await?;
                 let answer = answers.pop().expect("one batch has one answer");
                 answer.error.ok().map_err(|code| {
                     let resource = format!("topic {OFFSETS_TOPIC}");
                     Error::broker(code, answer.message, Operation::Write, resource)
-                })
+                })?;
+                Ok(true)
             })
             .await?;
+        if !is_sent {
+            return Ok(false);
+        }
     }
-    Ok(())
+    Ok(true)
 }
 
 async fn read_partition(

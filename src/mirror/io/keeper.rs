@@ -92,13 +92,21 @@ async fn write(
         // The lease is the worker's: it may hold it again, for other slots.
         saves.retain(|save| !save.events.is_closed() && !save.route.is_closed());
         // Nor may a worker that was frozen past its session set back what its successor stored.
-        if !lease.is_held() && !saves.is_empty() {
-            tokio::time::sleep(GATHER).await;
-            continue;
-        }
-        let Err(error) = progress::write(client, &entries(saves)).await else {
-            trouble.send_if_modified(|trouble| trouble.take().is_some());
-            return;
+        let written = if saves.is_empty() {
+            Ok(true)
+        } else {
+            progress::write_while(client, &entries(saves), &|| lease.is_held()).await
+        };
+        let error = match written {
+            Ok(true) => {
+                trouble.send_if_modified(|trouble| trouble.take().is_some());
+                return;
+            }
+            Ok(false) => {
+                tokio::time::sleep(GATHER).await;
+                continue;
+            }
+            Err(error) => error,
         };
         let now = Trouble {
             cause: error.to_string(),

@@ -167,8 +167,10 @@ impl World {
     }
 
     pub fn write_rest(&mut self, worker: usize, rest: Write) {
-        // Frozen between the two: that is not looked at.
-        self.judge.unfenced |= !self.holds_lease(worker);
+        if !self.holds_lease(worker) {
+            // Frozen between the two: all of it is written again, if at all.
+            return self.worker_later(worker, 20, ForWorker::Gathered);
+        }
         let delay = self.delay();
         self.later(delay, Happening::Write(rest));
         self.worker_later(worker, 2 * delay + 1, ForWorker::Written);
