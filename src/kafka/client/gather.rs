@@ -16,10 +16,12 @@ const GATHER: Duration = Duration::from_millis(3);
 /// Where questions meet.
 #[derive(Debug)]
 pub(super) struct Gather<K, T> {
-    open: Mutex<Option<Arc<Mutex<Round<K, T>>>>>,
+    open: Mutex<Option<Shared<K, T>>>,
     /// What is asked for in one request.
     most: usize,
 }
+
+type Shared<K, T> = Arc<Mutex<Round<K, T>>>;
 
 /// What goes into one request.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ struct Round<K, T> {
 }
 
 enum Turn<K, T> {
-    Asks(Arc<Mutex<Round<K, T>>>),
+    Asks(Shared<K, T>),
     Waits(oneshot::Receiver<T>),
 }
 

@@ -21,10 +21,14 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 type Answers<T> = Arc<HashMap<TopicPartition, Result<T, Error>>>;
 
+type Round<T> = Arc<Gather<TopicPartition, Answers<T>>>;
+/// `None`: the leader is not known.
+type ByLeader<Q, T> = HashMap<(Q, Option<i32>), Round<T>>;
+
 /// Questions of one kind that are being gathered, by leader.
 #[derive(Debug)]
 struct Rounds<Q, T> {
-    rounds: Mutex<HashMap<(Q, Option<i32>), Arc<Gather<TopicPartition, Answers<T>>>>>,
+    rounds: Mutex<ByLeader<Q, T>>,
 }
 
 impl<Q, T> Default for Rounds<Q, T> {
