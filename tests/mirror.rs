@@ -4,3 +4,5 @@
 mod copies;
 #[path = "mirror/lab.rs"]
 mod lab;
+#[path = "mirror/progress.rs"]
+mod progress;

@@ -1,0 +1,84 @@
+//! Who stores how far a partition was copied.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use kmirror::control::progress;
+use kmirror::control::records::{
+    Alignment, Anchor, IncarnationId, OFFSETS_PARTITIONS, OFFSETS_TOPIC,
+};
+use kmirror::kafka::admin::NewTopic;
+use kmirror::mirror::io::keeper::{self, Save};
+use kmirror::mirror::io::{PartitionKey, Route, TopicPartition};
+use kmirror::mirror::partition::Event;
+use kmirror::mirror::worker::lease::Moment;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::lab::{Lab, MIRROR};
+
+/// A worker that was frozen past its session, or has given a slot away, would set back what its successor stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_is_stored_only_under_the_lease_and_for_slots_that_are_held() {
+    let lab = Lab::new(1).await;
+    let client = &lab.destination_client;
+    let topic = NewTopic {
+        name: OFFSETS_TOPIC.to_owned(),
+        partitions: Some(OFFSETS_PARTITIONS),
+        replication_factor: Some(1),
+        configs: Vec::new(),
+    };
+    let created = client.admin().create_topics(vec![topic], false).await;
+    created[0].1.as_ref().expect("created");
+    let id = IncarnationId {
+        link: Uuid::from_u128(1),
+        source_topic: lab.ids.0,
+        destination_topic: lab.ids.1,
+    };
+    let save = |partition: i32, events: mpsc::UnboundedSender<Event>| {
+        let destination = TopicPartition {
+            topic: MIRROR.to_owned(),
+            topic_id: lab.ids.1,
+            partition,
+        };
+        let anchor = Anchor {
+            source_offset: 7,
+            source_leader_epoch: -1,
+            destination_offset: 7,
+            count: 7,
+            epoch: 0,
+        };
+        Save {
+            key: PartitionKey { id, partition },
+            anchors: vec![anchor],
+            map_chunk: 0,
+            map: Vec::new(),
+            alignment: Alignment::default(),
+            pads_by_transactions: false,
+            destination_leader_epoch: -1,
+            route: Route::new(destination, lab.lease.clone()),
+            events,
+        }
+    };
+    let stored = || async {
+        let read = progress::read(client, &HashSet::from([id])).await;
+        let mut partitions: Vec<i32> = read.expect("read").into_keys().map(|it| it.1).collect();
+        partitions.sort_unstable();
+        partitions
+    };
+
+    lab.lease.give_up();
+    let (keeper, _trouble) = keeper::start(client.clone(), lab.lease.clone());
+    let (events, mut told) = mpsc::unbounded_channel();
+    let (given_away, _keep) = mpsc::unbounded_channel();
+    let revoked = save(1, given_away);
+    let route = revoked.route.clone();
+    keeper.send(save(0, events)).expect("it runs");
+    keeper.send(revoked).expect("it runs");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(stored().await, [0; 0]);
+    route.make_void(u64::MAX);
+    lab.lease.renew(Moment::now());
+    assert!(matches!(told.recv().await, Some(Event::Saved)));
+    assert_eq!(stored().await, [0]);
+}
