@@ -4,5 +4,5 @@
 mod copies;
 #[path = "mirror/lab.rs"]
 mod lab;
-#[path = "mirror/progress.rs"]
-mod progress;
+#[path = "mirror/owner.rs"]
+mod owner;

@@ -1,6 +1,7 @@
-//! Who stores how far a partition was copied.
+//! What only the owner of a partition writes besides batches: markers, and how far it has come.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kmirror::control::progress;
@@ -9,13 +10,68 @@ use kmirror::control::records::{
 };
 use kmirror::kafka::admin::NewTopic;
 use kmirror::mirror::io::keeper::{self, Save};
+use kmirror::mirror::io::pad::{MarkerProducer, Padder};
+use kmirror::mirror::io::reader::bounds;
 use kmirror::mirror::io::{PartitionKey, Route, TopicPartition};
-use kmirror::mirror::partition::Event;
+use kmirror::mirror::partition::{Event, PadAnswer};
 use kmirror::mirror::worker::lease::Moment;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::lab::{Lab, MIRROR};
+
+fn incarnation(lab: &Lab) -> IncarnationId {
+    IncarnationId {
+        link: Uuid::from_u128(1),
+        source_topic: lab.ids.0,
+        destination_topic: lab.ids.1,
+    }
+}
+
+fn route(lab: &Lab, partition: i32) -> Arc<Route> {
+    let destination = TopicPartition {
+        topic: MIRROR.to_owned(),
+        topic_id: lab.ids.1,
+        partition,
+    };
+    Route::new(destination, Arc::clone(&lab.lease))
+}
+
+/// Markers have no sequence: a second owner's would take the offsets of records.
+#[tokio::test(flavor = "multi_thread")]
+async fn markers_are_written_only_under_the_lease_and_for_slots_that_are_held() {
+    let lab = Lab::new(1).await;
+    let client = lab.destination_client.clone();
+    let route = route(&lab, 0);
+    let key = PartitionKey {
+        id: incarnation(&lab),
+        partition: 0,
+    };
+    let padder = Padder::new(
+        client.clone(),
+        Arc::clone(&route),
+        key,
+        MarkerProducer::default(),
+    );
+    let ends = || async {
+        bounds(&client, &route.destination)
+            .await
+            .expect("its end")
+            .1
+    };
+
+    lab.lease.give_up();
+    let answer = padder.pad(0, 3, true).await;
+    assert!(matches!(answer, PadAnswer::Lost { .. }), "{answer:?}");
+    assert_eq!(ends().await, 0);
+    lab.lease.renew(Moment::now());
+    let answer = padder.pad(0, 3, true).await;
+    assert!(matches!(answer, PadAnswer::Ends { at: 3 }), "{answer:?}");
+    route.make_void(u64::MAX);
+    let answer = padder.pad(3, 5, true).await;
+    assert!(matches!(answer, PadAnswer::Lost { .. }), "{answer:?}");
+    assert_eq!(ends().await, 3);
+}
 
 /// A worker that was frozen past its session, or has given a slot away, would set back what its successor stored.
 #[tokio::test(flavor = "multi_thread")]
@@ -30,17 +86,8 @@ async fn progress_is_stored_only_under_the_lease_and_for_slots_that_are_held() {
     };
     let created = client.admin().create_topics(vec![topic], false).await;
     created[0].1.as_ref().expect("created");
-    let id = IncarnationId {
-        link: Uuid::from_u128(1),
-        source_topic: lab.ids.0,
-        destination_topic: lab.ids.1,
-    };
+    let id = incarnation(&lab);
     let save = |partition: i32, events: mpsc::UnboundedSender<Event>| {
-        let destination = TopicPartition {
-            topic: MIRROR.to_owned(),
-            topic_id: lab.ids.1,
-            partition,
-        };
         let anchor = Anchor {
             source_offset: 7,
             source_leader_epoch: -1,
@@ -56,7 +103,7 @@ async fn progress_is_stored_only_under_the_lease_and_for_slots_that_are_held() {
             alignment: Alignment::default(),
             pads_by_transactions: false,
             destination_leader_epoch: -1,
-            route: Route::new(destination, lab.lease.clone()),
+            route: route(&lab, partition),
             events,
         }
     };
