@@ -18,6 +18,7 @@ mod import;
 mod kill;
 mod kit;
 mod live;
+mod memory;
 mod network;
 mod offsets;
 mod plan;
@@ -51,6 +52,7 @@ fn main() {
         import::tests(),
         kill::tests(),
         faults::tests(),
+        memory::tests(),
         network::tests(),
         rules::tests(),
         shared::tests(),
