@@ -46,9 +46,11 @@ struct Translate {
     #[arg(value_name = "TOPIC")]
     topic: String,
 
+    /// Its number, the same on both sides
     #[arg(value_name = "PARTITION", value_parser = clap::value_parser!(i32).range(0..))]
     partition: i32,
 
+    /// An offset of the source, with --reverse of the destination
     #[arg(value_name = "OFFSET", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..))]
     offset: i64,
 

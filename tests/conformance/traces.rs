@@ -246,6 +246,12 @@ pub async fn perform(
         ..new_topic(&topic, 1)
     };
     one(client.admin().create_topics(vec![wanted], false).await)?;
+    // A broker answers for a partition a little later than the controller; the first step is played once.
+    let end = (topic.clone(), 0, OffsetSpec::Latest);
+    let found = client
+        .admin()
+        .list_offsets(vec![end], Isolation::ReadUncommitted);
+    one(found.await)?;
     let mut ids = BTreeMap::new();
     for letter in ['a', 'b'] {
         ids.insert(letter, client.admin().init_producer_id(None, 0).await?);
