@@ -248,10 +248,10 @@ pub async fn perform(
     one(client.admin().create_topics(vec![wanted], false).await)?;
     // A broker answers for a partition a little later than the controller; the first step is played once.
     let end = (topic.clone(), 0, OffsetSpec::Latest);
-    let found = client
-        .admin()
-        .list_offsets(vec![end], Isolation::ReadUncommitted);
-    one(found.await)?;
+    let admin = client.admin();
+    one(admin
+        .list_offsets(vec![end], Isolation::ReadUncommitted)
+        .await)?;
     let mut ids = BTreeMap::new();
     for letter in ['a', 'b'] {
         ids.insert(letter, client.admin().init_producer_id(None, 0).await?);

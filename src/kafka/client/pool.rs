@@ -110,6 +110,18 @@ impl Client {
         })
     }
 
+    /// A broker that left a request of some connection without an answer may not hear the shared one either: the next request
+    /// opens another. Behind a firewall that forgot, each would wait for its own time to run out, one after the other.
+    pub fn distrust(&self, error: &Error) {
+        let Error::Timeout { address, .. } = error else {
+            return;
+        };
+        // A slot that is locked is just being connected.
+        if let Ok(mut slot) = self.slot(address).try_lock() {
+            slot.connection = None;
+        }
+    }
+
     fn open(&self, address: &str) -> impl Future<Output = Result<Connection, Error>> + use<> {
         let config = &self.inner.config;
         let options = ConnectionOptions {

@@ -446,6 +446,10 @@ impl BrokerLanes {
             }
             Err(error) => {
                 tracing::debug!(broker = self.broker, %error, "a fetch failed");
+                self.client.distrust(&error);
+                if matches!(error, Error::Timeout { .. }) {
+                    self.idle.fill(None);
+                }
                 self.idle.push(None);
                 for (mut wanted, _) in done.wanted {
                     reader.forget_leader(&wanted.source);

@@ -295,6 +295,7 @@ impl Lane {
             Err(error) => {
                 // What the broker did with it is unknown: the tail will tell. Whatever the error was, nothing
                 // more goes over this connection.
+                self.client.distrust(&error);
                 if let Some(connection) = self.connection.take() {
                     connection.close();
                 }

@@ -15,7 +15,7 @@ use kafka_protocol::protocol::Request;
 use rdkafka::error::KafkaError;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
@@ -107,6 +107,16 @@ struct Partition {
     stopping: bool,
 }
 
+/// What was found, once somebody looks.
+async fn looked(looking: &mut Option<JoinHandle<Seen>>) -> Seen {
+    let Some(task) = looking else {
+        return std::future::pending().await;
+    };
+    let seen = task.await.expect("looking does not panic");
+    *looking = None;
+    seen
+}
+
 /// The worker of one destination.
 #[derive(Debug)]
 pub struct DestinationWorker {
@@ -128,6 +138,10 @@ pub struct DestinationWorker {
     gates: Arc<Gates>,
     rates: Rates,
     seen: Seen,
+    /// Somebody looks, apart: a cluster that does not answer must not keep this worker from what its group tells it.
+    looking: Option<JoinHandle<Seen>>,
+    /// There is more to look at than when they began.
+    look_again: bool,
     slots: BTreeSet<i32>,
     /// Whether the group ever gave an answer.
     assigned: bool,
@@ -168,6 +182,8 @@ impl DestinationWorker {
             gates: Arc::default(),
             rates: Rates::default(),
             seen: Seen::new(&cluster.cluster_id),
+            looking: None,
+            look_again: false,
             cluster,
             clusters,
             options,
@@ -254,7 +270,7 @@ impl DestinationWorker {
                 state = watching.changed() => match state {
                     Ok(state) => {
                         self.learn(state);
-                        self.seen.look(&self.state, &self.clusters).await;
+                        self.look();
                         self.reconcile().await;
                     }
                     // Told by the connection, once.
@@ -270,8 +286,12 @@ impl DestinationWorker {
                     }
                     self.on_change(change).await;
                 }
-                _ = refresh.tick() => {
-                    self.seen.look(&self.state, &self.clusters).await;
+                _ = refresh.tick() => self.look(),
+                seen = looked(&mut self.looking) => {
+                    self.seen = seen;
+                    if std::mem::take(&mut self.look_again) {
+                        self.look();
+                    }
                     self.reconcile().await;
                 }
                 _ = check.tick() => self.check_ends(),
@@ -296,6 +316,9 @@ impl DestinationWorker {
         }
         following.abort();
         balancing.abort();
+        if let Some(looking) = self.looking.take() {
+            looking.abort();
+        }
         let all: Vec<PartitionKey> = self.partitions.keys().copied().collect();
         self.stop_partitions(&all, STOPPING).await;
         if self.options.until_caught_up
@@ -365,6 +388,20 @@ impl DestinationWorker {
             tokio::spawn(following).abort_handle(),
             tokio::spawn(balancing).abort_handle(),
         ]
+    }
+
+    /// Has the topics of all mirrors looked up.
+    fn look(&mut self) {
+        if self.looking.is_some() {
+            self.look_again = true;
+            return;
+        }
+        let (mut seen, state) = (self.seen.clone(), self.state.clone());
+        let clusters = self.clusters.clone();
+        self.looking = Some(tokio::spawn(async move {
+            seen.look(&state, &clusters).await;
+            seen
+        }));
     }
 
     /// Takes in what is desired. Word that is older than what was read at the last assignment leaves the slots alone: by

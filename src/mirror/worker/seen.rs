@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use futures::future::join_all;
+
 use super::ConnectedCluster;
 use crate::control::records::{LinkRecord, MirrorRecord};
 use crate::control::store::ControlState;
@@ -45,12 +47,16 @@ impl Seen {
                 names.entry(cluster_id).or_default().insert(topic);
             }
         }
-        for (cluster_id, names) in names {
-            let Some(cluster) = clusters.get(&cluster_id) else {
-                continue;
-            };
-            let names: Vec<String> = names.into_iter().collect();
-            match cluster.client.metadata(Topics::Named(&names)).await {
+        let asked = names.into_iter().filter_map(|(cluster_id, names)| {
+            let cluster = clusters.get(&cluster_id)?;
+            Some(async move {
+                let names: Vec<String> = names.into_iter().collect();
+                let found = cluster.client.metadata(Topics::Named(&names)).await;
+                (cluster_id, cluster, found)
+            })
+        });
+        for (cluster_id, cluster, found) in join_all(asked).await {
+            match found {
                 Ok(metadata) => {
                     for topic in metadata.topics {
                         self.note(&cluster_id, &cluster.name, topic);
