@@ -4,6 +4,7 @@
 //! Most kills wait until records are seen to arrive at the destination and then strike within a tenth of a second;
 //! some strike earlier, while a worker is still starting, taking over or settling.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -180,9 +181,14 @@ fn kill(lab: &Lab, given: &Given, kills: usize, records: usize) -> Result<()> {
     let mut while_copying = 0;
     for round in 0..kills {
         let part = records / 2 + records / 2 * (round + 1) / kills;
+        let written = AtomicBool::new(false);
         let struck = std::thread::scope(|scope| {
-            let writing = scope.spawn(|| writer.write_up_to(part));
-            let struck = one_kill(&kmirror, &destination, &mut rng);
+            let writing = scope.spawn(|| {
+                let outcome = writer.write_up_to(part);
+                written.store(true, Ordering::Relaxed);
+                outcome
+            });
+            let struck = one_kill(&kmirror, (&source, &destination), &mut rng, &written);
             writing.join().expect("the writer does not panic")?;
             struck
         })
@@ -222,7 +228,13 @@ enum Struck {
 }
 
 /// Starts a worker and kills it at a random moment.
-fn one_kill(kmirror: &Kmirror, destination: &Cluster, rng: &mut StdRng) -> Result<Struck> {
+fn one_kill(
+    kmirror: &Kmirror,
+    (source, destination): (&Cluster, &Cluster),
+    rng: &mut StdRng,
+    written: &AtomicBool,
+) -> Result<Struck> {
+    let from = Place::new(source.bootstrap(), dataset::MIXED);
     let copy = Place::new(destination.bootstrap(), format!("copy.{}", dataset::MIXED));
     let before = client::watermarks(&copy)?;
     let mut worker = kmirror.start(&["--session-timeout", "1s"])?;
@@ -231,6 +243,10 @@ fn one_kill(kmirror: &Kmirror, destination: &Cluster, rng: &mut StdRng) -> Resul
         std::thread::sleep(Duration::from_millis(rng.random_range(0..1_500)));
     } else {
         while client::watermarks(&copy)? == before && start.elapsed() < Duration::from_secs(30) {
+            // What is written comes in pieces, so that there is nothing new at times.
+            if written.load(Ordering::Relaxed) && client::watermarks(&from)? == before {
+                break;
+            }
             if let Some(status) = worker.exited()? {
                 anyhow::bail!(
                     "kmirror run ended by itself: {status}\n{}",
