@@ -70,7 +70,8 @@ fn too_large(lab: &Lab) -> Result<()> {
     let kmirror = Kmirror::new(lab, &topology(&source, &destination, "app-*"))?;
     kmirror.ok("apply", &["--yes"])?;
     let limit = "max.message.bytes";
-    client::set_config(&destination.bootstrap(), "copy.app-large", limit, "100")?;
+    // Batches are halved until they fit; not even one record does.
+    client::set_config(&destination.bootstrap(), "copy.app-large", limit, "60")?;
     let mut worker = kmirror.start(&[])?;
     says(
         &worker,
