@@ -116,6 +116,22 @@ impl Client {
         let Error::Timeout { address, .. } = error else {
             return;
         };
+        self.renew_at(address);
+    }
+
+    /// The next requests open new connections: those that are open have kept somebody waiting for longer than they may.
+    pub fn renew(&self) {
+        let addresses: Vec<String> = {
+            let pool = self.inner.pool.lock();
+            let pool = pool.expect("nothing panics while it holds this lock");
+            pool.keys().cloned().collect()
+        };
+        for address in addresses {
+            self.renew_at(&address);
+        }
+    }
+
+    fn renew_at(&self, address: &str) {
         // A slot that is locked is just being connected.
         if let Ok(mut slot) = self.slot(address).try_lock() {
             slot.connection = None;

@@ -459,6 +459,7 @@ impl DestinationWorker {
                             cluster = self.cluster.name,
                             "the control records take long to read"
                         );
+                        self.cluster.client.renew();
                     }
                     Ok(Err(error)) => {
                         tracing::debug!(cluster = self.cluster.name, %error, "the control records cannot be read just now");

@@ -167,6 +167,8 @@ fn consumer(
         .set("allow.auto.create.topics", "false")
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set("reconnect.backoff.max.ms", "2000")
+        // A minute is the default: so long would a member be without its slots behind a connection that fell silent.
+        .set("socket.timeout.ms", "10000")
         .set_log_level(RDKafkaLogLevel::Error);
     security.apply(&mut client);
     let consumer: BaseConsumer<Context> = client.create_with_context(Context {
