@@ -20,6 +20,10 @@ use crate::kafka::client::topic_name;
 /// Topics in one request: some hundred are a second's work for a controller.
 const TOPICS_A_REQUEST: usize = 100;
 
+/// Records of its metadata log that one request may ask a controller for: topics, partitions and configs. A KRaft controller
+/// refuses more than 10,000 (`QuorumController.MAX_RECORDS_PER_USER_OP`) with POLICY_VIOLATION.
+const RECORDS_AT_ONCE: usize = 5_000;
+
 /// The broker's own limit for one request; above it answers that the time is up.
 const TIMEOUT_MS: i32 = 20_000;
 
@@ -45,10 +49,48 @@ pub struct CreatedTopic {
     pub replication_factor: Option<i16>,
 }
 
+/// Items in groups, in order, each of which weighs no more than `most`; what weighs more by itself is alone.
+fn within<T>(most: usize, items: Vec<T>, weight: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    let mut taken = 0;
+    for item in items {
+        let next = weight(&item);
+        match groups.last_mut() {
+            Some(group) if taken + next <= most => {
+                group.push(item);
+                taken += next;
+            }
+            _ => {
+                groups.push(vec![item]);
+                taken = next;
+            }
+        }
+    }
+    groups
+}
+
 impl Admin {
     /// Creates topics, or only asks whether they could be created. Under KRaft a topic is there for its
     /// controller first; this returns once a broker shows those created, leaders and all.
     pub async fn create_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    ) -> Outcomes<String, CreatedTopic> {
+        let records = |topic: &NewTopic| {
+            let partitions = topic
+                .partitions
+                .and_then(|count| usize::try_from(count).ok());
+            1 + partitions.unwrap_or(1) + topic.configs.len()
+        };
+        let mut outcomes = Vec::with_capacity(topics.len());
+        for topics in within(RECORDS_AT_ONCE, topics, records) {
+            outcomes.extend(self.create_these(topics, validate_only).await);
+        }
+        outcomes
+    }
+
+    async fn create_these(
         &self,
         topics: Vec<NewTopic>,
         validate_only: bool,
@@ -245,6 +287,19 @@ impl Admin {
         totals: Vec<(String, i32)>,
         validate_only: bool,
     ) -> Outcomes<String, ()> {
+        let records = |(_, total): &(String, i32)| usize::try_from(*total).unwrap_or(0);
+        let mut outcomes = Vec::with_capacity(totals.len());
+        for totals in within(RECORDS_AT_ONCE, totals, records) {
+            outcomes.extend(self.grow_these(totals, validate_only).await);
+        }
+        outcomes
+    }
+
+    async fn grow_these(
+        &self,
+        totals: Vec<(String, i32)>,
+        validate_only: bool,
+    ) -> Outcomes<String, ()> {
         let throttle = &Throttle::default();
         let results = self
             .each_under_quota(
@@ -344,4 +399,26 @@ fn checked(
     let code = ErrorCode(code);
     code.ok()
         .map_err(|code| Error::broker(code, message, operation, format!("topic {topic}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twenty topics of five hundred partitions each were too much for one request.
+    #[test]
+    fn no_request_asks_for_more_than_a_controller_writes_at_once() {
+        let groups = within(1_000, vec![500, 400, 200, 3_000, 1, 999, 1], |weight| {
+            *weight
+        });
+        let expected = [
+            vec![500, 400],
+            vec![200],
+            vec![3_000],
+            vec![1, 999],
+            vec![1],
+        ];
+        assert_eq!(groups, expected);
+        assert!(within(10, Vec::<usize>::new(), |weight| *weight).is_empty());
+    }
 }
