@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::types::RDKafkaErrorCode;
 
 use crate::copy::{same, topology};
 use crate::support::client::{self, Place};
@@ -60,18 +58,8 @@ fn producer(cluster: &Cluster) -> Result<BaseProducer> {
 }
 
 fn send(producer: &BaseProducer, partition: i32, payload: &[u8]) -> Result<()> {
-    while let Err((error, _)) = producer.send(
-        BaseRecord::<[u8], [u8]>::to(TOPIC)
-            .partition(partition)
-            .payload(payload),
-    ) {
-        let KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) = error else {
-            return Err(error.into());
-        };
-        producer.poll(Duration::from_millis(10));
-    }
-    producer.poll(Duration::ZERO);
-    Ok(())
+    let record = BaseRecord::to(TOPIC).partition(partition).payload(payload);
+    client::send(producer, record)
 }
 
 fn random(bytes: usize, seed: u64) -> Vec<u8> {

@@ -357,6 +357,19 @@ pub fn produce(place: &Place, tag: &str, records: i32) -> Result<()> {
     Ok(())
 }
 
+/// Queues a record, as soon as there is room for it.
+pub fn send(producer: &BaseProducer, record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
+    let mut next = record;
+    while let Err((error, again)) = producer.send(next) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+            return Err(error.into());
+        }
+        producer.poll(Duration::from_millis(5));
+        next = again;
+    }
+    Ok(())
+}
+
 /// How many partitions a topic has.
 pub fn partition_count(place: &Place) -> Result<i32> {
     let consumer: BaseConsumer = config(&place.bootstrap).create()?;

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::load::{Load, TOPIC, log_bytes};
@@ -278,16 +276,10 @@ pub fn librdkafka(
             "the loop takes too long"
         );
         let payload = message.payload().unwrap_or_default();
-        let mut record = BaseRecord::<[u8], [u8]>::to(COPY)
+        let record = BaseRecord::to(COPY)
             .partition(message.partition())
             .payload(payload);
-        while let Err((error, again)) = producer.send(record) {
-            let KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) = error else {
-                return Err(error.into());
-            };
-            producer.poll(Duration::from_millis(5));
-            record = again;
-        }
+        client::send(&producer, record)?;
         copied += 1;
         if copied % 1_000 == 0 {
             producer.poll(Duration::ZERO);

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::types::RDKafkaErrorCode;
 
 use crate::support::client;
 use crate::support::cluster::Cluster;
@@ -75,16 +73,8 @@ pub fn fill(lab: &Lab, source: &Cluster, load: Load) -> Result<()> {
         // Whole batches in turn, as a sticky partitioner fills them.
         let partition = (n / 2_000 % u64::from(load.partitions.unsigned_abs())) as i32;
         let payload = &pool[at..at + load.record_bytes];
-        while let Err((error, _)) = producer.send(
-            BaseRecord::<[u8], [u8]>::to(TOPIC)
-                .partition(partition)
-                .payload(payload),
-        ) {
-            let KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) = error else {
-                return Err(error.into());
-            };
-            producer.poll(Duration::from_millis(10));
-        }
+        let record = BaseRecord::to(TOPIC).partition(partition).payload(payload);
+        client::send(&producer, record)?;
     }
     producer.flush(Duration::from_secs(120))?;
     lab.note(format!(
