@@ -51,6 +51,8 @@ impl ErrorCode {
     pub const INVALID_PRODUCER_ID_MAPPING: Self = Self(49);
     pub const CONCURRENT_TRANSACTIONS: Self = Self(51);
     pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self = Self(53);
+    pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
+    pub const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
     pub const FENCED_LEADER_EPOCH: Self = Self(74);
     pub const UNKNOWN_LEADER_EPOCH: Self = Self(75);
     pub const INVALID_RECORD: Self = Self(87);
@@ -58,6 +60,7 @@ impl ErrorCode {
     pub const PRODUCER_FENCED: Self = Self(90);
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
     pub const INCONSISTENT_TOPIC_ID: Self = Self(103);
+    pub const FETCH_SESSION_TOPIC_ID_ERROR: Self = Self(106);
 
     /// Whether the code says success.
     pub const fn is_ok(self) -> bool {
@@ -214,6 +217,18 @@ mod tests {
                 "CONCURRENT_TRANSACTIONS",
             ),
             (ErrorCode::UNKNOWN_TOPIC_ID, "UNKNOWN_TOPIC_ID"),
+            (
+                ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
+                "FETCH_SESSION_ID_NOT_FOUND",
+            ),
+            (
+                ErrorCode::INVALID_FETCH_SESSION_EPOCH,
+                "INVALID_FETCH_SESSION_EPOCH",
+            ),
+            (
+                ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
+                "FETCH_SESSION_TOPIC_ID_ERROR",
+            ),
             (ErrorCode::INVALID_RECORD, "INVALID_RECORD"),
             (ErrorCode::RECORD_LIST_TOO_LARGE, "RECORD_LIST_TOO_LARGE"),
             (
