@@ -440,6 +440,12 @@ impl Faults {
         self.shared
             .change(|cluster| cluster.set_broker_up(id, false));
         self.shared.drop_connections(id);
+        self.forget_fetch_sessions(id);
+    }
+
+    /// Makes a broker forget its fetch sessions, as where others need the room.
+    pub fn forget_fetch_sessions(&self, broker: i32) {
+        lock(&self.shared.sessions).forget(broker);
     }
 
     /// Brings a broker back.

@@ -10,7 +10,7 @@ use kafka_protocol::messages::delete_records_response::{
 use kafka_protocol::messages::describe_producers_response::{
     PartitionResponse as ProducersPartition, ProducerState, TopicResponse as ProducersTopic,
 };
-use kafka_protocol::messages::fetch_request::FetchPartition;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{
     AbortedTransaction, FetchableTopicResponse, LeaderIdAndEpoch as FetchLeader, PartitionData,
 };
@@ -48,7 +48,7 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
 /// First Produce and Fetch version that names topics by id.
-const BY_TOPIC_ID: i16 = 13;
+pub(super) const BY_TOPIC_ID: i16 = 13;
 
 /// A fetch that has been tried: what it would answer, and how much that is.
 struct Attempt {
@@ -241,25 +241,28 @@ impl Handler {
     }
 
     pub(super) async fn fetch(&self, request: &FetchRequest, call: &Call) -> FetchResponse {
-        // Sessions are never opened, so a client that names one is told to start over.
-        if request.session_id != 0 && request.session_epoch > 0 {
-            return FetchResponse::default().with_error_code(E::FetchSessionIdNotFound.code());
-        }
+        let sessions = &self.shared.sessions;
+        let turn = match lock(sessions).turn(self.broker, call.version, request) {
+            Ok(turn) => turn,
+            Err(error) => return FetchResponse::default().with_error_code(error.code()),
+        };
         let wanted = usize::try_from(request.min_bytes).unwrap_or(0);
         let deadline = Instant::now() + millis(request.max_wait_ms);
         loop {
             let notified = self.shared.changed.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            let attempt = self.try_fetch(request, call);
-            let enough = attempt.bytes >= wanted || attempt.failed || request.topics.is_empty();
+            let attempt = self.try_fetch(request, &turn.topics, call);
+            let enough = attempt.bytes >= wanted || attempt.failed || turn.topics.is_empty();
             if enough || tokio::time::timeout_at(deadline, notified).await.is_err() {
-                return assembled(attempt);
+                let mut response = assembled(attempt);
+                lock(sessions).answer(&turn, &mut response);
+                return response;
             }
         }
     }
 
-    fn try_fetch(&self, request: &FetchRequest, call: &Call) -> Attempt {
+    fn try_fetch(&self, request: &FetchRequest, topics: &[FetchTopic], call: &Call) -> Attempt {
         let cluster = lock(&self.shared.cluster);
         let isolation = isolation(request.isolation_level);
         let mut left = usize::try_from(request.max_bytes).unwrap_or(0);
@@ -268,7 +271,7 @@ impl Handler {
             bytes: 0,
             failed: false,
         };
-        for topic in &request.topics {
+        for topic in topics {
             let name = if call.version >= BY_TOPIC_ID {
                 cluster.topics.name_of(topic.topic_id)
             } else {

@@ -10,6 +10,7 @@ mod dispatch;
 mod groups;
 mod meta;
 mod offsets;
+mod sessions;
 mod transactions;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::dispatch::{Handler, Outcome};
+use self::sessions::Sessions;
 use super::broker::Cluster;
 use super::faults::FaultTable;
 use super::lock;
@@ -43,6 +45,7 @@ pub struct Shared {
     pub faults: FaultTable,
     /// Requests that were understood, by API.
     pub requests: Mutex<BTreeMap<i16, u64>>,
+    pub sessions: Mutex<Sessions>,
     pub stop: CancellationToken,
     /// By broker id: cancelling one closes the connections made under it.
     connections: Mutex<HashMap<i32, CancellationToken>>,
@@ -56,6 +59,7 @@ impl Shared {
             changed: Notify::new(),
             faults: FaultTable::default(),
             requests: Mutex::default(),
+            sessions: Mutex::default(),
             stop: CancellationToken::new(),
             connections: Mutex::new(HashMap::new()),
         }
