@@ -1,8 +1,8 @@
 //! One shared connection to each address that is needed, opened when it is, paced when it fails.
 
-use std::future::Future;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::Client;
@@ -138,7 +138,8 @@ impl Client {
         }
     }
 
-    fn open(&self, address: &str) -> impl Future<Output = Result<Connection, Error>> + use<> {
+    /// Boxed: handshakes and logins take more than ten kilobytes, for which every call would have to have room otherwise.
+    fn open(&self, address: &str) -> BoxFuture<'static, Result<Connection, Error>> {
         let config = &self.inner.config;
         let options = ConnectionOptions {
             address: address.to_owned(),
@@ -147,7 +148,7 @@ impl Client {
             max_response_bytes: config.max_response_bytes,
             security: Arc::clone(&config.security),
         };
-        Connection::connect(options, config.connect_timeout)
+        Box::pin(Connection::connect(options, config.connect_timeout))
     }
 
     /// An address that only the cluster itself gave: the user has to know where it comes from.
