@@ -50,8 +50,9 @@ fn memory(text: &str) -> Result<usize, String> {
     usize::try_from(size.0).map_err(|_| "more than this machine can address".to_owned())
 }
 
-/// How often figures are logged where there is no terminal.
+/// How often figures are logged where there is no terminal, and how often they are looked at for that.
 const LOG_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const REDRAW_EVERY: Duration = Duration::from_millis(250);
 
 /// Runs the worker.
@@ -180,7 +181,13 @@ async fn show(ui: Ui, figures: Figures) {
     let mut rate = Rate::new();
     let mut logged = Instant::now();
     loop {
-        tokio::time::sleep(REDRAW_EVERY).await;
+        // Nobody sees more than a line now and then without a terminal, and looking at thousands of partitions is not free.
+        let pause = if ui.stderr_is_terminal() {
+            REDRAW_EVERY
+        } else {
+            LOOK_EVERY
+        };
+        tokio::time::sleep(pause).await;
         let snapshot = figures.snapshot();
         rate.add(&snapshot);
         if ui.stderr_is_terminal() {
