@@ -146,15 +146,12 @@ async fn a_paused_mirror_writes_nothing_until_it_runs_again() {
     lab.produce(0..100).await;
     let running = lab.start();
     lab.expect_copy(100).await;
-    running
-        .events
-        .send(Event::Pause)
-        .expect("the task is there");
+    running.events.tell(Event::Pause);
     tokio::time::sleep(Duration::from_millis(300)).await;
     lab.produce(100..150).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(lab.copied().len(), 100);
-    running.events.send(Event::Run).expect("the task is there");
+    running.events.tell(Event::Run);
     lab.expect_copy(150).await;
     stop(running).await;
 }
@@ -195,6 +192,39 @@ async fn two_mirrors_of_one_topic_do_not_get_each_others_records() {
         lab.expect_copy_in(&topic, 800).await;
         stop(running).await;
     }
+    stop(running).await;
+}
+
+/// A broker remembers what idle mirrors wait for, until it needs the room or restarts. Without care a mirror would wait for ever
+/// then, or for what it has read already.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_mirrors_hear_of_new_records_whatever_the_broker_forgets() {
+    let lab = Lab::new(1).await;
+    lab.produce(0..10).await;
+    // Both want the same partition, of which a broker remembers one offset for each that asks.
+    let (other, beside) = lab.start_beside().await;
+    let running = lab.start();
+    for round in 1..=6 {
+        let next = round * 10;
+        lab.expect_copy(next as usize).await;
+        lab.expect_copy_in(&other, next as usize).await;
+        // Until it is asked for with those that have nothing to read.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let faults = lab.source.faults();
+        match round {
+            1 | 2 => {}
+            3 => faults.forget_fetch_sessions(1),
+            4 => faults.drop_connections(None),
+            _ => {
+                faults.stop_broker(1);
+                faults.start_broker(1);
+            }
+        }
+        lab.produce(next..next + 10).await;
+    }
+    lab.expect_copy(70).await;
+    lab.expect_copy_in(&other, 70).await;
+    stop(beside).await;
     stop(running).await;
 }
 

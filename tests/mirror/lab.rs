@@ -285,7 +285,12 @@ impl Lab {
             records.retain(|record| record.key.as_deref() != Some(&b"another"[..]));
             records
         };
-        while copied().len() < count {
+        // Only who has read what others left there knows where it lies.
+        let stored = || {
+            let kept = self.kept.lock().expect("not poisoned");
+            kept.anchors.last().map_or(0, |last| last.count)
+        };
+        while copied().len() < count || stored() < count as i64 {
             assert!(tokio::time::Instant::now() < deadline, "{}", copied().len());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -362,7 +367,7 @@ impl Lab {
 
 /// Ends a partition as a worker does, and waits for it.
 pub async fn stop(mut running: Running) {
-    running.events.send(Event::Stop).expect("the task is there");
+    running.events.tell(Event::Stop);
     tokio::time::timeout(PATIENCE, &mut running.handle)
         .await
         .expect("stops in time")
@@ -393,7 +398,7 @@ fn keeper(kept: Arc<Mutex<Kept>>) -> Keeper {
                     kept.chunks.push((chunk, record));
                 }
             }
-            let _gone = save.events.send(Event::Saved);
+            save.events.tell(Event::Saved);
         }
     });
     sender

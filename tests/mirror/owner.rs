@@ -12,10 +12,9 @@ use kmirror::kafka::admin::NewTopic;
 use kmirror::mirror::io::keeper::{self, Save};
 use kmirror::mirror::io::pad::{MarkerProducer, Padder};
 use kmirror::mirror::io::reader::bounds;
-use kmirror::mirror::io::{PartitionKey, Route, TopicPartition};
+use kmirror::mirror::io::{Events, PartitionKey, Route, TopicPartition};
 use kmirror::mirror::partition::{Event, PadAnswer};
 use kmirror::mirror::worker::lease::Moment;
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::lab::{Lab, MIRROR};
@@ -87,7 +86,7 @@ async fn progress_is_stored_only_under_the_lease_and_for_slots_that_are_held() {
     let created = client.admin().create_topics(vec![topic], false).await;
     created[0].1.as_ref().expect("created");
     let id = incarnation(&lab);
-    let save = |partition: i32, events: mpsc::UnboundedSender<Event>| {
+    let save = |partition: i32, events: Events| {
         let anchor = Anchor {
             source_offset: 7,
             source_leader_epoch: -1,
@@ -116,8 +115,8 @@ async fn progress_is_stored_only_under_the_lease_and_for_slots_that_are_held() {
 
     lab.lease.give_up();
     let (keeper, _trouble) = keeper::start(client.clone(), lab.lease.clone());
-    let (events, mut told) = mpsc::unbounded_channel();
-    let (given_away, _keep) = mpsc::unbounded_channel();
+    let (events, mut told) = Events::channel();
+    let (given_away, _keep) = Events::channel();
     let revoked = save(1, given_away);
     let route = revoked.route.clone();
     keeper.send(save(0, events)).expect("it runs");
@@ -126,6 +125,7 @@ async fn progress_is_stored_only_under_the_lease_and_for_slots_that_are_held() {
     assert_eq!(stored().await, [0; 0]);
     route.make_void(u64::MAX);
     lab.lease.renew(Moment::now());
-    assert!(matches!(told.recv().await, Some(Event::Saved)));
+    let heard = told.recv().await;
+    assert!(matches!(heard.as_deref(), Some(Event::Saved)));
     assert_eq!(stored().await, [0]);
 }

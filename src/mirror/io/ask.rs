@@ -14,6 +14,8 @@ use crate::kafka::{Buffers, Reservation};
 const ANSWER_BYTES: usize = 32 << 20;
 const QUIET_ANSWER_BYTES: usize = 1 << 20;
 const ANSWER_FRAME_BYTES: usize = 64 << 10;
+/// Bytes of one partition without records in an answer, and some more.
+const PARTITION_BYTES: usize = 128;
 
 /// What one request asks for, with the bytes of each partition, and the memory for the answer.
 #[derive(Debug)]
@@ -31,6 +33,19 @@ pub enum Rest {
     WaitsForMemory,
     /// By the limits of their links, until then; others may wait for memory.
     HeldUp(Instant),
+}
+
+impl Rest {
+    /// Both reasons.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, other) => other,
+            (this, Self::Nothing) => this,
+            (Self::HeldUp(this), Self::HeldUp(other)) => Self::HeldUp(this.min(other)),
+            (Self::HeldUp(until), _) | (_, Self::HeldUp(until)) => Self::HeldUp(until),
+            (Self::WaitsForMemory, Self::WaitsForMemory) => Self::WaitsForMemory,
+        }
+    }
 }
 
 /// The wishes of one request, which may name a partition only once: a broker answers the last of several, and
@@ -114,6 +129,11 @@ pub fn choose(
     })
 }
 
+/// The memory for an answer about so many partitions that most likely have nothing to read.
+pub fn quiet_answer(buffers: &Arc<Buffers>, partitions: usize) -> Option<Reservation> {
+    buffers.reserve(QUIET_ANSWER_BYTES.max(partitions * PARTITION_BYTES) + ANSWER_FRAME_BYTES)
+}
+
 /// The bytes of records that an answer under this reservation may have.
 pub fn records_in(memory: &Reservation) -> usize {
     memory.bytes() - ANSWER_FRAME_BYTES
@@ -122,7 +142,6 @@ pub fn records_in(memory: &Reservation) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tokio::sync::mpsc;
     use uuid::Uuid;
 
     use super::*;
@@ -151,8 +170,8 @@ mod tests {
     /// Without this, of two mirrors of one topic one would get the records that the other asked for.
     #[test]
     fn a_request_names_a_partition_once() {
-        let (first, _keep) = mpsc::unbounded_channel();
-        let (second, _keep) = mpsc::unbounded_channel();
+        let (first, _keep) = Events::channel();
+        let (second, _keep) = Events::channel();
         let mut waiting = vec![
             wanted("a", 0, 5, &first),
             wanted("a", 1000, 2, &second),
@@ -191,7 +210,7 @@ mod tests {
     /// catches up.
     #[test]
     fn who_has_records_is_asked_for_apart_and_who_holds_least_first() {
-        let (events, _keep) = mpsc::unbounded_channel();
+        let (events, _keep) = Events::channel();
         let buffers = Buffers::new(256 << 20);
         let make = |topic| of(topic, &events, &buffers, &Arc::default());
         let (idle, behind, live) = (make("idle"), make("behind"), make("live"));
@@ -229,7 +248,7 @@ mod tests {
     /// Without this, a link at its limit, or a partition whose destination is away, would hold up all others.
     #[test]
     fn who_has_to_wait_does_not_hold_up_others() {
-        let (events, _keep) = mpsc::unbounded_channel();
+        let (events, _keep) = Events::channel();
         let buffers = Buffers::new(256 << 20);
         let slow = Arc::new(Throttle::default());
         slow.set(Some(1e6), Instant::now());

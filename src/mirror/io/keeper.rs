@@ -73,8 +73,7 @@ async fn run(
         }
         write(&client, &lease, &mut gathered, &trouble).await;
         for save in gathered {
-            // A partition that is gone needs no answer.
-            let _gone = save.events.send(Event::Saved);
+            save.events.tell(Event::Saved);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The sockets around [`super::partition`]: what it asks for is done here, and told back as events.
 //!
 //! [`task`] runs one partition; [`reader`] fetches for all partitions of a source, [`writer`] produces for
-//! all partitions of a destination, over a few connections a broker; [`tail`] reads where a
+//! all partitions of a destination, over a few connections a broker; [`lanes`] are those to a source's broker, and
+//! [`standing`] asks for what has nothing to read there; [`tail`] reads where a
 //! destination partition ends, [`watermark`] how far it is replicated, [`proof`] what was written; [`pad`] takes up offsets that no
 //! record has; [`keeper`] stores progress. [`ask`] decides what a fetch asks for, [`share`] how much memory a
 //! partition gets, [`throttle`] how fast it is read, [`turns`] whose batches go into a request, [`window`] how much is
@@ -9,11 +10,13 @@
 
 pub mod ask;
 pub mod keeper;
+pub mod lanes;
 pub mod pad;
 pub mod proof;
 pub mod reader;
 pub mod share;
 pub mod shared_tail;
+pub mod standing;
 pub mod tail;
 pub mod task;
 pub mod throttle;
@@ -32,8 +35,36 @@ use super::partition::Event;
 use super::worker::lease::Lease;
 use crate::control::records::IncarnationId;
 
-/// Where a partition's events are sent.
-pub type Events = mpsc::UnboundedSender<Event>;
+/// Where a partition is told what happened.
+///
+/// Boxed: a channel has room for dozens of events from the start, and most partitions never hear of more than one at a time.
+#[derive(Clone, Debug)]
+pub struct Events(mpsc::UnboundedSender<Box<Event>>);
+
+/// What a partition is told.
+pub type Incoming = mpsc::UnboundedReceiver<Box<Event>>;
+
+impl Events {
+    pub fn channel() -> (Self, Incoming) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    pub fn tell(&self, event: Event) {
+        // A partition that is gone needs to hear nothing.
+        let _gone = self.0.send(Box::new(event));
+    }
+
+    /// Whether the partition is gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Whether both tell the same partition.
+    pub fn same_channel(&self, other: &Self) -> bool {
+        self.0.same_channel(&other.0)
+    }
+}
 
 /// One end of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

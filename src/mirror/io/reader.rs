@@ -1,39 +1,22 @@
-//! Fetch for all partitions of a source.
-//!
-//! Each broker has a few lanes; a lane is one connection with one fetch on its way, as a broker serves one
-//! request a connection at a time. A partition asks for its next piece when it has room for it, and the
-//! next free lane takes along all that ask, as far as there is memory for what may come (see [`super::share`]). Partitions
-//! that have nothing to read are asked for apart from those that have, so that a busy partition's requests do not name
-//! thousands of others. While the last free lane is in use its long poll is short, so that a busy partition never waits
-//! long behind idle ones.
+//! Fetch for all partitions of a source: who leads them, and what to do where that broker cannot answer. What is sent to a
+//! broker is decided in [`super::lanes`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
-use super::ask::{self, Rest, choose};
-use super::share::{Piece, Share};
+use super::lanes::BrokerLanes;
+use super::share::Share;
 use super::throttle::Throttle;
 use super::{Events, TopicPartition};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::epochs::EpochPosition;
-use crate::kafka::fetch::{FetchOptions, FetchPartition, FetchedPartition, Isolation, fetch_into};
-use crate::kafka::{
-    Backoff, Buffers, Client, Connection, Error, ErrorClass, ErrorCode, Operation, Reservation,
-};
+use crate::kafka::fetch::{FetchPartition, FetchedPartition, Isolation};
+use crate::kafka::{Backoff, Buffers, Client, Error, ErrorClass, ErrorCode, Operation};
 use crate::mirror::partition::{Event, Failure, Fetched, KnownEpoch};
 
-const LANES: usize = 4;
-/// How long a broker waits for records of partitions that had none the last time, of others, and on the last free lane.
-const QUIET_POLL_MS: i32 = 2_000;
-const LONG_POLL_MS: i32 = 500;
-const SHORT_POLL_MS: i32 = 50;
 /// Tries to find a partition that its cluster does not know, before it counts as deleted.
 const TRIES_FOR_UNKNOWN: u32 = 12;
 
@@ -83,9 +66,30 @@ impl Wanted {
         }
     }
 
+    /// What a request says of it.
+    pub fn asks(&self, max_bytes: usize) -> FetchPartition {
+        FetchPartition {
+            topic: self.source.topic.clone(),
+            topic_id: self.source.topic_id,
+            partition: self.source.partition,
+            offset: self.offset,
+            current_leader_epoch: self.leader_epoch,
+            max_bytes: i32::try_from(max_bytes).unwrap_or(i32::MAX),
+        }
+    }
+
+    /// Whether the partition was told that there is nothing to read where it wants to. It need not hear that again.
+    pub fn knows_of_nothing(&self) -> bool {
+        self.share.ended_at() == Some((self.attempt, self.offset))
+    }
+
+    /// The next try comes after a pause.
+    pub fn has_failed(&mut self) {
+        self.tries = self.tries.max(1);
+    }
+
     fn tell(&self, event: Event) {
-        // A partition that is gone needs no data.
-        let _gone = self.events.send(event);
+        self.events.tell(event);
     }
 }
 
@@ -145,7 +149,16 @@ impl Reader {
         let _never = sender.send(wanted);
     }
 
-    fn forget_leader(&self, source: &TopicPartition) {
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn buffers(&self) -> &Arc<Buffers> {
+        &self.buffers
+    }
+
+    /// The leader has to be looked up before the partition is asked for again.
+    pub fn forget_leader(&self, source: &TopicPartition) {
         let key = (source.topic.clone(), source.partition);
         self.leaders
             .lock()
@@ -154,7 +167,7 @@ impl Reader {
     }
 
     /// Looks the leader up anew, with growing pauses, and hands the wish over.
-    fn find_leader(self: &Arc<Self>, mut wanted: Wanted) {
+    pub fn find_leader(self: &Arc<Self>, mut wanted: Wanted) {
         let reader = Arc::clone(self);
         tokio::spawn(async move {
             let mut backoff = Backoff::for_requests();
@@ -316,200 +329,26 @@ fn call_failure(operation: &'static str, cause: &dyn std::fmt::Display) -> Failu
     }
 }
 
-struct BrokerLanes {
-    reader: std::sync::Weak<Reader>,
-    client: Client,
-    buffers: Arc<Buffers>,
-    broker: i32,
-    idle: Vec<Option<Connection>>,
-    waiting: Vec<Wanted>,
-    in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
-}
-
-/// An answer to one fetch, with the lane that is free again.
-struct Done {
-    wanted: Vec<(Wanted, usize)>,
-    took: Duration,
-    outcome: Result<(Connection, Vec<FetchedPartition>), Error>,
-}
-
-impl BrokerLanes {
-    fn new(reader: &Arc<Reader>, broker: i32) -> Self {
-        Self {
-            reader: Arc::downgrade(reader),
-            client: reader.client.clone(),
-            buffers: Arc::clone(&reader.buffers),
-            broker,
-            idle: vec![None; LANES],
-            waiting: Vec::new(),
-            in_flight: FuturesUnordered::new(),
-        }
-    }
-
-    async fn run(mut self, mut wishes: mpsc::UnboundedReceiver<Wanted>) {
-        let mut freed = self.buffers.freed();
-        let mut rest = Rest::Nothing;
-        loop {
-            let (lacks_memory, held_up) = match rest {
-                Rest::Nothing => (false, None),
-                Rest::WaitsForMemory => (true, None),
-                Rest::HeldUp(until) => (true, Some(until)),
-            };
-            tokio::select! {
-                Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => self.done(done),
-                wanted = wishes.recv() => {
-                    let Some(wanted) = wanted else { break };
-                    self.waiting.push(wanted);
-                }
-                Ok(()) = freed.changed(), if lacks_memory => {}
-                () = tokio::time::sleep_until(held_up.unwrap_or_else(Instant::now)), if held_up.is_some() => {}
-            }
-            // Partitions answered together ask again together: let them, before the next fetch leaves.
-            tokio::task::yield_now().await;
-            while let Ok(wanted) = wishes.try_recv() {
-                self.waiting.push(wanted);
-            }
-            // What is given back from here on is not missed.
-            freed.mark_unchanged();
-            rest = self.fetch();
-        }
-    }
-
-    /// Sends what can be sent, and says what keeps the rest from the lanes that are free.
-    fn fetch(&mut self) -> Rest {
-        self.waiting.retain(|wanted| !wanted.events.is_closed());
-        while !self.waiting.is_empty() && !self.idle.is_empty() {
-            let last = self.idle.len() == 1;
-            let asked = match choose(&mut self.waiting, &self.buffers, last) {
-                Ok(asked) => asked,
-                Err(rest) => return rest,
-            };
-            let lane = self.idle.pop().expect("a lane is free");
-            let max_wait_ms = match asked.quiet {
-                _ if last => SHORT_POLL_MS,
-                true => QUIET_POLL_MS,
-                false => LONG_POLL_MS,
-            };
-            let (client, broker) = (self.client.clone(), self.broker);
-            self.in_flight.push(Box::pin(async move {
-                let began = Instant::now();
-                let (wanted, memory) = (&asked.wanted, asked.memory);
-                let outcome = fetch_once(&client, broker, lane, max_wait_ms, wanted, memory).await;
-                Done {
-                    wanted: asked.wanted,
-                    took: began.elapsed(),
-                    outcome,
-                }
-            }));
-        }
-        Rest::Nothing
-    }
-
-    fn done(&mut self, done: Done) {
-        let Some(reader) = self.reader.upgrade() else {
-            return;
-        };
-        match done.outcome {
-            Ok((connection, partitions)) => {
-                self.idle.push(Some(connection));
-                let answer: usize = partitions.iter().map(|found| found.records.len()).sum();
-                let mut partitions: HashMap<(String, i32), FetchedPartition> = partitions
-                    .into_iter()
-                    .map(|found| ((found.topic.clone(), found.partition), found))
-                    .collect();
-                let now = Instant::now();
-                for (wanted, asked) in done.wanted {
-                    let key = (wanted.source.topic.clone(), wanted.source.partition);
-                    match partitions.remove(&key) {
-                        Some(mut found) => {
-                            wanted.share.pace(|pace| {
-                                pace.answered(Piece {
-                                    asked,
-                                    bytes: found.records.len(),
-                                    more: found.last_stable_offset > wanted.offset,
-                                    held: wanted.share.held(),
-                                    took: done.took,
-                                });
-                            });
-                            wanted.share.throttle().spend(found.records.len(), now);
-                            found.records = wanted.share.hold(found.records, answer);
-                            deliver(&reader, wanted, found);
-                        }
-                        // Nonsense of the broker; not to be asked again at once for ever.
-                        None => {
-                            let mut wanted = wanted;
-                            wanted.tries = wanted.tries.max(1);
-                            reader.find_leader(wanted);
-                        }
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::debug!(broker = self.broker, %error, "a fetch failed");
-                self.client.distrust(&error);
-                if matches!(error, Error::Timeout { .. }) {
-                    self.idle.fill(None);
-                }
-                self.idle.push(None);
-                for (mut wanted, _) in done.wanted {
-                    reader.forget_leader(&wanted.source);
-                    wanted.tries = wanted.tries.max(1);
-                    reader.find_leader(wanted);
-                }
-            }
-        }
-    }
-}
-
-async fn fetch_once(
-    client: &Client,
-    broker: i32,
-    lane: Option<Connection>,
-    max_wait_ms: i32,
-    wanted: &[(Wanted, usize)],
-    memory: Reservation,
-) -> Result<(Connection, Vec<FetchedPartition>), Error> {
-    let connection = match lane {
-        Some(connection) if !connection.is_closed() => connection,
-        _ => client.connect_broker(broker).await?,
-    };
-    let options = FetchOptions {
-        max_wait_ms,
-        min_bytes: 1,
-        max_bytes: protocol_bytes(ask::records_in(&memory)),
-        isolation: Isolation::ReadCommitted,
-    };
-    let partitions: Vec<FetchPartition> = wanted
-        .iter()
-        .map(|(wanted, bytes)| FetchPartition {
-            topic: wanted.source.topic.clone(),
-            topic_id: wanted.source.topic_id,
-            partition: wanted.source.partition,
-            offset: wanted.offset,
-            current_leader_epoch: wanted.leader_epoch,
-            max_bytes: protocol_bytes(*bytes),
-        })
-        .collect();
-    let found = fetch_into(&connection, &options, &partitions, Some(memory)).await?;
-    Ok((connection, found))
-}
-
-fn protocol_bytes(bytes: usize) -> i32 {
-    i32::try_from(bytes).unwrap_or(i32::MAX)
-}
-
-fn deliver(reader: &Arc<Reader>, mut wanted: Wanted, found: FetchedPartition) {
+/// Tells a partition what its broker said of it, or does what has to be done about that.
+pub fn deliver(reader: &Arc<Reader>, mut wanted: Wanted, found: FetchedPartition) {
     match found.error {
-        ErrorCode::NONE => wanted.tell(Event::Fetched(Fetched {
-            attempt: wanted.attempt,
-            records: found.records,
-            aborted: found.aborted,
-            last_stable_offset: if found.last_stable_offset >= 0 {
+        ErrorCode::NONE => {
+            let last_stable_offset = if found.last_stable_offset >= 0 {
                 found.last_stable_offset
             } else {
                 found.high_watermark
-            },
-        })),
+            };
+            let is_end = found.records.is_empty() && last_stable_offset <= wanted.offset;
+            wanted
+                .share
+                .set_ended_at(is_end.then_some((wanted.attempt, wanted.offset)));
+            wanted.tell(Event::Fetched(Fetched {
+                attempt: wanted.attempt,
+                records: found.records,
+                aborted: found.aborted,
+                last_stable_offset,
+            }));
+        }
         ErrorCode::OFFSET_OUT_OF_RANGE => find_bounds(reader, wanted),
         code if code.class() == ErrorClass::Fatal => {
             let error = Error::broker(code, None, Operation::Read, wanted.source.to_string())
@@ -519,7 +358,7 @@ fn deliver(reader: &Arc<Reader>, mut wanted: Wanted, found: FetchedPartition) {
         code => {
             tracing::debug!(partition = %wanted.source, %code, "a partition has to be looked for again");
             reader.forget_leader(&wanted.source);
-            wanted.tries = wanted.tries.max(1);
+            wanted.has_failed();
             reader.find_leader(wanted);
         }
     }

@@ -153,6 +153,7 @@ pub struct Share {
     throttle: Arc<Throttle>,
     held: AtomicUsize,
     pace: Mutex<Pace>,
+    ended_at: Mutex<Option<(u64, i64)>>,
 }
 
 impl Share {
@@ -163,6 +164,7 @@ impl Share {
             throttle,
             held: AtomicUsize::new(0),
             pace: Mutex::default(),
+            ended_at: Mutex::default(),
         })
     }
 
@@ -192,6 +194,16 @@ impl Share {
     /// The pace, for one look or change.
     pub fn pace<T>(&self, with: impl FnOnce(&mut Pace) -> T) -> T {
         with(&mut self.pace.lock().expect("held for arithmetic only"))
+    }
+
+    /// The attempt and the offset at which the partition was told last that there is nothing to read, if that was
+    /// the last that it was told.
+    pub fn ended_at(&self) -> Option<(u64, i64)> {
+        *self.ended_at.lock().expect("held for a look only")
+    }
+
+    pub fn set_ended_at(&self, end: Option<(u64, i64)>) {
+        *self.ended_at.lock().expect("held for a change only") = end;
     }
 
     /// `records`, counted as held until the last slice of them is dropped. `answer` is the size of the answer they lie

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, sleep};
 
@@ -14,7 +13,7 @@ use super::share::Share;
 use super::throttle::Throttle;
 use super::watermark::{Ask, Watermarks};
 use super::writer::{Job, Writer};
-use super::{Events, PartitionKey, Route, TopicPartition, proof, shared_tail, tail};
+use super::{Events, Incoming, PartitionKey, Route, TopicPartition, proof, shared_tail, tail};
 use crate::control::records::{FillWay, OffsetsSpec, StartSpec};
 use crate::kafka::admin::{ConfigResource, OffsetSpec};
 use crate::kafka::{Backoff, Client, Error};
@@ -57,17 +56,12 @@ pub struct Running {
 
 /// Starts a partition.
 pub fn start(around: Surroundings, stored: Stored) -> Running {
-    let (events, receiver) = mpsc::unbounded_channel();
+    let (events, receiver) = Events::channel();
     let handle = tokio::spawn(run(around, stored, events.clone(), receiver));
     Running { events, handle }
 }
 
-async fn run(
-    around: Surroundings,
-    stored: Stored,
-    events: Events,
-    mut incoming: mpsc::UnboundedReceiver<Event>,
-) {
+async fn run(around: Surroundings, stored: Stored, events: Events, mut incoming: Incoming) {
     let (mut mirror, actions) = PartitionMirror::start(around.settings.clone(), stored);
     let padder = Padder::new(
         around.destination_client.clone(),
@@ -87,13 +81,18 @@ async fn run(
     doer.carry_out(actions);
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticking = true;
     while !mirror.is_stopped() {
+        // Thousands of partitions at rest are not to be woken every second.
+        if !std::mem::replace(&mut ticking, mirror.awaits_tick()) && ticking {
+            ticks.reset();
+        }
         let event = tokio::select! {
             event = incoming.recv() => match event {
-                Some(event) => event,
+                Some(event) => *event,
                 None => break,
             },
-            _ = ticks.tick() => Event::Tick,
+            _ = ticks.tick(), if ticking => Event::Tick,
         };
         if let Event::Fetched(fetched) = &event {
             doer.around
@@ -204,8 +203,7 @@ impl Doer {
                     let (padder, events) = (Arc::clone(&self.padder), self.events.clone());
                     self.padding = Some(tokio::spawn(async move {
                         let answer = padder.pad(from, to, by_transactions).await;
-                        // A partition that is gone needs no answer.
-                        let _gone = events.send(Event::Padded { attempt, answer });
+                        events.tell(Event::Padded { attempt, answer });
                     }));
                 }
                 Action::DeleteBefore { offset } => self.delete_before(offset),
@@ -228,8 +226,7 @@ impl Doer {
     fn spawn(&mut self, work: impl Future<Output = Event> + Send + 'static) {
         let events = self.events.clone();
         let task = tokio::spawn(async move {
-            // A partition that is gone needs no answer.
-            let _gone = events.send(work.await);
+            events.tell(work.await);
         });
         if let Some(former) = self.background.replace(task) {
             former.abort();
@@ -265,8 +262,7 @@ impl Doer {
         let events = self.events.clone();
         let task = tokio::spawn(async move {
             let (start, batches) = proof::read(&client, &partition, from).await;
-            // A partition that is gone needs no answer.
-            let _gone = events.send(Event::ReadBack {
+            events.tell(Event::ReadBack {
                 attempt,
                 start,
                 batches,

@@ -74,8 +74,7 @@ async fn run(client: Client, mut asks: mpsc::UnboundedReceiver<Ask>) {
             let Some(end) = ends.get(&key) else {
                 return true;
             };
-            // A partition that is gone needs no answer.
-            let _gone = ask.events.send(Event::Watermark {
+            ask.events.tell(Event::Watermark {
                 attempt: ask.attempt,
                 end: end.offset,
                 leader_epoch: end.leader_epoch,

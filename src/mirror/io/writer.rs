@@ -47,8 +47,7 @@ impl Job {
         if !matches!(answer, Answer::Acknowledged { .. }) {
             self.route.make_void(self.attempt);
         }
-        // A partition that is gone needs no answer.
-        let _gone = self.events.send(Event::Answer {
+        self.events.tell(Event::Answer {
             attempt: self.attempt,
             answer,
         });

@@ -555,6 +555,21 @@ impl PartitionMirror {
         }
     }
 
+    /// Whether time matters now: anything that [`Event::Tick`] would count or do.
+    pub fn awaits_tick(&self) -> bool {
+        match self.phase {
+            Phase::Failed { ticks } => ticks.is_some() && self.want == Want::Run,
+            Phase::Copying { .. } => {
+                let misses_some = self.is_aligned() && self.fetch_next < self.sent.source_offset
+                    || self.sent.count < self.present;
+                self.starved && misses_some
+                    || self.last_saved != Some(self.confirmed)
+                    || !self.unproven.is_empty()
+            }
+            _ => false,
+        }
+    }
+
     fn on_tick(&mut self, actions: &mut Vec<Action>) {
         match &mut self.phase {
             Phase::Failed { ticks: Some(ticks) } if self.want == Want::Run => {

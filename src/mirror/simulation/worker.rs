@@ -239,8 +239,12 @@ impl World {
             }
             ForWorker::Tick { task } => {
                 if it.task.as_ref().is_some_and(|running| running.id == task) {
+                    // As in a worker, where partitions at rest hear nothing of time.
+                    let awaited = it.task.as_ref().is_some_and(|it| it.mirror.awaits_tick());
                     self.worker_later(worker, TICK, ForWorker::Tick { task });
-                    self.tell(worker, Event::Tick);
+                    if awaited {
+                        self.tell(worker, Event::Tick);
+                    }
                 }
             }
             ForWorker::CheckEnd { task } => self.check_ends(worker, task),

@@ -757,7 +757,7 @@ impl DestinationWorker {
 impl Partition {
     fn tell(&self, event: Event) {
         // A task that ended is found and replaced by the next reconciliation.
-        let _ended = self.running.events.send(event);
+        self.running.events.tell(event);
     }
 }
 

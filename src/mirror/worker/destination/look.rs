@@ -85,7 +85,7 @@ impl DestinationWorker {
             for (events, (_, outcome)) in events.into_iter().zip(found) {
                 if let Ok(listed) = outcome {
                     // A task that ended needs no answer.
-                    let _ended = events.send(Event::EndSeen { end: listed.offset });
+                    events.tell(Event::EndSeen { end: listed.offset });
                 }
             }
         });
