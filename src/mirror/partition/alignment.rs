@@ -517,7 +517,6 @@ impl PartitionMirror {
                     self.fruitless = 0;
                     self.refusals = 0;
                     self.pump(actions);
-                    self.note_if_caught_up(actions);
                 }
                 PadAnswer::Ends { at } => {
                     self.recover(format!("after markers the log ends at {at}"), actions);

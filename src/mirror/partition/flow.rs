@@ -56,7 +56,6 @@ impl PartitionMirror {
         }
         self.last_stable_offset = fetched.last_stable_offset;
         self.pump(actions);
-        self.note_if_caught_up(actions);
     }
 
     pub(super) fn note_if_caught_up(&mut self, actions: &mut Vec<Action>) {
@@ -226,7 +225,6 @@ impl PartitionMirror {
         self.keep_proven(watermark, actions);
         self.ask_for_proof(actions);
         self.pump(actions);
-        self.note_if_caught_up(actions);
     }
 
     fn ask_for_proof(&mut self, actions: &mut Vec<Action>) {

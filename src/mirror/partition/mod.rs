@@ -376,6 +376,7 @@ impl PartitionMirror {
             Event::Stop => self.on_halt(Want::Stop, &mut actions),
             Event::Tick => self.on_tick(&mut actions),
         }
+        self.note_if_caught_up(&mut actions);
         actions
     }
 

@@ -454,10 +454,9 @@ impl Judge {
                 let moved = self.unfenced && self.source_expired;
                 self.source_changed() || moved || self.preserve && shifted
             }
-            // Of two owners one has seen the start move before the other's first record.
-            Failure::SourceExpired { .. } => self.source_expired || self.unfenced,
-            // Progress that was set back leads to what retention took since.
-            Failure::SourceExpiredUncounted { to, .. } => {
+            // Progress that was set back leads to what retention took since; of two owners one may have seen the start move
+            // before the other's first record.
+            Failure::SourceExpired { to, .. } | Failure::SourceExpiredUncounted { to, .. } => {
                 let set_back = self.stored_late || self.unfenced;
                 *to <= source.start && (self.source_expired || set_back)
             }

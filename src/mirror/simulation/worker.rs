@@ -126,6 +126,10 @@ pub struct Task {
     pub failure: Option<Failure>,
     pub pad: Option<Pad>,
     confirmed: Anchor,
+    /// The attempt and the offset at which it was told last that the source has nothing to read.
+    pub ended_at: Option<(u64, i64)>,
+    /// Whether it said so.
+    pub caught_up: bool,
     handover: Option<u64>,
     /// The slot was revoked: nothing more comes of it.
     closed: bool,
@@ -399,6 +403,8 @@ impl World {
             tail: None,
             failure: None,
             pad: None,
+            ended_at: None,
+            caught_up: false,
             handover: None,
             closed: false,
         });
@@ -441,6 +447,9 @@ impl World {
         let translates =
             |action: &Action| matches!(action, Action::Notify(Notice::Translating { .. }));
         self.judge.translated |= actions.iter().any(translates);
+        let catches_up =
+            |action: &Action| matches!(action, Action::Notify(Notice::CaughtUp { .. }));
+        task.caught_up |= actions.iter().any(catches_up);
         let confirmed = *task.mirror.confirmed();
         if confirmed != task.confirmed {
             task.confirmed = confirmed;

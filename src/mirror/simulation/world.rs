@@ -358,6 +358,17 @@ impl World {
             asked.polls += 1;
             return self.later(100, Happening::FetchSource(asked));
         }
+        let is_end = found.records.is_empty() && found.last_stable_offset <= offset;
+        let here = is_end.then_some((attempt, offset));
+        let running = self.workers[worker].task.as_mut();
+        let Some(running) = running.filter(|it| it.id == task) else {
+            return;
+        };
+        if is_end && running.ended_at == here {
+            // It was told so before: the wish stands until there is something to read.
+            return self.later(100, Happening::FetchSource(asked));
+        }
+        running.ended_at = here;
         let event = Event::Fetched(Fetched {
             attempt,
             records: found.records,
@@ -403,6 +414,8 @@ impl World {
             && confirmed.destination_offset == replica.end()
             && replica.high_watermark == replica.end()
             && all_there
+            // Whoever waits for the copy to be complete hears of it.
+            && task.caught_up
             // What it stores last is kept only by a member of the group.
             && self.holds_lease(owner);
         if settled {
