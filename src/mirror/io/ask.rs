@@ -106,6 +106,16 @@ pub fn choose(
     } else {
         ANSWER_BYTES.min(buffers.limit() / 8)
     };
+    if !quiet && !last_lane {
+        // What would not fit comes with another request, at the same time.
+        let mut asked = 0;
+        let fitting = able.iter().take_while(|(_, bytes)| {
+            asked += bytes;
+            asked <= most
+        });
+        let others = able.split_off(fitting.count().max(1).min(able.len()));
+        waiting.extend(others.into_iter().map(|(wanted, _)| wanted));
+    }
     let bytes: usize = able.iter().map(|(_, bytes)| bytes).sum();
     let wish = bytes.min(most) + ANSWER_FRAME_BYTES;
     // Others may take something in between; then it is tried again when they give it back.
@@ -145,7 +155,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::mirror::io::share::{Piece, Share};
+    use crate::mirror::io::share::{MOST, Piece, Share};
     use crate::mirror::io::throttle::Throttle;
     use crate::mirror::io::{Events, TopicPartition};
     use crate::mirror::partition::KnownEpoch;
@@ -220,7 +230,7 @@ mod tests {
                 bytes: 0,
                 more: false,
                 held: 0,
-                took: Duration::ZERO,
+                round_trip: Duration::ZERO,
             });
         });
         let _held = behind.share.hold(Bytes::from(vec![0; 1 << 20]), 1 << 20);
@@ -241,6 +251,39 @@ mod tests {
                 .chain(rest.wanted)
                 .map(|(wanted, _)| wanted),
         );
+        let all = choose(&mut waiting, &buffers, true).expect("something to ask for");
+        assert_eq!(all.wanted.len(), 3);
+    }
+
+    /// Without this, of several partitions that catch up from far away some would get nothing from each answer.
+    #[test]
+    fn a_request_asks_for_no_more_than_its_answer_may_have() {
+        let (events, _keep) = Events::channel();
+        let buffers = Buffers::new(256 << 20);
+        let make = |topic| of(topic, &events, &buffers, &Arc::default());
+        let mut waiting: Vec<Wanted> = ["a", "b", "c"].map(make).into();
+        for wanted in &waiting {
+            let far = |held| Piece {
+                asked: MOST,
+                bytes: MOST,
+                more: true,
+                held,
+                round_trip: Duration::from_millis(100),
+            };
+            wanted.share.pace(|pace| {
+                while pace.asks() < MOST {
+                    pace.answered(far(0));
+                }
+            });
+        }
+        let asked = choose(&mut waiting, &buffers, false).expect("something to ask for");
+        assert_eq!(asked.wanted.len(), 2);
+        let rest = choose(&mut waiting, &buffers, false).expect("something to ask for");
+        assert_eq!(rest.wanted.len(), 1);
+        assert!(waiting.is_empty());
+        // Nobody is left out on the last lane, and one that asks for more than that is asked for alone.
+        waiting.extend(asked.wanted.into_iter().chain(rest.wanted).map(|it| it.0));
+        drop((asked.memory, rest.memory));
         let all = choose(&mut waiting, &buffers, true).expect("something to ask for");
         assert_eq!(all.wanted.len(), 3);
     }

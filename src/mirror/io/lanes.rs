@@ -41,6 +41,9 @@ pub(super) struct BrokerLanes {
     /// When the answers to those are due that are as quiet as the ones that stand, and are not among them yet.
     others_due: Vec<Instant>,
     in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// The shortest time in which the broker answered, which comes close to a round trip. That of one answer says
+    /// less: large ones and busy brokers take long at any distance.
+    quickest: Duration,
 }
 
 /// An answer to one fetch.
@@ -53,10 +56,7 @@ enum Done {
         took: Duration,
         outcome: Result<(Connection, Vec<FetchedPartition>), Error>,
     },
-    Standing {
-        took: Duration,
-        outcome: Result<(Line, SessionAnswer), Error>,
-    },
+    Standing(Result<(Line, SessionAnswer), Error>),
 }
 
 impl BrokerLanes {
@@ -71,6 +71,7 @@ impl BrokerLanes {
             standing: Standing::default(),
             others_due: Vec::new(),
             in_flight: FuturesUnordered::new(),
+            quickest: Duration::MAX,
         }
     }
 
@@ -180,11 +181,7 @@ impl BrokerLanes {
         };
         let (client, broker) = (self.client.clone(), self.broker);
         self.in_flight.push(Box::pin(async move {
-            let outcome = fetch_standing(&client, broker, line, wait, memory).await;
-            Done::Standing {
-                took: now.elapsed(),
-                outcome,
-            }
+            Done::Standing(fetch_standing(&client, broker, line, wait, memory).await)
         }));
         Rest::Nothing
     }
@@ -209,7 +206,7 @@ impl BrokerLanes {
                 }
                 self.lane_done(&reader, wanted, took, outcome);
             }
-            Done::Standing { took, outcome } => self.standing_done(&reader, took, outcome),
+            Done::Standing(outcome) => self.standing_done(&reader, outcome),
         }
     }
 
@@ -223,6 +220,7 @@ impl BrokerLanes {
         match outcome {
             Ok((connection, partitions)) => {
                 self.idle.push(Some(connection));
+                self.quickest = self.quickest.min(took);
                 let answer: usize = partitions.iter().map(|found| found.records.len()).sum();
                 let mut partitions: HashMap<(String, i32), FetchedPartition> = partitions
                     .into_iter()
@@ -234,7 +232,9 @@ impl BrokerLanes {
                         Some(found) if says_nothing_new(&found, &wanted) => {
                             self.waiting.push(wanted);
                         }
-                        Some(found) => tell(reader, wanted, found, asked, answer, took),
+                        Some(found) => {
+                            tell(reader, wanted, found, asked, answer, self.quickest);
+                        }
                         None => look_again(reader, wanted),
                     }
                 }
@@ -253,7 +253,6 @@ impl BrokerLanes {
     fn standing_done(
         &mut self,
         reader: &Arc<Reader>,
-        took: Duration,
         outcome: Result<(Line, SessionAnswer), Error>,
     ) {
         match outcome {
@@ -270,7 +269,7 @@ impl BrokerLanes {
                     let news = |wanted: &Wanted| !says_nothing_new(&found, wanted);
                     if let Some(wanted) = self.standing.take_if(&found.topic, found.partition, news)
                     {
-                        tell(reader, wanted, found, PIECE, bytes, took);
+                        tell(reader, wanted, found, PIECE, bytes, self.quickest);
                     }
                 }
             }
@@ -287,6 +286,8 @@ impl BrokerLanes {
     fn failed(&mut self, error: &Error) {
         tracing::debug!(broker = self.broker, %error, "a fetch failed");
         self.client.distrust(error);
+        // The next connection may lead over another line.
+        self.quickest = Duration::MAX;
         if matches!(error, Error::Timeout { .. }) {
             self.idle.fill(None);
         }
@@ -314,7 +315,7 @@ fn tell(
     mut found: FetchedPartition,
     asked: usize,
     answer: usize,
-    took: Duration,
+    round_trip: Duration,
 ) {
     let share = &wanted.share;
     share.pace(|pace| {
@@ -323,7 +324,7 @@ fn tell(
             bytes: found.records.len(),
             more: found.last_stable_offset > wanted.offset,
             held: share.held(),
-            took,
+            round_trip,
         });
     });
     share.throttle().spend(found.records.len(), Instant::now());

@@ -16,7 +16,7 @@ use bytes::Bytes;
 /// Bytes of one partition in one answer: once its end was reached, from a near source, and from a distant one.
 const LEAST: usize = 256 << 10;
 const NEAR: usize = 1 << 20;
-const MOST: usize = 8 << 20;
+pub const MOST: usize = 16 << 20;
 /// A source that answers within this time is near enough to be asked often.
 const NEARBY: Duration = Duration::from_millis(20);
 /// The least that is worth asking for. Small batches come whole in it; a larger one comes alone (KIP-74).
@@ -46,7 +46,7 @@ pub fn allowance(
 ///
 /// One request of a partition is on its way at a time, because the next offset is known only from the answer. So what
 /// a partition gets is its limit once in a round trip, and a distant source has to be asked for more. The sign of it is
-/// a full answer that took its time and found little left of the one before. A partition that is read to its end
+/// a full answer of a distant source that found little left of the one before. A partition that is read to its end
 /// is asked for little, so that waiting for records reserves next to no memory.
 #[derive(Debug)]
 pub struct Pace {
@@ -78,7 +78,8 @@ pub struct Piece {
     pub more: bool,
     /// What the partition still held when the answer came.
     pub held: usize,
-    pub took: Duration,
+    /// How long the source's broker takes to answer at least.
+    pub round_trip: Duration,
 }
 
 /// What a full answer found when it came.
@@ -133,7 +134,7 @@ impl Pace {
             Last::Unknown
         } else if answer.held > self.limit * 3 {
             Last::Full(Found::Sated)
-        } else if answer.held < self.limit / 2 * 3 && answer.took > NEARBY {
+        } else if answer.held < self.limit / 2 * 3 && answer.round_trip > NEARBY {
             Last::Full(Found::Starved)
         } else {
             Last::Full(Found::Fed)
@@ -331,7 +332,7 @@ mod tests {
             bytes,
             more: bytes > 0,
             held: 0,
-            took: Duration::from_millis(2),
+            round_trip: Duration::from_millis(2),
         }
     }
 
@@ -341,7 +342,7 @@ mod tests {
             let asked = pace.asks();
             pace.answered(Piece {
                 held,
-                took: Duration::from_millis(ms),
+                round_trip: Duration::from_millis(ms),
                 ..piece(asked, asked)
             });
         }
