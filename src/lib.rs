@@ -15,5 +15,6 @@ pub mod nearest;
 pub mod observe;
 pub mod plan;
 pub mod report;
+pub mod rest;
 pub mod sandbox;
 pub mod topology;

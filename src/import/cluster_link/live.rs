@@ -8,13 +8,14 @@ use super::super::settings::is_plain_name;
 use super::Document;
 use crate::client::url::HttpUrl;
 use crate::kafka::security::rest::{RestClient, RestError};
+use crate::rest::links::{base_of, is_same_server};
 
 /// Pages of a list that are followed; a server that never ends is left.
 const MOST_PAGES: usize = 1_000;
 /// Links that are asked for their configs.
 const MOST_LINKS: usize = 1_000;
 
-/// Asks for everything. `base` ends in `/v3`, or is what stands before `/kafka/v3`.
+/// Asks for everything under [`base_of`] `base`.
 /// Returns the id of the cluster with the documents.
 ///
 /// # Errors
@@ -24,12 +25,7 @@ pub async fn fetch(
     base: &str,
     cluster_id: Option<&str>,
 ) -> Result<(String, Vec<Document>), ImportError> {
-    let base = base.trim_end_matches('/');
-    let base = if base.ends_with("/v3") {
-        base.to_owned()
-    } else {
-        format!("{base}/kafka/v3")
-    };
+    let base = base_of(base);
     let id = match cluster_id {
         Some(id) => id.to_owned(),
         None => only_cluster(client, &base).await?,
@@ -117,15 +113,6 @@ async fn pages(client: &RestClient, first: &str) -> Result<Vec<Document>, Import
         documents.push(Document { link: None, input });
     }
     Ok(documents)
-}
-
-fn is_same_server(one: &str, other: &str) -> bool {
-    match (HttpUrl::of(one), HttpUrl::of(other)) {
-        (Ok(one), Ok(other)) => {
-            (one.secure, one.host, one.port) == (other.secure, other.host, other.port)
-        }
-        _ => false,
-    }
 }
 
 async fn get(client: &RestClient, url: &str) -> Result<Input, ImportError> {

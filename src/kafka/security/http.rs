@@ -11,7 +11,7 @@ use hyper::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT,
 };
 use hyper::http::request::Builder;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -59,17 +59,23 @@ pub(super) async fn post_form(
     patiently(send(target, tls, request, form, LARGEST_ANSWER)).await
 }
 
-/// Asks for a document.
-pub(super) async fn get(
+/// One call of a REST API, with a JSON document where there is a body.
+pub(super) async fn call(
+    method: Method,
     target: &HttpUrl,
     tls: Option<&Tls>,
     authorization: Option<HeaderValue>,
+    body: Option<Vec<u8>>,
 ) -> Result<Answer, NoAnswer> {
-    let mut request = Request::get(&target.path);
+    let mut request = Request::builder().method(method).uri(&target.path);
     if let Some(authorization) = authorization {
         request = request.header(AUTHORIZATION, authorization);
     }
-    patiently(send(target, tls, request, String::new(), LARGEST_DOCUMENT)).await
+    if body.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let body = body.unwrap_or_default();
+    patiently(send(target, tls, request, body, LARGEST_DOCUMENT)).await
 }
 
 async fn patiently(
@@ -87,7 +93,7 @@ async fn send(
     target: &HttpUrl,
     tls: Option<&Tls>,
     request: Builder,
-    body: String,
+    body: impl Into<Bytes>,
     largest: usize,
 ) -> Result<Answer, NoAnswer> {
     let passing = |error: std::io::Error| NoAnswer::Passing(io_words(&error));
@@ -99,7 +105,7 @@ async fn send(
         .header(USER_AGENT, concat!("kmirror/", env!("CARGO_PKG_VERSION")))
         .header(ACCEPT, "application/json")
         .header(CONNECTION, "close")
-        .body(Full::new(Bytes::from(body)))
+        .body(Full::new(body.into()))
         .map_err(|error| NoAnswer::Lasting(error.to_string()))?;
     let Some(tls) = tls else {
         return exchange(stream, request, largest).await;

@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::header::HeaderValue;
+use hyper::{Method, StatusCode};
 
 use super::files::Files;
 use super::http::{self, NoAnswer};
@@ -58,18 +58,30 @@ impl RestClient {
     /// # Errors
     /// Nobody answers, or the answer is none with a document.
     pub async fn get(&self, url: &HttpUrl) -> Result<Bytes, RestError> {
+        match self.call(Method::GET, url, None).await? {
+            (StatusCode::OK, body) => Ok(body),
+            (status, _) => Err(RestError::Status(status)),
+        }
+    }
+
+    /// One request, with a JSON document where there is a body; the answer's status and body, whatever they are.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub async fn call(
+        &self,
+        method: Method,
+        url: &HttpUrl,
+        body: Option<Vec<u8>>,
+    ) -> Result<(StatusCode, Bytes), RestError> {
         let tls = url.secure.then_some(&self.tls);
-        let answer = http::get(url, tls, self.authorization.clone())
+        let answer = http::call(method, url, tls, self.authorization.clone(), body)
             .await
             .map_err(|no| match no {
                 NoAnswer::Passing(cause)
                 | NoAnswer::Lasting(cause)
                 | NoAnswer::Distrusted(cause) => RestError::NoAnswer(cause),
             })?;
-        if answer.status == StatusCode::OK {
-            Ok(answer.body)
-        } else {
-            Err(RestError::Status(answer.status))
-        }
+        Ok((answer.status, answer.body))
     }
 }

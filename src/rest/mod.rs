@@ -1,0 +1,11 @@
+//! Kafka's REST API v3, as far as cluster links go: what it answers ([`documents`]), and asking for it ([`links`]).
+//!
+//! The facts are those of the OpenAPI documents that Confluent publishes for Confluent Cloud and for Confluent Platform (7.0, 7.1 and
+//! later), which differ from each other and from what servers answer. So reading is lenient: both spellings of a key,
+//! states in any case, unknown ones kept; and any status of 200 to 299 is success.
+
+pub mod documents;
+pub mod links;
+pub mod refusal;
+#[cfg(test)]
+mod tests;
