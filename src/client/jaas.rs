@@ -89,6 +89,26 @@ impl Problem {
     }
 }
 
+/// A login module with these options, as Kafka's parser reads it again.
+pub fn written(module: &str, options: &[(&str, &str)]) -> String {
+    let mut text = format!("{module} required");
+    for (name, value) in options {
+        text.push_str(&format!(" {name}=\""));
+        for char in value.chars() {
+            match char {
+                '"' | '\\' => text.extend(['\\', char]),
+                // A quote does not go on in the next line.
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                _ => text.push(char),
+            }
+        }
+        text.push('"');
+    }
+    text.push(';');
+    text
+}
+
 /// Reads the one login module of a text.
 ///
 /// # Errors
@@ -390,5 +410,16 @@ mod tests {
             Some("hunter2")
         );
         assert!(!format!("{jaas:?}").contains("hunter"));
+    }
+
+    proptest::proptest! {
+        /// Without this, a password with a quote in it would be another one for the broker that it is given to.
+        #[test]
+        fn what_is_written_is_read_again(user in "\\PC*", password in "(?s).*") {
+            let text = written("org.X", &[("username", &user), ("password", &password)]);
+            let expected = [("username", user), ("password", password)];
+            let expected = expected.map(|(name, value)| (name.to_owned(), value));
+            proptest::prop_assert_eq!(options(&text), expected);
+        }
     }
 }

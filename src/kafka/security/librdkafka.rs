@@ -176,7 +176,7 @@ impl Security {
     }
 }
 
-fn pem(certificates: &[X509]) -> Result<String, ErrorStack> {
+pub(super) fn pem(certificates: &[X509]) -> Result<String, ErrorStack> {
     let mut text = String::new();
     for certificate in certificates {
         text.push_str(&String::from_utf8_lossy(&certificate.to_pem()?));

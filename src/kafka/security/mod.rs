@@ -7,6 +7,7 @@
 mod files;
 mod gate;
 mod http;
+mod java;
 mod jks;
 mod librdkafka;
 mod pem;
@@ -26,6 +27,7 @@ use tokio_rustls::client::TlsStream;
 
 use self::files::Files;
 use self::gate::Gates;
+pub use self::java::Property;
 pub use self::librdkafka::Librdkafka;
 use self::problem::{
     CertificateFault, ClientCertificateProblem, MaterialProblem, Problem, SecurityError,

@@ -179,6 +179,8 @@ pub enum MaterialProblem {
     StoreOutdated(PathBuf),
     #[error("the settings for TLS cannot be combined: {0}")]
     Settings(String),
+    #[error("brokers that connect to this cluster themselves cannot be given {0}")]
+    OnlyHere(&'static str),
 }
 
 /// Why a broker's certificate is not accepted.

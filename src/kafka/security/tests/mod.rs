@@ -4,4 +4,5 @@
 pub(super) mod broker;
 pub(super) mod certificates;
 mod connections;
+mod java;
 mod stores;
