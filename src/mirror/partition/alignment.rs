@@ -460,6 +460,9 @@ impl PartitionMirror {
         if self.padding.is_some() || !is_quiet || self.outstanding > 0 {
             return;
         }
+        if self.lost.may_come_behind(self.sent.count) {
+            return;
+        }
         let policy = self.hole_policy();
         let from = self.data_end;
         if to - from > policy.larger_than {

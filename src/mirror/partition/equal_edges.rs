@@ -1,8 +1,8 @@
 //! Single situations of a partition with equal offsets, each of which once lost a record or passed over one.
 
 use super::edges::{
-    PRODUCER_ID, acknowledged, anchor, dense, failure, fetched, from, lies_at, reads_tail, refused,
-    sends, settings, tail, written,
+    PRODUCER_ID, acknowledged, anchor, dense, failure, fetched, from, lies_at, lost, reads_tail,
+    refused, sends, settings, tail, written,
 };
 use super::*;
 use crate::control::records::{FillWay, HolePolicy};
@@ -353,4 +353,45 @@ fn an_end_that_is_reached_again_is_stored_again() {
     let actions = mirror.handle(Event::Stop);
     let saves = |action: &Action| matches!(action, Action::Save { anchors, .. } if anchors.last() == Some(&newest));
     assert!(actions.iter().any(saves), "{actions:?}");
+}
+
+fn pads(actions: &[Action]) -> bool {
+    actions
+        .iter()
+        .any(|action| matches!(action, Action::Pad { .. }))
+}
+
+/// A throttled broker still holds a batch that was given up, and the source's cleaner removed its record meanwhile: behind a marker
+/// in its place it would come to lie at another offset than at the source, and those sent with it.
+#[test]
+fn no_marker_takes_the_place_of_a_record_that_may_still_come() {
+    let mut mirror = aligned_from(&[anchor(0, 0, 0)]);
+    mirror.handle(tail(0, None, None));
+    assert_eq!(
+        sends(&mirror.handle(fetched(&mirror, &[dense(0, 1)], 9))),
+        1
+    );
+    assert!(reads_tail(&mirror.handle(lost(&mirror))));
+    mirror.handle(tail(0, None, None));
+    let cleaned = [dense(1, 2)];
+    assert!(!pads(&mirror.handle(fetched(&mirror, &cleaned, 9))));
+    assert!(mirror.awaits_tick());
+    let waited = (0..200).take_while(|_| !reads_tail(&mirror.handle(Event::Tick)));
+    assert_eq!(waited.count(), TICKS_LOST as usize - 1);
+    // It did not come.
+    mirror.handle(tail(0, None, None));
+    assert!(pads(&mirror.handle(fetched(&mirror, &cleaned, 9))));
+}
+
+/// The same records are sent again at once: the sequence tells whose came first.
+#[test]
+fn records_that_are_there_still_do_not_wait_for_what_may_come() {
+    let mut mirror = aligned_from(&[anchor(0, 0, 0)]);
+    mirror.handle(tail(0, None, None));
+    mirror.handle(fetched(&mirror, &[dense(0, 1)], 9));
+    mirror.handle(lost(&mirror));
+    mirror.handle(tail(0, None, None));
+    let actions = mirror.handle(fetched(&mirror, &[dense(0, 1), dense(2, 1)], 9));
+    assert_eq!(sends(&actions), 1);
+    assert!(pads(&mirror.handle(acknowledged(&mirror, 0))));
 }

@@ -108,6 +108,15 @@ pub enum Failure {
     )]
     SourceUndecided { end: i64 },
     #[error(
+        "{present} records were copied after source offset {offset} that the destination has deleted since, and from there on the source has another leader (epoch {is}, was {was}): nothing tells whether these are the records that it has there now; delete the mirror and have it copied anew, or mirror the topic under another name"
+    )]
+    SourceUncompared {
+        offset: i64,
+        present: i64,
+        was: i32,
+        is: i32,
+    },
+    #[error(
         "the destination holds {missing} records that the source no longer has from offset {offset} on: the source was truncated, or its cleaner removed them"
     )]
     SourceCutBack { offset: i64, missing: i64 },

@@ -171,3 +171,26 @@ fn a_batch_that_a_replaced_leader_acknowledged_does_not_count_by_what_its_succes
         assert_eq!(reads_tail(&actions), recovers, "{actions:?}");
     }
 }
+
+/// The source elected a leader uncleanly and the destination deleted what was copied last before anything was stored of it: the
+/// next record of the new leader would be taken for it and never be copied.
+#[test]
+fn records_that_nothing_is_left_of_are_not_counted_among_those_of_another_leader() {
+    for (was, passes) in [(3, true), (2, false), (-1, true)] {
+        let known = Anchor {
+            source_leader_epoch: was,
+            ..anchor(5, 5, 5)
+        };
+        let mut mirror = from(known);
+        mirror.handle(tail(6, None, Some(6)));
+        let actions = mirror.handle(fetched(&mirror, &[dense(5, 2)], 7));
+        let failed = Failure::SourceUncompared {
+            offset: 5,
+            present: 1,
+            was,
+            is: 3,
+        };
+        assert_eq!(sends(&actions), usize::from(passes), "{actions:?}");
+        assert_eq!(failure(&actions), (!passes).then_some(&failed));
+    }
+}

@@ -73,6 +73,9 @@ const LOOK_BACK: i64 = 10_000;
 /// Ticks for which what the leader alone acknowledged may stay above the high watermark before the tail is read: the
 /// leader may have gone, and the batch with it, while nothing more was sent that would have told.
 const TICKS_UNPROVEN: u32 = 5;
+/// Ticks after which a batch that was given up does not come any more: a broker may hold a request back for as long as it
+/// throttles its client, or stands still.
+const TICKS_LOST: u32 = 60;
 
 /// What a partition needs to know once.
 #[derive(Clone, Debug)]
@@ -156,6 +159,45 @@ struct InFlight {
     doubtful: bool,
 }
 
+/// Batches whose answers never came, or that were given up for another reason, and that may come late.
+///
+/// Where the source has the same records still, they are sent again, and the sequence tells who came first. Markers have no
+/// sequence: one that takes the place of a record which the source's cleaner removed meanwhile would push a late batch to
+/// another offset.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Records before the first one that cannot be among them.
+    until: i64,
+    ticks: u32,
+    is_awaited: bool,
+}
+
+impl Lost {
+    fn note(&mut self, until: i64) {
+        self.until = self.until.max(until);
+        self.ticks = 0;
+    }
+
+    /// Whether a marker behind so many records would come too early.
+    fn may_come_behind(&mut self, count: i64) -> bool {
+        self.is_awaited = count < self.until;
+        self.is_awaited
+    }
+
+    /// A tick passed. Whether nothing comes any more that was waited for.
+    fn has_waited(&mut self) -> bool {
+        if !self.is_awaited {
+            return false;
+        }
+        self.ticks += 1;
+        let over = self.ticks >= TICKS_LOST;
+        if over {
+            *self = Self::default();
+        }
+        over
+    }
+}
+
 /// The state of one partition of a mirror.
 #[derive(Debug)]
 pub struct PartitionMirror {
@@ -174,6 +216,10 @@ pub struct PartitionMirror {
     fetch_next: i64,
     /// Up to where the source's history is known.
     known_epoch: KnownEpoch,
+    /// Leader epoch of the source at the last known point, where nothing is left of the records after it that are to be passed
+    /// over.
+    uncompared: Option<i32>,
+    lost: Lost,
     decisions: Decisions,
     queue: VecDeque<Step>,
     queue_bytes: usize,
@@ -267,6 +313,8 @@ impl PartitionMirror {
             sent: newest.unwrap_or(unknown),
             fetch_next: -1,
             known_epoch: KnownEpoch::NONE,
+            uncompared: None,
+            lost: Lost::default(),
             decisions: Decisions::default(),
             queue: VecDeque::new(),
             queue_bytes: 0,
@@ -440,6 +488,9 @@ impl PartitionMirror {
         self.asking_for_proof = false;
         self.padding = None;
         self.tail_check = None;
+        self.uncompared = None;
+        // Until a marker is to be written again.
+        self.lost.is_awaited = false;
         self.count_check = None;
         self.placed.clear();
         self.fetching = false;
@@ -468,6 +519,9 @@ impl PartitionMirror {
 
     /// Voids what is queued and on its way.
     fn abandon(&mut self, actions: &mut Vec<Action>) {
+        if let Some(last) = self.in_flight.back() {
+            self.lost.note(last.after.count);
+        }
         let confirmed = self.confirmed;
         self.rewind(confirmed);
         actions.push(Action::Abandon {
@@ -563,7 +617,8 @@ impl PartitionMirror {
             Phase::Copying { .. } => {
                 let misses_some = self.is_aligned() && self.fetch_next < self.sent.source_offset
                     || self.sent.count < self.present;
-                self.starved && misses_some
+                self.lost.is_awaited
+                    || self.starved && misses_some
                     || self.last_saved != Some(self.confirmed)
                     || !self.unproven.is_empty()
             }
@@ -609,6 +664,10 @@ impl PartitionMirror {
                 }
                 if self.last_saved != Some(self.confirmed) && self.saves_pending == 0 {
                     self.save(actions);
+                }
+                if self.lost.has_waited() {
+                    let cause = "what was on its way has had its time to come".to_owned();
+                    return self.recover(cause, actions);
                 }
                 if !self.unproven.is_empty() {
                     self.unproven_ticks += 1;

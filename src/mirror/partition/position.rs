@@ -94,6 +94,10 @@ impl PartitionMirror {
         last: Option<&TailBatch>,
         first: impl Fn(&TailBatch) -> i64,
     ) -> Result<(), Failure> {
+        if last.is_none() && !self.is_aligned() && self.sent.source_leader_epoch >= 0 {
+            // Only their number is known of those that follow.
+            self.uncompared = Some(self.sent.source_leader_epoch);
+        }
         let check = last.map(|last| TailCheck::new(last, first(last)));
         self.tail_check = check
             .transpose()
@@ -219,6 +223,16 @@ impl PartitionMirror {
     pub(super) fn pass_over_present(&mut self, chunk: Chunk) -> Result<(), Failure> {
         self.confirm_content(&chunk)?;
         let missing = self.present - self.sent.count;
+        let is = chunk.origin.leader_epoch;
+        if let Some(was) = self.uncompared.filter(|was| is >= 0 && is != *was) {
+            // After an unclean election others may lie there.
+            return Err(Failure::SourceUncompared {
+                offset: self.sent.source_offset,
+                present: missing,
+                was,
+                is,
+            });
+        }
         if chunk.count() > missing {
             let rest = chunk
                 .after(missing)

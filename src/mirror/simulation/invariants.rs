@@ -465,6 +465,7 @@ impl Judge {
                 self.source_truncated
             }
             Failure::SourceCutBack { .. } => self.source_truncated || self.source_compacted,
+            Failure::SourceUncompared { .. } => self.cleared && self.source_truncated,
             Failure::SourceRecreated { .. } => self.source_recreated,
             Failure::DestinationRecreated { .. } => self.destination_recreated,
             Failure::Refused { code, .. } => match code.0 {

@@ -235,6 +235,7 @@ fn name(failure: &Failure) -> &'static str {
         Failure::SourceExpiredUncounted { .. } => "SourceExpiredUncounted",
         Failure::SourceTruncated { .. } => "SourceTruncated",
         Failure::SourceCutBack { .. } => "SourceCutBack",
+        Failure::SourceUncompared { .. } => "SourceUncompared",
         Failure::SourceDiverged { .. } => "SourceDiverged",
         Failure::SourceUndecided { .. } => "SourceUndecided",
         Failure::SourceRecreated { .. } => "SourceRecreated",
