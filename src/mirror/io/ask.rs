@@ -141,7 +141,9 @@ pub fn choose(
 
 /// The memory for an answer about so many partitions that most likely have nothing to read.
 pub fn quiet_answer(buffers: &Arc<Buffers>, partitions: usize) -> Option<Reservation> {
-    buffers.reserve(QUIET_ANSWER_BYTES.max(partitions * PARTITION_BYTES) + ANSWER_FRAME_BYTES)
+    // Each broker's is held all the time.
+    let records = QUIET_ANSWER_BYTES.min(buffers.limit() / 64);
+    buffers.reserve(records + partitions * PARTITION_BYTES + ANSWER_FRAME_BYTES)
 }
 
 /// The bytes of records that an answer under this reservation may have.
@@ -253,6 +255,15 @@ mod tests {
         );
         let all = choose(&mut waiting, &buffers, true).expect("something to ask for");
         assert_eq!(all.wanted.len(), 3);
+    }
+
+    /// Without this, waiting for records at many brokers would take the memory of those that have some.
+    #[test]
+    fn to_wait_takes_little_memory() {
+        let buffers = Buffers::new(16 << 20);
+        let waiting = || quiet_answer(&buffers, 100).expect("there is room");
+        let _all: Vec<Reservation> = (0..20).map(|_| waiting()).collect();
+        assert!(buffers.free() > 8 << 20, "{}", buffers.free());
     }
 
     /// Without this, of several partitions that catch up from far away some would get nothing from each answer.

@@ -128,9 +128,13 @@ impl BrokerLanes {
                 self.waiting.append(&mut quiet);
                 self.fill_lanes(now, wait)
             }
-            Turn::Wait(_) => self.fill_lanes(now, LONG_POLL),
+            Turn::Wait(until) => {
+                let rest = self.fill_lanes(now, LONG_POLL);
+                let join = (!quiet.is_empty()).then_some(Rest::HeldUp(until));
+                rest.and(join.unwrap_or(Rest::Nothing))
+            }
         };
-        // Those that join in a moment.
+        // Those that join in a moment; should that take longer, they are asked for by themselves.
         self.waiting.append(&mut quiet);
         rest.and(self.stand(now))
     }
