@@ -124,6 +124,9 @@ pub struct Source {
     pub former_views: Vec<View>,
     /// Up to where `view` is filled.
     decided: i64,
+    /// Up to where transactions that are left were decided before an unclean election took their markers. What was left out then,
+    /// by a reader that does not remember it after a restart, may be visible since; it counts as what may be missing.
+    decided_once: i64,
     next_time: i64,
     last_frame: Option<(Shape, Frame)>,
 }
@@ -145,6 +148,7 @@ impl Source {
             view: View::default(),
             former_views: Vec::new(),
             decided: start,
+            decided_once: start,
             last_frame: None,
         }
     }
@@ -312,11 +316,10 @@ impl Source {
                 if came == Came::FromDestination {
                     continue;
                 }
-                self.view.records.push(Visible {
-                    offset: batch.base + delta,
-                    id,
-                    fate: Fate::There,
-                });
+                let offset = batch.base + delta;
+                let again = transaction.is_some() && offset < self.decided_once;
+                let fate = if again { Fate::Compacted } else { Fate::There };
+                self.view.records.push(Visible { offset, id, fate });
             }
         }
         self.decided = stable;
@@ -430,6 +433,7 @@ impl Source {
                 self.open.push(index);
             }
         }
+        self.decided_once = self.decided_once.max(self.decided).min(end);
         self.former_views.push(self.view.clone());
         let keep = self.view.at(self.last_stable_offset());
         self.view.records.truncate(keep);
@@ -484,6 +488,7 @@ impl Source {
         self.start = 0;
         self.end = 0;
         self.decided = 0;
+        self.decided_once = 0;
         self.leader_epoch = 0;
         self.epochs = vec![(0, 0)];
     }
