@@ -154,9 +154,12 @@ impl PartitionMirror {
         if let Some(known) = ours.and_then(|last| self.lies_too_low(last, present)) {
             return self.fail(Failure::DestinationTooShort { known, end }, actions);
         }
+        // What lies behind an anchor may be another leader's; where nothing does, its epoch still holds.
+        let here = self.anchors.iter().rev();
+        let here = here.clone().find(|known| known.source_offset == end);
         let position = Anchor {
             source_offset: end,
-            source_leader_epoch: -1,
+            source_leader_epoch: here.map_or(-1, |known| known.source_leader_epoch),
             destination_offset: end,
             count: present,
             epoch: self.settings.producer_epoch,

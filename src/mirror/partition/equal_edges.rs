@@ -395,3 +395,16 @@ fn records_that_are_there_still_do_not_wait_for_what_may_come() {
     assert_eq!(sends(&actions), 1);
     assert!(pads(&mirror.handle(acknowledged(&mirror, 0))));
 }
+
+/// A mirror that only took up offsets was paused and resumed, and its destination is empty: only the epoch tells that the source
+/// lost and wrote anew what lies before the position.
+#[test]
+fn a_position_that_was_stored_keeps_its_leader_epoch() {
+    let stored = Anchor {
+        source_leader_epoch: 3,
+        ..anchor(5, 5, 0)
+    };
+    let mut mirror = aligned_from(&[stored]);
+    mirror.handle(tail(5, None, None));
+    assert_eq!(mirror.confirmed(), &stored);
+}
