@@ -155,8 +155,8 @@ impl PartitionMirror {
             return self.fail(Failure::DestinationTooShort { known, end }, actions);
         }
         // What lies behind an anchor may be another leader's; where nothing does, its epoch still holds.
-        let here = self.anchors.iter().rev();
-        let here = here.clone().find(|known| known.source_offset == end);
+        let mut anchors = self.anchors.iter();
+        let here = anchors.rfind(|known| known.source_offset == end);
         let position = Anchor {
             source_offset: end,
             source_leader_epoch: here.map_or(-1, |known| known.source_leader_epoch),
