@@ -231,6 +231,8 @@ fn link_of(record: &LinkRecord, source: &str, destination: &str) -> Link {
                             WantedState::Active => MirrorState::Active,
                             WantedState::Paused => MirrorState::Paused,
                             WantedState::Absent => MirrorState::Absent,
+                            WantedState::Promoted => MirrorState::Promoted,
+                            WantedState::FailedOver => MirrorState::FailedOver,
                         })
                     }),
                     replication_factor: settings.replication_factor.map(nowhere),

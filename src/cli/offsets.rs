@@ -84,7 +84,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
         .map_err(|error| refused(&cluster, &error))?;
     let view = stored
         .get(&(mirror.id, args.partition))
-        .and_then(view)
+        .and_then(|kept| view(kept.progress.as_ref()?))
         .ok_or_else(|| {
             CliError::new(
                 ErrorKind::Usage,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::records::{LockRecord, RECORD_VERSION};
+use super::records::{LockRecord, NEWEST_VERSION};
 use crate::kafka::{Error, ErrorClass, ErrorCode};
 
 /// Why control records cannot be read or written.
@@ -69,7 +69,7 @@ impl fmt::Display for ControlError {
             } => write!(
                 f,
                 "the record {record} in topic {topic} has version {version}; this kmirror reads up to \
-                 {RECORD_VERSION}: use the newer kmirror that wrote it"
+                 {NEWEST_VERSION}: use the newer kmirror that wrote it"
             ),
             Self::Malformed {
                 topic,

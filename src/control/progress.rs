@@ -12,7 +12,8 @@ use serde::Serialize;
 use super::error::ControlError;
 use super::log::{Follower, KeyValue, batch, together};
 use super::records::{
-    IncarnationId, MapRecord, OFFSETS_PARTITIONS, OFFSETS_TOPIC, OffsetsKey, ProgressRecord,
+    FailureRecord, IncarnationId, MapRecord, OFFSETS_PARTITIONS, OFFSETS_TOPIC, OffsetsKey,
+    PartitionEndRecord, ProgressRecord,
 };
 use super::store::{json, key_of, value_of};
 use crate::kafka::produce::{ProduceBatch, produce};
@@ -26,14 +27,27 @@ const PRODUCE_TIMEOUT_MS: i32 = 10_000;
 pub enum Entry {
     Map(MapRecord),
     Progress(ProgressRecord),
+    Failure(FailureRecord),
+    End(PartitionEndRecord),
 }
 
-/// What is stored of one partition of a mirror.
+/// How far one partition of a mirror has come.
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub record: ProgressRecord,
     /// The offset map, by chunk.
     pub chunks: HashMap<u32, MapRecord>,
+}
+
+/// All that is stored of one partition of a mirror.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// `None` where nothing was ever copied.
+    pub progress: Option<Stored>,
+    /// Why it stands still.
+    pub failure: Option<FailureRecord>,
+    /// How far its promotion or failover has come.
+    pub end: Option<PartitionEndRecord>,
 }
 
 /// Writes progress; `None` removes a record. Returns once all in-sync replicas have it.
@@ -95,7 +109,7 @@ pub async fn write_while(
 pub async fn read(
     client: &Client,
     ids: &HashSet<IncarnationId>,
-) -> Result<HashMap<(IncarnationId, i32), Stored>, ControlError> {
+) -> Result<HashMap<(IncarnationId, i32), Kept>, ControlError> {
     let partitions =
         (0..OFFSETS_PARTITIONS).map(|partition| read_partition(client, partition, ids));
     let parts = try_join_all(partitions).await?;
@@ -109,15 +123,23 @@ pub async fn read(
 pub async fn forget(client: &Client, ids: &[IncarnationId]) -> Result<(), ControlError> {
     let stored = read(client, &ids.iter().copied().collect()).await?;
     let mut entries = Vec::new();
-    for ((id, partition), stored) in stored {
-        entries.push((OffsetsKey::Progress { id, partition }, None));
-        for chunk in stored.chunks.into_keys() {
-            let key = OffsetsKey::Map {
-                id,
-                partition,
-                chunk,
-            };
-            entries.push((key, None));
+    for ((id, partition), kept) in stored {
+        if let Some(progress) = kept.progress {
+            entries.push((OffsetsKey::Progress { id, partition }, None));
+            for chunk in progress.chunks.into_keys() {
+                let key = OffsetsKey::Map {
+                    id,
+                    partition,
+                    chunk,
+                };
+                entries.push((key, None));
+            }
+        }
+        if kept.failure.is_some() {
+            entries.push((OffsetsKey::Failure { id, partition }, None));
+        }
+        if kept.end.is_some() {
+            entries.push((OffsetsKey::End { id, partition }, None));
         }
     }
     write(client, &entries).await
@@ -125,7 +147,10 @@ pub async fn forget(client: &Client, ids: &[IncarnationId]) -> Result<(), Contro
 
 /// The mirror partition that a key belongs to.
 fn owner_of(key: &OffsetsKey) -> (IncarnationId, i32) {
-    let (OffsetsKey::Progress { id, partition } | OffsetsKey::Map { id, partition, .. }) = key;
+    let (OffsetsKey::Progress { id, partition }
+    | OffsetsKey::Map { id, partition, .. }
+    | OffsetsKey::Failure { id, partition }
+    | OffsetsKey::End { id, partition }) = key;
     (*id, *partition)
 }
 
@@ -186,7 +211,7 @@ async fn read_partition(
     client: &Client,
     partition: i32,
     ids: &HashSet<IncarnationId>,
-) -> Result<HashMap<(IncarnationId, i32), Stored>, ControlError> {
+) -> Result<HashMap<(IncarnationId, i32), Kept>, ControlError> {
     // The last record of a key counts; only those are kept, and worth decoding.
     let mut latest: HashMap<Bytes, super::log::Entry> = HashMap::new();
     Follower::new(client, OFFSETS_TOPIC, partition)
@@ -202,32 +227,43 @@ async fn read_partition(
         .await?;
     let mut records: HashMap<(IncarnationId, i32), ProgressRecord> = HashMap::new();
     let mut maps: HashMap<(IncarnationId, i32), HashMap<u32, MapRecord>> = HashMap::new();
+    let mut kept: HashMap<(IncarnationId, i32), Kept> = HashMap::new();
     for entry in latest.into_values() {
-        match key_of::<OffsetsKey>(OFFSETS_TOPIC, &entry)? {
-            Some(OffsetsKey::Progress { id, partition }) if ids.contains(&id) => {
+        let Some(key) = key_of::<OffsetsKey>(OFFSETS_TOPIC, &entry)? else {
+            continue;
+        };
+        let owner = owner_of(&key);
+        if !ids.contains(&owner.0) {
+            continue;
+        }
+        match key {
+            OffsetsKey::Progress { .. } => {
                 if let Some(record) = value_of(OFFSETS_TOPIC, &entry)? {
-                    records.insert((id, partition), record);
+                    records.insert(owner, record);
                 }
             }
-            Some(OffsetsKey::Map {
-                id,
-                partition,
-                chunk,
-            }) if ids.contains(&id) => {
+            OffsetsKey::Map { chunk, .. } => {
                 if let Some(map) = value_of(OFFSETS_TOPIC, &entry)? {
-                    maps.entry((id, partition)).or_default().insert(chunk, map);
+                    maps.entry(owner).or_default().insert(chunk, map);
                 }
             }
-            _ => {}
+            OffsetsKey::Failure { .. } => {
+                if let Some(failure) = value_of(OFFSETS_TOPIC, &entry)? {
+                    kept.entry(owner).or_default().failure = Some(failure);
+                }
+            }
+            OffsetsKey::End { .. } => {
+                if let Some(end) = value_of(OFFSETS_TOPIC, &entry)? {
+                    kept.entry(owner).or_default().end = Some(end);
+                }
+            }
         }
     }
-    Ok(records
-        .into_iter()
-        .map(|(key, record)| {
-            let chunks = maps.remove(&key).unwrap_or_default();
-            (key, Stored { record, chunks })
-        })
-        .collect())
+    for (owner, record) in records {
+        let chunks = maps.remove(&owner).unwrap_or_default();
+        kept.entry(owner).or_default().progress = Some(Stored { record, chunks });
+    }
+    Ok(kept)
 }
 
 #[cfg(test)]

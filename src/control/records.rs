@@ -14,8 +14,13 @@ use uuid::Uuid;
 pub use crate::topology::model::{Acks, ForeignWrites, HolePolicy, OffsetsSpec, OnHole};
 use crate::topology::selector::{RenameRule, TopicSelector};
 
-/// The version written by this build, and the newest one it reads.
+/// The version of records that any kmirror can obey.
 pub const RECORD_VERSION: u16 = 1;
+/// The version of records that speak of a mirror's end: a kmirror that knows nothing of that must not go by them, or it would
+/// copy into a topic that was handed over. It stops reading where it meets one, and does not start any more.
+pub const ENDING_VERSION: u16 = 2;
+/// The newest version that this build reads.
+pub const NEWEST_VERSION: u16 = ENDING_VERSION;
 
 pub const LINKS_TOPIC: &str = "_kmirror.links";
 pub const OFFSETS_TOPIC: &str = "_kmirror.offsets";
@@ -92,6 +97,21 @@ pub enum WantedState {
     Paused,
     /// There is to be none, whatever patterns match.
     Absent,
+    /// All that the source has is copied, then the topic belongs to whoever writes to it.
+    Promoted,
+    /// Nothing more is copied; the topic belongs to whoever writes to it.
+    FailedOver,
+}
+
+impl WantedState {
+    /// How a mirror ends in this state, if it does.
+    pub fn ending(self) -> Option<EndingKind> {
+        match self {
+            Self::Promoted => Some(EndingKind::Promote),
+            Self::FailedOver => Some(EndingKind::FailOver),
+            Self::Active | Self::Paused | Self::Absent => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +166,27 @@ pub struct LinkRecord {
     pub generation: u64,
 }
 
+impl LinkRecord {
+    /// With the version that a reader has to know at least.
+    pub(super) fn as_written(&self) -> Self {
+        let mut mirrors = self.mirrors.values();
+        let speaks_of_an_end =
+            mirrors.any(|mirror| mirror.state.and_then(WantedState::ending).is_some());
+        Self {
+            version: version_of(speaks_of_an_end),
+            ..self.clone()
+        }
+    }
+}
+
+fn version_of(speaks_of_an_end: bool) -> u16 {
+    if speaks_of_an_end {
+        ENDING_VERSION
+    } else {
+        RECORD_VERSION
+    }
+}
+
 /// Of links that were recorded before offsets could be kept equal.
 fn translated() -> OffsetsSpec {
     OffsetsSpec::Translate
@@ -178,6 +219,91 @@ pub struct MirrorRecord {
     /// Partitions to which the link's `start` applies; those added later begin at the earliest offset.
     pub initial_partitions: i32,
     pub generation: u64,
+    /// Its promotion or failover, once one was asked for. There is no way back from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<EndingRecord>,
+}
+
+impl MirrorRecord {
+    /// With the version that a reader has to know at least.
+    pub(super) fn as_written(&self) -> Self {
+        Self {
+            version: version_of(self.ending.is_some()),
+            ..self.clone()
+        }
+    }
+
+    /// Whether it has ended: its topic is an ordinary one.
+    pub fn is_stopped(&self) -> bool {
+        self.ending.as_ref().is_some_and(EndingRecord::is_over)
+    }
+
+    /// Its end, while that is still under way.
+    pub fn pending(&self) -> Option<&EndingRecord> {
+        self.ending.as_ref().filter(|ending| !ending.is_over())
+    }
+}
+
+/// How a mirror ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndingKind {
+    /// After all that the source had when it was asked for is copied.
+    Promote,
+    /// At once.
+    FailOver,
+}
+
+/// A mirror's promotion or failover, from the request to the end.
+///
+/// Workers answer for each partition with a [`PartitionEndRecord`] beside its progress; once all have, what they said is put
+/// together here and the mirror is stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndingRecord {
+    pub kind: EndingKind,
+    /// The mirror's generation when it was asked for, which workers' answers name.
+    pub generation: u64,
+    /// Milliseconds since the epoch.
+    pub requested_ms: i64,
+    /// Partitions that the mirror topic had when it was stopped; none before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<EndedPartition>,
+    /// Milliseconds since the epoch; `None` while it is pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_ms: Option<i64>,
+}
+
+impl EndingRecord {
+    pub fn is_over(&self) -> bool {
+        self.stopped_ms.is_some()
+    }
+
+    /// Whether a partition is protected from late writes of the mirror by time alone.
+    pub fn is_unfenced(&self) -> bool {
+        let unfenced = |partition: &EndedPartition| partition.fence == Fence::Waited;
+        self.partitions.iter().any(unfenced)
+    }
+}
+
+/// What is left of the mirror in one of its partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedPartition {
+    pub partition: i32,
+    /// Everything before this source offset is copied; -1 where nothing ever was.
+    pub source_offset: i64,
+    /// The destination offset that follows the last one of the mirror; -1 where nothing was ever copied.
+    pub destination_offset: i64,
+    pub fence: Fence,
+}
+
+/// What keeps late writes of a mirror out of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fence {
+    /// A control marker with the mirror's producer id at the next epoch: the leader refuses whatever carries the former one.
+    Marker,
+    /// The right for that was missing: whoever wrote before had certainly lost the right to, and the log's end had settled.
+    Waited,
 }
 
 /// Partitions of mirrors that run in another slot than the one that their key is hashed to.
@@ -226,6 +352,16 @@ pub enum OffsetsKey {
         partition: i32,
         chunk: u32,
     },
+    /// Why the partition stands still; removed once it copies again.
+    Failure {
+        id: IncarnationId,
+        partition: i32,
+    },
+    /// How far its promotion or failover has come.
+    End {
+        id: IncarnationId,
+        partition: i32,
+    },
 }
 
 /// A pair of offsets known to correspond, and how many records had been written before it.
@@ -263,6 +399,74 @@ pub struct ProgressRecord {
 
 fn unknown_epoch() -> i32 {
     -1
+}
+
+/// A partition that stands still and needs somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureRecord {
+    pub version: u16,
+    pub cause: FailureCause,
+    /// The whole story, for people.
+    pub message: String,
+    /// Where at the source, as far as the cause has a place there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_offset: Option<i64>,
+    /// Where at the destination: for a foreign write the first offset that is not the mirror's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_offset: Option<i64>,
+    /// Milliseconds since the epoch.
+    pub since_ms: i64,
+    /// Whether it is tried again by itself, because granting a right or changing a setting mends it.
+    #[serde(default)]
+    pub is_retried: bool,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCause {
+    /// Somebody else wrote to the mirror topic.
+    ForeignWrite,
+    /// The mirror's producer id was used there with a later epoch.
+    Fenced,
+    /// The destination lost records, or holds something else in their place.
+    DestinationLost,
+    DestinationDeleted,
+    DestinationRecreated,
+    /// Offsets cannot be kept equal as the link asks for.
+    Offsets,
+    /// The source deleted what was not copied yet.
+    SourceExpired,
+    /// The source lost what was copied already.
+    SourceTruncated,
+    SourceDeleted,
+    SourceRecreated,
+    /// A batch of the source cannot be read.
+    Unreadable,
+    /// The destination refuses a batch.
+    Refused,
+    /// A right is missing.
+    Authorization,
+    /// Something that a later kmirror knows.
+    #[serde(other)]
+    Other,
+}
+
+/// How far the end of one partition has come. Whoever takes the partition over goes on from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionEndRecord {
+    pub version: u16,
+    /// As [`EndingRecord::generation`]; one of another generation counts for nothing.
+    pub generation: u64,
+    /// As [`EndedPartition::source_offset`].
+    pub source_offset: i64,
+    /// As [`EndedPartition::destination_offset`].
+    pub destination_offset: i64,
+    /// `None`: everything is copied that was to be, and the fence is still to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+    /// Milliseconds since the epoch.
+    pub at_ms: i64,
 }
 
 /// How the destination's offsets of one partition follow from the source's.
@@ -317,4 +521,97 @@ pub struct MapRecord {
     /// Delta-coded: `[source gap, destination gap, count]` after the end of the run before
     /// (the first one counts from offset 0).
     pub runs: Vec<[i64; 3]>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As builds before there were promotions wrote it.
+    const FORMER: &str = r#"{"version":1,"id":{"link":"00000000-0000-0000-0000-000000000001","source_topic":"00000000-0000-0000-0000-000000000002","destination_topic":"00000000-0000-0000-0000-000000000003"},"source_topic":"orders","destination_topic":"east.orders","producer_id":4711,"producer_epoch":0,"provenance_header":false,"state":"active","initial_partitions":3,"generation":1}"#;
+
+    fn former() -> MirrorRecord {
+        serde_json::from_str(FORMER).expect("former records stay readable")
+    }
+
+    fn promoted() -> MirrorRecord {
+        MirrorRecord {
+            ending: Some(EndingRecord {
+                kind: EndingKind::Promote,
+                generation: 2,
+                requested_ms: 1_000,
+                partitions: vec![EndedPartition {
+                    partition: 0,
+                    source_offset: 7,
+                    destination_offset: 5,
+                    fence: Fence::Marker,
+                }],
+                stopped_ms: Some(2_000),
+            }),
+            generation: 3,
+            ..former()
+        }
+    }
+
+    #[test]
+    fn mirrors_of_former_builds_are_read_and_written_as_they_were() {
+        let record = former();
+        assert_eq!((record.pending(), record.is_stopped()), (None, false));
+        let written = serde_json::to_string(&record.as_written()).expect("it can be written");
+        assert_eq!(written, FORMER);
+    }
+
+    /// A build that knows nothing of promotions would go on copying into a topic that was handed over.
+    #[test]
+    fn a_mirror_that_ends_is_no_record_for_former_builds() {
+        let written = serde_json::to_value(promoted().as_written()).expect("it can be written");
+        assert_eq!(written["version"], json!(ENDING_VERSION));
+        assert_eq!(
+            written["ending"],
+            json!({
+                "kind": "promote",
+                "generation": 2,
+                "requested_ms": 1_000,
+                "partitions": [{
+                    "partition": 0, "source_offset": 7, "destination_offset": 5, "fence": "marker",
+                }],
+                "stopped_ms": 2_000,
+            })
+        );
+        let mut read: MirrorRecord = serde_json::from_value(written).expect("it can be read");
+        assert!(read.is_stopped() && read.pending().is_none());
+        read.version = RECORD_VERSION;
+        assert_eq!(read, promoted());
+    }
+
+    #[test]
+    fn a_mirror_counts_as_unfenced_if_one_partition_is() {
+        let mut ending = promoted().ending.expect("it ends");
+        assert!(!ending.is_unfenced());
+        ending.partitions[0].fence = Fence::Waited;
+        assert!(ending.is_unfenced());
+    }
+
+    /// A later build may know causes that this one does not.
+    #[test]
+    fn a_failure_of_an_unknown_kind_is_still_a_failure() {
+        let text = r#"{"version":2,"cause":"eaten_by_a_grue","message":"it is dark","since_ms":1}"#;
+        let record: FailureRecord = serde_json::from_str(text).expect("it can be read");
+        assert_eq!(record.cause, FailureCause::Other);
+        assert_eq!(record.message, "it is dark");
+    }
+
+    #[test]
+    fn keys_beside_progress_are_stable() {
+        let id = former().id;
+        let key = OffsetsKey::Failure { id, partition: 4 };
+        let text = serde_json::to_string(&key).expect("a key");
+        assert!(text.starts_with(r#"{"kind":"failure","id":{"#), "{text}");
+        let key = OffsetsKey::End { id, partition: 4 };
+        let text = serde_json::to_string(&key).expect("a key");
+        assert!(text.starts_with(r#"{"kind":"end","id":{"#), "{text}");
+        assert!(text.ends_with(r#","partition":4}"#), "{text}");
+    }
 }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::error::ControlError;
 use super::log::{Entry, Follower, Polled};
 use super::records::{
-    IncarnationId, LINKS_TOPIC, LinkRecord, LinksKey, LockRecord, MirrorRecord, OFFSETS_PARTITIONS,
-    OFFSETS_TOPIC, RECORD_VERSION, SlotsRecord, WORK_SLOTS, WORK_TOPIC,
+    IncarnationId, LINKS_TOPIC, LinkRecord, LinksKey, LockRecord, MirrorRecord, NEWEST_VERSION,
+    OFFSETS_PARTITIONS, OFFSETS_TOPIC, SlotsRecord, WORK_SLOTS, WORK_TOPIC,
 };
 use crate::kafka::admin::NewTopic;
 use crate::kafka::{Backoff, Client, Error, ErrorClass, ErrorCode, Operation, Topics};
@@ -262,7 +262,9 @@ pub(super) fn key_of<K: DeserializeOwned>(
         .map_err(|error| malformed(format!("its key is no JSON: {error}")))?;
     let kind = json.get("kind").and_then(Value::as_str);
     let kind = kind.ok_or_else(|| malformed("its key names no kind".to_owned()))?;
-    let known = ["lock", "link", "mirror", "slots", "progress", "map"];
+    let known = [
+        "lock", "link", "mirror", "slots", "progress", "map", "failure", "end",
+    ];
     if !known.contains(&kind) {
         return Ok(None);
     }
@@ -288,7 +290,7 @@ pub(super) fn value_of<V: DeserializeOwned>(
         .map_err(|error| malformed(format!("its value is no JSON: {error}")))?;
     let version = json.get("version").and_then(Value::as_u64);
     let version = version.ok_or_else(|| malformed("its value has no version".to_owned()))?;
-    if version > u64::from(RECORD_VERSION) {
+    if version > u64::from(NEWEST_VERSION) {
         let key = entry.key.as_deref().unwrap_or_default();
         return Err(ControlError::Newer {
             topic: topic.to_owned(),
@@ -327,12 +329,12 @@ mod tests {
 
     #[test]
     fn a_newer_version_stops_the_reader_and_names_the_record() {
-        let entry = entry(r#"{"kind":"lock"}"#, Some(r#"{"version":2,"holder":"x"}"#));
+        let entry = entry(r#"{"kind":"lock"}"#, Some(r#"{"version":3,"holder":"x"}"#));
         let error = value_of::<LockRecord>(LINKS_TOPIC, &entry).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the record {\"kind\":\"lock\"} in topic _kmirror.links has version 2; \
-             this kmirror reads up to 1: use the newer kmirror that wrote it"
+            "the record {\"kind\":\"lock\"} in topic _kmirror.links has version 3; \
+             this kmirror reads up to 2: use the newer kmirror that wrote it"
         );
     }
 

@@ -374,11 +374,14 @@ impl Watched {
 impl Write {
     fn record(&self) -> KeyValue {
         match self {
-            Self::Link(record) => (json(&LinksKey::Link { id: record.id }), Some(json(record))),
-            Self::Mirror(record) => (
-                json(&LinksKey::Mirror { id: record.id }),
-                Some(json(record)),
-            ),
+            Self::Link(record) => {
+                let key = LinksKey::Link { id: record.id };
+                (json(&key), Some(json(&record.as_written())))
+            }
+            Self::Mirror(record) => {
+                let key = LinksKey::Mirror { id: record.id };
+                (json(&key), Some(json(&record.as_written())))
+            }
             Self::DropLink(id) => (json(&LinksKey::Link { id: *id }), None),
             Self::DropMirror(id) => (json(&LinksKey::Mirror { id: *id }), None),
             Self::Slots(record) => (json(&LinksKey::Slots), Some(json(record))),

@@ -113,6 +113,8 @@ pub enum StateDraft {
     Active,
     Paused,
     Absent,
+    Promoted,
+    FailedOver,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

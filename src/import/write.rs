@@ -160,6 +160,8 @@ fn write_mirror(out: &mut String, link: &str, topic: &str, mirror: &MirrorDraft)
         Some(StateDraft::Active) => table.put("state", "\"active\""),
         Some(StateDraft::Paused) => table.put("state", "\"paused\""),
         Some(StateDraft::Absent) => table.put("state", "\"absent\""),
+        Some(StateDraft::Promoted) => table.put("state", "\"promoted\""),
+        Some(StateDraft::FailedOver) => table.put("state", "\"failed-over\""),
         None => {}
     }
     if let Some(factor) = mirror.replication_factor {

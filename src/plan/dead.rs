@@ -153,7 +153,12 @@ fn plan_mirror(
     let settings = link.mirrors.get(&record.source_topic);
     let asked = settings.and_then(|mirror| mirror.state.as_ref());
     let wanted = match asked.map(|state| state.value) {
-        Some(MirrorState::Paused | MirrorState::Absent) => DesiredState::Paused,
+        Some(
+            MirrorState::Paused
+            | MirrorState::Promoted
+            | MirrorState::FailedOver
+            | MirrorState::Absent,
+        ) => DesiredState::Paused,
         // Paused because no line selected it any more, maybe: without the source nobody can tell.
         None => record.state,
         Some(MirrorState::Active) => DesiredState::Active,

@@ -125,6 +125,8 @@ pub fn drift(plan: &Plan, ignored: &BTreeSet<Direction>) -> Drift {
             | Action::Update
             | Action::Pause
             | Action::Resume
+            | Action::Promote
+            | Action::FailOver
             | Action::Delete
             | Action::Blocked => found.push(of_entry(entry)),
         }
@@ -190,7 +192,12 @@ fn of_entry(entry: &Entry) -> Drifted {
         _ if entry.reasons.contains(&Reason::NoLongerSelected) => {
             Some(Direction::LiveButUndeclared)
         }
-        Action::Update | Action::Pause | Action::Resume | Action::Unchanged => common(&differences),
+        Action::Update
+        | Action::Pause
+        | Action::Resume
+        | Action::Promote
+        | Action::FailOver
+        | Action::Unchanged => common(&differences),
     };
     Drifted {
         address: entry.address.clone(),

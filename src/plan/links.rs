@@ -243,6 +243,8 @@ pub(super) fn settings(mirror: &Mirror) -> MirrorSettings {
             MirrorState::Active => WantedState::Active,
             MirrorState::Paused => WantedState::Paused,
             MirrorState::Absent => WantedState::Absent,
+            MirrorState::Promoted => WantedState::Promoted,
+            MirrorState::FailedOver => WantedState::FailedOver,
         }),
         replication_factor: mirror.replication_factor.as_ref().map(|it| it.value),
         config: config.into_iter().collect(),
@@ -452,6 +454,8 @@ fn wanted_state(state: WantedState) -> Value {
         WantedState::Active => "active".into(),
         WantedState::Paused => "paused".into(),
         WantedState::Absent => "absent".into(),
+        WantedState::Promoted => "promoted".into(),
+        WantedState::FailedOver => "failed-over".into(),
     }
 }
 

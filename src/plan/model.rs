@@ -85,6 +85,10 @@ pub struct Counts {
     pub update: usize,
     pub pause: usize,
     pub resume: usize,
+    #[serde(default)]
+    pub promote: usize,
+    #[serde(default)]
+    pub failover: usize,
     pub delete: usize,
     pub unchanged: usize,
     pub blocked: usize,
@@ -99,6 +103,8 @@ impl Counts {
                 Action::Update => &mut counts.update,
                 Action::Pause => &mut counts.pause,
                 Action::Resume => &mut counts.resume,
+                Action::Promote => &mut counts.promote,
+                Action::FailOver => &mut counts.failover,
                 Action::Delete => &mut counts.delete,
                 Action::Unchanged => &mut counts.unchanged,
                 Action::Blocked => &mut counts.blocked,
@@ -183,6 +189,7 @@ impl Entry {
         self.severity = match action {
             Action::Create => Severity::Additive,
             Action::Delete => Severity::Destructive,
+            Action::Promote | Action::FailOver => Severity::Irreversible,
             Action::Unchanged => Severity::None,
             Action::Blocked => Severity::Blocked,
             Action::Update | Action::Pause | Action::Resume => {
@@ -293,6 +300,11 @@ pub enum Action {
     Update,
     Pause,
     Resume,
+    /// All that the source has is copied, then the mirror topic is handed over to whoever writes to it.
+    Promote,
+    /// The mirror topic is handed over as it is.
+    #[serde(rename = "failover")]
+    FailOver,
     Delete,
     Unchanged,
     Blocked,
@@ -315,6 +327,8 @@ pub enum Severity {
     Additive,
     /// Something that exists gets another value.
     Changing,
+    /// There is no way back, though nothing is deleted.
+    Irreversible,
     /// Something is gone afterwards, for good.
     Destructive,
     Blocked,

@@ -86,6 +86,8 @@ fn past(action: Action) -> &'static str {
         Action::Update => "updated",
         Action::Pause => "paused",
         Action::Resume => "resumed",
+        Action::Promote => "promoted",
+        Action::FailOver => "failed over",
         Action::Delete => "deleted",
         Action::Unchanged | Action::Blocked => "done",
     }

@@ -60,6 +60,8 @@ fn verb(action: Action) -> &'static str {
         Action::Update => "be updated",
         Action::Pause => "be paused",
         Action::Resume => "be resumed",
+        Action::Promote => "be promoted",
+        Action::FailOver => "be failed over",
         Action::Delete => "be deleted",
         Action::Unchanged => "stay as it is",
         Action::Blocked => "be blocked",

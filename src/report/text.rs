@@ -84,6 +84,8 @@ fn counted(counts: Counts) -> String {
         (counts.update, "to update"),
         (counts.pause, "to pause"),
         (counts.resume, "to resume"),
+        (counts.promote, "to promote"),
+        (counts.failover, "to fail over"),
         (counts.delete, "to delete"),
         (counts.unchanged, "unchanged"),
         (counts.blocked, "blocked"),
@@ -153,6 +155,11 @@ const CHANGE: Mark = Mark {
     word: "change",
     emphasis: Emphasis::Change,
 };
+const HAND_OVER: Mark = Mark {
+    symbol: "^",
+    word: "hand over, for good",
+    emphasis: Emphasis::Delete,
+};
 const DELETE: Mark = Mark {
     symbol: "-",
     word: "delete",
@@ -168,6 +175,7 @@ fn mark(action: Action) -> Option<Mark> {
     match action {
         Action::Create => Some(CREATE),
         Action::Update | Action::Pause | Action::Resume => Some(CHANGE),
+        Action::Promote | Action::FailOver => Some(HAND_OVER),
         Action::Delete => Some(DELETE),
         Action::Blocked => Some(BLOCKED),
         Action::Unchanged => None,
@@ -181,7 +189,7 @@ pub(super) fn legend(plan: &Plan) -> Vec<Mark> {
         .iter()
         .filter_map(|entry| mark(entry.action))
         .collect();
-    let all = [CREATE, CHANGE, DELETE, BLOCKED];
+    let all = [CREATE, CHANGE, HAND_OVER, DELETE, BLOCKED];
     all.into_iter().filter(|mark| used.contains(mark)).collect()
 }
 

@@ -29,6 +29,8 @@ pub fn outcome(action: Action) -> &'static str {
         Action::Update => "will be updated",
         Action::Pause => "will be paused",
         Action::Resume => "will be resumed",
+        Action::Promote => "will be promoted",
+        Action::FailOver => "will be failed over",
         Action::Delete => "will be deleted",
         Action::Unchanged => "stays as it is",
         Action::Blocked => "is blocked",

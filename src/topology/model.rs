@@ -268,6 +268,10 @@ pub enum LinkState {
 pub enum MirrorState {
     Active,
     Paused,
+    /// After all that the source has is copied, the topic is handed over to whoever writes to it.
+    Promoted,
+    /// The topic is handed over as it is.
+    FailedOver,
     /// The destination topic is to be deleted.
     Absent,
 }

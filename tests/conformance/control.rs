@@ -94,6 +94,7 @@ pub fn mirror(link: Uuid, n: usize) -> MirrorRecord {
         state: DesiredState::Active,
         initial_partitions: 3,
         generation: 1,
+        ending: None,
     }
 }
 
@@ -338,7 +339,8 @@ pub async fn keeps_progress(bootstrap: &str) -> Result<()> {
     let some: HashSet<_> = ids[..5].iter().copied().collect();
     let stored = progress::read(&client, &some).await?;
     ensure!(stored.len() == 50);
-    for ((id, _), stored) in &stored {
+    for ((id, _), kept) in &stored {
+        let stored = kept.progress.as_ref().context("it was stored")?;
         ensure!(some.contains(id) && stored.record == record(29) && stored.chunks.len() == 2);
         ensure!(stored.chunks[&1].runs[0][0] == 29 && stored.chunks[&0].runs[0][0] == 28);
     }

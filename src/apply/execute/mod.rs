@@ -540,6 +540,7 @@ fn new_mirror(
         state: *state,
         initial_partitions: *initial_partitions,
         generation: 1,
+        ending: None,
     }));
     writes
 }

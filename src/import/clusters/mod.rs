@@ -308,6 +308,8 @@ fn mirror(settings: &MirrorSettings) -> MirrorDraft {
             WantedState::Active => StateDraft::Active,
             WantedState::Paused => StateDraft::Paused,
             WantedState::Absent => StateDraft::Absent,
+            WantedState::Promoted => StateDraft::Promoted,
+            WantedState::FailedOver => StateDraft::FailedOver,
         }),
         replication_factor: settings.replication_factor,
         config: settings.config.clone(),

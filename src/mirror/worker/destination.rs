@@ -572,7 +572,7 @@ impl DestinationWorker {
                 // Without a second replica both mean the same, and this one needs no second look.
                 Acks::All
             };
-            let found = stored.remove(&(key.id, key.partition));
+            let found = stored.remove(&(key.id, key.partition)).unwrap_or_default();
             self.start_partition(key, wanted, acks, found);
         }
     }
@@ -604,7 +604,7 @@ impl DestinationWorker {
         key: PartitionKey,
         wanted: Wanted,
         acks: Acks,
-        stored: Option<progress::Stored>,
+        kept: progress::Kept,
     ) {
         let (Some(source), Some(slot)) = (
             self.clusters.get(&wanted.source_cluster_id),
@@ -623,7 +623,7 @@ impl DestinationWorker {
             partition: key.partition,
         };
         let route = Route::new(destination, Arc::clone(&self.lease));
-        let stored = stored.map_or_else(Stored::default, |found| {
+        let stored = kept.progress.map_or_else(Stored::default, |found| {
             route.note_leader_epoch(found.record.destination_leader_epoch);
             let stored = |chunk| found.chunks.get(&chunk).map(map::decode);
             let oldest = found.record.anchors.first();

@@ -559,7 +559,12 @@ impl MirrorPlanner<'_> {
             .map(|it| it.value)
         {
             // Absent ones are not routed.
-            Some(MirrorState::Paused | MirrorState::Absent) => DesiredState::Paused,
+            Some(
+                MirrorState::Paused
+                | MirrorState::Promoted
+                | MirrorState::FailedOver
+                | MirrorState::Absent,
+            ) => DesiredState::Paused,
             Some(MirrorState::Active) | None => DesiredState::Active,
         }
     }

@@ -83,6 +83,11 @@ const CHANGING: Rule = Rule {
     title: "Something is changed",
     meaning: "An apply would give another value to something that exists. The message says the old and the new one.",
 };
+const IRREVERSIBLE: Rule = Rule {
+    id: "plan-irreversible",
+    title: "A mirror ends",
+    meaning: "An apply would hand the mirror topic over to whoever writes to it. Nothing is deleted, and there is no way back.",
+};
 const DESTRUCTIVE: Rule = Rule {
     id: "plan-destructive",
     title: "Something is deleted",
@@ -116,9 +121,10 @@ pub(super) fn rank(severity: Severity) -> u8 {
     match severity {
         Severity::Destructive => 0,
         Severity::Blocked => 1,
-        Severity::Changing => 2,
-        Severity::Additive => 3,
-        Severity::None => 4,
+        Severity::Irreversible => 2,
+        Severity::Changing => 3,
+        Severity::Additive => 4,
+        Severity::None => 5,
     }
 }
 
@@ -127,6 +133,7 @@ fn rule(severity: Severity) -> Option<(&'static Rule, Level)> {
         Severity::None => None,
         Severity::Additive => Some((&ADDITIVE, Level::Notice)),
         Severity::Changing => Some((&CHANGING, Level::Warning)),
+        Severity::Irreversible => Some((&IRREVERSIBLE, Level::Warning)),
         Severity::Destructive => Some((&DESTRUCTIVE, Level::Warning)),
         Severity::Blocked => Some((&BLOCKED, Level::Error)),
     }

@@ -187,7 +187,12 @@ impl Drawing {
             let own_state = own.and_then(|mirror| mirror.state.as_ref());
             let is_active = match own_state.map(|state| state.value) {
                 Some(MirrorState::Active) => true,
-                Some(MirrorState::Paused | MirrorState::Absent) => false,
+                Some(
+                    MirrorState::Paused
+                    | MirrorState::Promoted
+                    | MirrorState::FailedOver
+                    | MirrorState::Absent,
+                ) => false,
                 None => link.state == LinkState::Active,
             };
             self.edge(from, to, link, is_active);

@@ -169,8 +169,6 @@ enum Word<T> {
     State(T),
     /// A state that not every engine has.
     Judged(T, Setting),
-    /// A state that no engine of this build has.
-    Asks(Setting),
 }
 
 /// Reads a link's `state`.
@@ -199,8 +197,14 @@ pub(super) fn mirror_state(
     let words = [
         ("active", Word::State(MirrorState::Active)),
         ("paused", Word::State(MirrorState::Paused)),
-        ("promoted", Word::Asks(Setting::Promoted)),
-        ("failed-over", Word::Asks(Setting::FailedOver)),
+        (
+            "promoted",
+            Word::Judged(MirrorState::Promoted, Setting::Promoted),
+        ),
+        (
+            "failed-over",
+            Word::Judged(MirrorState::FailedOver, Setting::FailedOver),
+        ),
         (
             "absent",
             Word::Judged(MirrorState::Absent, Setting::MirrorAbsent),
@@ -217,9 +221,8 @@ fn state<T: Copy>(
 ) -> Option<Spanned<T>> {
     let word = reader.word("state", node, words)?;
     let (value, setting) = match word.value {
-        Word::State(value) => (Some(value), None),
-        Word::Judged(value, setting) => (Some(value), Some(setting)),
-        Word::Asks(setting) => (None, Some(setting)),
+        Word::State(value) => (value, None),
+        Word::Judged(value, setting) => (value, Some(setting)),
     };
     if let Some(setting) = setting {
         let written = node.get_ref().as_str().unwrap_or_default();
@@ -227,7 +230,7 @@ fn state<T: Copy>(
         judge.refuse(reader, setting, &asked, word.span);
     }
     Some(Spanned {
-        value: value?,
+        value,
         span: word.span,
     })
 }
