@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod files;
 pub mod import;
 pub mod kafka;
+pub mod linking;
 pub mod mirror;
 pub mod nearest;
 pub mod observe;

@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::brokers::Brokers;
 use super::{Manner, Outcome, PARALLELISM, Progress, execute};
-use crate::control::records::{DesiredState, LinkRecord, StartSpec, TimestampsSpec, WantedState};
+use crate::control::records::{
+    DesiredState, LinkRecord, Owner, StartSpec, TimestampsSpec, WantedState,
+};
 use crate::control::{ControlState, ControlWriter};
-use crate::kafka::Client;
+use crate::kafka::{Client, Topics};
 use crate::observe::model::Observed;
 use crate::observe::{Clusters, Unreachable};
 use crate::plan::model::{
@@ -26,6 +28,7 @@ use crate::topology::model::{
     Cluster, Link, LinkState, Mirror, MirrorState, Span, Spanned, Start, Timestamps, Topology,
 };
 use crate::topology::resolve::LinkRule;
+use crate::topology::selector::TopicSelector;
 
 /// What there is to do for one link.
 #[derive(Debug)]
@@ -59,9 +62,14 @@ pub fn is_due<'t>(
         let grown = |mirror: &&str| destination_partitions(mirror).is_some_and(|n| n < partitions);
         match mirrored.get(topic) {
             Some(mirror) => grown(mirror) && rule.takes(topic).is_some(),
-            None => link.auto_create && rule.takes(topic).is_some(),
+            None => may_create(link, topic) && rule.takes(topic).is_some(),
         }
     })
+}
+
+/// Whether a mirror may be made of a topic: one that was asked for by name over REST was permitted by that.
+fn may_create(link: &LinkRecord, topic: &str) -> bool {
+    link.auto_create || link.owner == Owner::Rest && link.mirrors.contains_key(topic)
 }
 
 impl Follow {
@@ -74,9 +82,13 @@ impl Follow {
         destination: &Client,
         link: &LinkRecord,
     ) -> Result<Self, Unreachable> {
-        let topology = topology_of(link, source, destination);
         let clusters = Clusters::of([source.clone(), destination.clone()]);
-        let observed = clusters.observe(&topology).await?;
+        let mut topology = topology_of(link, source, destination);
+        if link.owner == Owner::Rest {
+            take_by_name(&mut topology, link, source).await?;
+        }
+        let mut observed = clusters.observe(&topology).await?;
+        plan_for_its_owner(&mut observed, destination.cluster_name(), link);
         let mut plan = crate::plan::plan(&topology, &observed);
         plan.entries.retain_mut(|entry| is_workers(entry, link));
         Ok(Self {
@@ -84,6 +96,13 @@ impl Follow {
             observed,
             plan,
         })
+    }
+
+    /// Leaves out everything but one topic's mirror.
+    pub fn narrow(&mut self, topic: &str) {
+        self.plan.entries.retain(|entry| {
+            matches!(&entry.address, Address::Mirror { source_topic, .. } if source_topic == topic)
+        });
     }
 
     /// Whether anything has to be written.
@@ -147,12 +166,54 @@ fn is_workers(entry: &mut Entry, link: &LinkRecord) -> bool {
     // The record of the link is there; what was said about its creation does not apply.
     entry.depends_on.clear();
     match (&mut mirror.topic, &mirror.record) {
-        (_, MirrorRecordChange::New { .. }) => link.auto_create,
+        (_, MirrorRecordChange::New { .. }) => may_create(link, &mirror.source_topic),
         (MirrorTopic::Alter(changes), MirrorRecordChange::Keep) => {
-            changes.configs.clear();
-            changes.partitions.is_some()
+            match link.owner {
+                Owner::File => changes.configs.clear(),
+                // What the source topic has set. Other configs are whosoever set them at the mirror.
+                Owner::Rest => changes.configs.retain(|(_, value)| value.is_some()),
+            }
+            changes.partitions.is_some() || !changes.configs.is_empty()
         }
         _ => false,
+    }
+}
+
+/// Names what a link takes: which of its filters and names wins over which is not what a file would mean by them.
+async fn take_by_name(
+    topology: &mut Topology,
+    record: &LinkRecord,
+    source: &Client,
+) -> Result<(), Unreachable> {
+    let metadata = source.admin().metadata(Topics::All).await;
+    let metadata = metadata
+        .map_err(|error| Unreachable(vec![(source.cluster_name().to_owned(), error.into())]))?;
+    let rule = LinkRule::from(record);
+    let taken = metadata
+        .topics
+        .iter()
+        .filter(|topic| rule.takes(&topic.name).is_some());
+    let names = taken
+        .map(|topic| nowhere(TopicSelector::Name(topic.name.clone())))
+        .collect();
+    if let Some(link) = topology.links.get_mut(&record.name) {
+        link.topics = names;
+        link.exclude.clear();
+        // Those that the source has not got yet are nobody's mistake.
+        link.mirrors
+            .retain(|topic, _| metadata.topics.iter().any(|it| it.name == *topic));
+    }
+    Ok(())
+}
+
+/// The plan of a file leaves links alone that were made over REST; this plan is made for such a link.
+fn plan_for_its_owner(observed: &mut Observed, destination: &str, record: &LinkRecord) {
+    let cluster = observed.clusters.get_mut(destination);
+    let links = cluster.and_then(|cluster| cluster.control.as_mut());
+    for link in links.into_iter().flat_map(|control| &mut control.links) {
+        if link.id == record.id {
+            link.owner = Owner::File;
+        }
     }
 }
 

@@ -356,7 +356,11 @@ impl Effects for Model {
                         mirrors.remove(&id);
                     }
                     // Only workers write these.
-                    Write::Slots(_) => {}
+                    Write::Slots(_)
+                    | Write::LinkConfigs(..)
+                    | Write::DropLinkConfigs(_)
+                    | Write::SourceLink(_)
+                    | Write::DropSourceLink(_) => {}
                 }
             }
             control.links = links.into_values().collect();

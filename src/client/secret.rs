@@ -3,15 +3,18 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use zeroize::Zeroizing;
+
 /// Text that is never shown: neither `Debug` nor `Display` nor serde give it away.
 ///
-/// Whoever needs it calls [`expose`](Self::expose), which is easy to find in a review.
+/// Whoever needs it calls [`expose`](Self::expose), which is easy to find in a review. The memory is wiped when it is
+/// dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The text itself, for handing it to the peer that has to know it.

@@ -5,6 +5,7 @@
 //! the offset map. Keys are ids, never names; every value carries `version`, and a reader that
 //! meets a newer version stops instead of guessing. Both topics live on the destination cluster.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use indexmap::IndexMap;
@@ -58,9 +59,21 @@ impl fmt::Display for IncarnationId {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LinksKey {
     Lock,
-    Link { id: Uuid },
-    Mirror { id: IncarnationId },
+    Link {
+        id: Uuid,
+    },
+    Mirror {
+        id: IncarnationId,
+    },
     Slots,
+    /// Configs of a link that was made over REST.
+    LinkConfigs {
+        id: Uuid,
+    },
+    /// The half of a link that its source keeps, where that opens the connections.
+    SourceLink {
+        id: Uuid,
+    },
 }
 
 /// Who is changing the control records, since when and with which command.
@@ -190,6 +203,52 @@ fn version_of(speaks_of_an_end: bool) -> u16 {
 /// Of links that were recorded before offsets could be kept equal.
 fn translated() -> OffsetsSpec {
     OffsetsSpec::Translate
+}
+
+/// The configs of a link that was made over REST, as far as they were set: by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkConfigsRecord {
+    pub version: u16,
+    pub configs: BTreeMap<String, StoredConfig>,
+}
+
+/// The value of a link config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StoredConfig {
+    Plain(String),
+    Sealed { sealed: SealedText },
+}
+
+/// A text that only holders of a key can read.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedText {
+    /// Says which key, and nothing about it.
+    pub key: String,
+    /// Base64.
+    pub nonce: String,
+    /// Base64.
+    pub text: String,
+}
+
+impl fmt::Debug for SealedText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealedText(with key {})", self.key)
+    }
+}
+
+/// The half of a link that is kept on its source cluster: who works beside the source finds the destination by it. What is
+/// mirrored stands in the [`LinkRecord`] of the same name there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceLinkRecord {
+    pub version: u16,
+    /// That of the other half, where it was there already.
+    pub id: Uuid,
+    pub name: String,
+    pub source_cluster_id: String,
+    pub destination_cluster_id: String,
+    /// Raised by every change.
+    pub generation: u64,
 }
 
 /// What a link says of one mirror.

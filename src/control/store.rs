@@ -12,8 +12,9 @@ use uuid::Uuid;
 use super::error::ControlError;
 use super::log::{Entry, Follower, Polled};
 use super::records::{
-    IncarnationId, LINKS_TOPIC, LinkRecord, LinksKey, LockRecord, MirrorRecord, NEWEST_VERSION,
-    OFFSETS_PARTITIONS, OFFSETS_TOPIC, SlotsRecord, WORK_SLOTS, WORK_TOPIC,
+    IncarnationId, LINKS_TOPIC, LinkConfigsRecord, LinkRecord, LinksKey, LockRecord, MirrorRecord,
+    NEWEST_VERSION, OFFSETS_PARTITIONS, OFFSETS_TOPIC, SlotsRecord, SourceLinkRecord, WORK_SLOTS,
+    WORK_TOPIC,
 };
 use crate::kafka::admin::NewTopic;
 use crate::kafka::{Backoff, Client, Error, ErrorClass, ErrorCode, Operation, Topics};
@@ -27,6 +28,10 @@ pub struct ControlState {
     pub mirrors: IndexMap<IncarnationId, MirrorRecord>,
     pub lock: Option<LockRecord>,
     pub slots: SlotsRecord,
+    /// Configs of links that were made over REST, by the link's id.
+    pub configs: IndexMap<Uuid, LinkConfigsRecord>,
+    /// Halves of links whose source this cluster is.
+    pub source_links: IndexMap<Uuid, SourceLinkRecord>,
 }
 
 /// Reads all of `_kmirror.links`. `None`: there is no such topic, so nothing was ever applied.
@@ -238,6 +243,18 @@ fn fold(
             LinksKey::Slots => {
                 state.slots = value_of::<SlotsRecord>(LINKS_TOPIC, &entry)?.unwrap_or_default();
             }
+            LinksKey::LinkConfigs { id } => {
+                match value_of::<LinkConfigsRecord>(LINKS_TOPIC, &entry)? {
+                    Some(record) => drop(state.configs.insert(id, record)),
+                    None => drop(state.configs.shift_remove(&id)),
+                }
+            }
+            LinksKey::SourceLink { id } => {
+                match value_of::<SourceLinkRecord>(LINKS_TOPIC, &entry)? {
+                    Some(record) => drop(state.source_links.insert(id, record)),
+                    None => drop(state.source_links.shift_remove(&id)),
+                }
+            }
         }
         changed = true;
     }
@@ -263,7 +280,16 @@ pub(super) fn key_of<K: DeserializeOwned>(
     let kind = json.get("kind").and_then(Value::as_str);
     let kind = kind.ok_or_else(|| malformed("its key names no kind".to_owned()))?;
     let known = [
-        "lock", "link", "mirror", "slots", "progress", "map", "failure", "end",
+        "lock",
+        "link",
+        "mirror",
+        "slots",
+        "link_configs",
+        "source_link",
+        "progress",
+        "map",
+        "failure",
+        "end",
     ];
     if !known.contains(&kind) {
         return Ok(None);

@@ -21,7 +21,10 @@ use uuid::Uuid;
 
 use super::error::ControlError;
 use super::log::{KeyValue, now_ms};
-use super::records::{IncarnationId, LinkRecord, LinksKey, LockRecord, MirrorRecord, SlotsRecord};
+use super::records::{
+    IncarnationId, LinkConfigsRecord, LinkRecord, LinksKey, LockRecord, MirrorRecord, SlotsRecord,
+    SourceLinkRecord,
+};
 use super::store::{ControlState, LinksLog, ensure_topics, json};
 use super::transaction::{Producer, Refusal};
 use crate::kafka::{Backoff, Client};
@@ -48,6 +51,10 @@ pub enum Write {
     DropLink(Uuid),
     DropMirror(IncarnationId),
     Slots(SlotsRecord),
+    LinkConfigs(Uuid, LinkConfigsRecord),
+    DropLinkConfigs(Uuid),
+    SourceLink(SourceLinkRecord),
+    DropSourceLink(Uuid),
 }
 
 /// Why the lock was not got.
@@ -385,6 +392,15 @@ impl Write {
             Self::DropLink(id) => (json(&LinksKey::Link { id: *id }), None),
             Self::DropMirror(id) => (json(&LinksKey::Mirror { id: *id }), None),
             Self::Slots(record) => (json(&LinksKey::Slots), Some(json(record))),
+            Self::LinkConfigs(id, record) => {
+                (json(&LinksKey::LinkConfigs { id: *id }), Some(json(record)))
+            }
+            Self::DropLinkConfigs(id) => (json(&LinksKey::LinkConfigs { id: *id }), None),
+            Self::SourceLink(record) => (
+                json(&LinksKey::SourceLink { id: record.id }),
+                Some(json(record)),
+            ),
+            Self::DropSourceLink(id) => (json(&LinksKey::SourceLink { id: *id }), None),
         }
     }
 
@@ -395,6 +411,10 @@ impl Write {
             Self::DropLink(id) => drop(state.links.shift_remove(&id)),
             Self::DropMirror(id) => drop(state.mirrors.shift_remove(&id)),
             Self::Slots(record) => state.slots = record,
+            Self::LinkConfigs(id, record) => drop(state.configs.insert(id, record)),
+            Self::DropLinkConfigs(id) => drop(state.configs.shift_remove(&id)),
+            Self::SourceLink(record) => drop(state.source_links.insert(record.id, record)),
+            Self::DropSourceLink(id) => drop(state.source_links.shift_remove(&id)),
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use crate::control::records::{LinkRecord, WantedState};
+use crate::control::records::{LinkRecord, Owner, WantedState};
 
 use super::model::{Link, MirrorState, Span};
 use super::names;
@@ -25,6 +25,8 @@ pub struct LinkRule<'a> {
     renamed: HashMap<&'a str, &'a str>,
     /// Topics of which there is to be no mirror.
     absent: HashSet<&'a str>,
+    /// Topics that `exclude` does not leave out.
+    asked_for: HashSet<&'a str>,
 }
 
 /// Why a link takes a topic.
@@ -128,6 +130,10 @@ impl<'a> From<&'a LinkRecord> for LinkRule<'a> {
             &link.exclude,
             &link.rename,
         );
+        // Filters of a link that was made over REST say what it does by itself; a mirror that somebody asked for is made.
+        if link.owner == Owner::Rest {
+            rule.asked_for = link.mirrors.keys().map(String::as_str).collect();
+        }
         for (topic, mirror) in &link.mirrors {
             rule.literals.insert(topic, None);
             if let Some(name) = &mirror.rename_to {
@@ -164,10 +170,12 @@ impl<'a> LinkRule<'a> {
             rename,
             renamed: HashMap::new(),
             absent: HashSet::new(),
+            asked_for: HashSet::new(),
         }
     }
 
-    /// Whether the link takes a topic of this name, and why. `exclude` and `absent` win over everything.
+    /// Whether the link takes a topic of this name, and why. `absent` wins over everything, and so does `exclude` but for
+    /// mirrors that were asked for by name over REST.
     pub fn takes(&self, topic: &str) -> Option<Reason> {
         if names::is_never_mirrored(topic) || self.absent.contains(topic) {
             return None;
@@ -189,7 +197,8 @@ impl<'a> LinkRule<'a> {
             }
         };
         let excluded = self.exclude.iter().any(|selector| selector.matches(topic));
-        (!excluded).then_some(reason)
+        let stays = !excluded || self.asked_for.contains(topic);
+        stays.then_some(reason)
     }
 
     /// What the link calls the topic at the destination.
