@@ -42,6 +42,19 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// As for [`replace`].
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    // The user's umask takes from these.
+    write_with(path, content, 0o666)
+}
+
+/// The same for what nobody else should read: a new file is its owner's alone. One that is there keeps its permissions.
+///
+/// # Errors
+/// As for [`replace`].
+pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_with(path, content, 0o600)
+}
+
+fn write_with(path: &Path, content: &[u8], permissions: u32) -> io::Result<()> {
     if path.symlink_metadata().is_ok() {
         return replace(path, content);
     }
@@ -54,9 +67,10 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // The user's umask takes from these.
-        builder.permissions(fs::Permissions::from_mode(0o666));
+        builder.permissions(fs::Permissions::from_mode(permissions));
     }
+    #[cfg(not(unix))]
+    let _ = permissions;
     let mut file = builder.tempfile_in(folder)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
@@ -123,6 +137,17 @@ mod tests {
         assert_eq!(fs::read_to_string(&ours).unwrap(), "two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
         assert!(write(&folder.path().join("absent/file"), b"").is_err());
+    }
+
+    #[test]
+    fn a_private_file_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        write_private(&file, b"one").unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        write_private(&file, b"two").unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "two");
     }
 
     #[test]

@@ -18,4 +18,5 @@ pub mod plan;
 pub mod report;
 pub mod rest;
 pub mod sandbox;
+pub mod server;
 pub mod topology;

@@ -17,6 +17,7 @@ mod error;
 pub mod explain;
 pub mod fmt;
 pub mod graph;
+pub mod http;
 pub mod import;
 pub mod journal;
 pub mod logging;
@@ -27,9 +28,11 @@ pub mod run;
 pub mod sandbox;
 mod saved;
 pub mod schema;
+pub mod serve;
 pub mod show;
 mod signals;
 mod ui;
+pub mod user;
 pub mod validate;
 
 pub use error::{CliError, ErrorKind};
@@ -59,6 +62,8 @@ pub enum Command {
     Show(show::Args),
     Journal(journal::Args),
     Run(run::Args),
+    Serve(serve::Args),
+    User(user::Args),
     Offsets(offsets::Args),
     Doctor(doctor::Args),
     Sandbox(sandbox::Args),
@@ -93,8 +98,9 @@ impl Command {
             | Self::Explain(_)
             | Self::Schema(_)
             | Self::Completions(_)
+            | Self::User(_)
             | Self::Man(_) => LevelFilter::WARN,
-            Self::Run(_) => LevelFilter::INFO,
+            Self::Run(_) | Self::Serve(_) => LevelFilter::INFO,
         }
     }
 
@@ -112,6 +118,8 @@ impl Command {
             Self::Show(args) => show::run(&args, ui),
             Self::Journal(args) => journal::run(&args, ui),
             Self::Run(args) => run::run(args, ui).await,
+            Self::Serve(args) => serve::run(args, ui).await,
+            Self::User(args) => user::run(&args, ui),
             Self::Offsets(args) => offsets::run(args, ui).await,
             Self::Doctor(args) => doctor::run(args, ui).await,
             Self::Sandbox(args) => sandbox::run(&args, ui).await,

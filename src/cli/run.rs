@@ -1,16 +1,20 @@
 //! `kmirror run`: the worker that keeps the data flowing.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{CliError, ErrorKind, ExitCode, Style, Ui};
+use super::{CliError, ErrorKind, ExitCode, Style, Ui, http};
 use crate::mirror::worker::destination::RunError;
 use crate::mirror::worker::figures::{Figures, Snapshot};
-use crate::mirror::worker::{self, Options};
+use crate::mirror::worker::{self, ConnectedCluster, Options};
+use crate::server::limits::Limits;
+use crate::server::state::ClusterState;
+use crate::server::{Prepared, Server};
 use crate::topology;
 
 /// Copy data for what was applied: the worker
@@ -35,6 +39,9 @@ pub struct Args {
     /// Records that may be held in memory, of all partitions together; one larger batch may exceed it
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = memory)]
     memory: usize,
+
+    #[command(flatten)]
+    http: http::Args,
 }
 
 /// Less would not hold a default batch of every lane to a broker.
@@ -68,6 +75,10 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
         );
     }
     let topology = ui.load_topology(&args.file)?;
+    let prepared = match args.http.listeners.is_empty() {
+        true => None,
+        false => Some(args.http.prepare(&topology).await?),
+    };
     let (stop, stopped) = watch::channel(false);
     let interrupted = listen_for_signals(stop, ui.clone())?;
     let figures = Figures::default();
@@ -80,7 +91,15 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     };
     let began = Instant::now();
     let display = tokio::spawn(show(ui.clone(), figures.clone()));
-    let result = work(&topology, options, figures.clone(), stopped).await;
+    let serve = |clusters: &[ConnectedCluster]| {
+        let server = prepared.map(|prepared| serve(prepared, &topology, clusters));
+        if let Some(server) = &server {
+            args.http.warn(ui);
+            http::tell(server, ui);
+        }
+        server
+    };
+    let result = work(&topology, options, figures.clone(), serve, stopped).await;
     display.abort();
     ui.progress().clear()?;
     let outcome = result?;
@@ -100,13 +119,33 @@ async fn work(
     topology: &topology::Topology,
     options: Options,
     figures: Figures,
+    serve: impl FnOnce(&[ConnectedCluster]) -> Option<Server>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<worker::Outcome, CliError> {
     let clusters = tokio::select! {
         connected = worker::connect(topology, options.memory) => connected?,
         _ = stopped.wait_for(|stop| *stop) => return Ok(worker::Outcome::default()),
     };
-    Ok(worker::run(topology, clusters, options, figures, stopped).await?)
+    let server = serve(&clusters);
+    let outcome = worker::run(topology, clusters, options, figures, stopped).await;
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    Ok(outcome?)
+}
+
+/// Serves clusters over the connections that the worker has.
+fn serve(
+    prepared: Prepared,
+    topology: &topology::Topology,
+    clusters: &[ConnectedCluster],
+) -> Server {
+    let topology = Arc::new(topology.clone());
+    prepared.serve(Limits::default(), |name| {
+        let cluster = clusters.iter().find(|cluster| cluster.name == name);
+        let cluster = cluster.expect("listeners are for clusters of the file");
+        ClusterState::connected(cluster.client.clone(), Arc::clone(&topology))
+    })
 }
 
 fn finish(

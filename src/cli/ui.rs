@@ -7,6 +7,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
+use rustix::termios::{self, LocalModes, OptionalActions};
+use zeroize::Zeroizing;
 
 use super::{CliError, ErrorKind};
 use crate::client::surroundings::Elsewhere;
@@ -225,6 +227,29 @@ impl Ui {
             return Ok(None);
         }
         Ok(Some(answer.trim_end_matches(['\n', '\r']).to_owned()))
+    }
+
+    /// Asks on the terminal for what is not shown while it is typed.
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub fn ask_secret(&self, question: &str) -> Result<Zeroizing<String>, CliError> {
+        let stdin = io::stdin();
+        let before = termios::tcgetattr(&stdin).map_err(io::Error::from)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        silent.local_modes.insert(LocalModes::ECHONL);
+        let set = |modes| termios::tcsetattr(&stdin, OptionalActions::Now, modes);
+        // Before the question: whoever answers at once is not shown either.
+        set(&silent).map_err(io::Error::from)?;
+        self.write_err(format!("{question} ").as_bytes());
+        let mut answer = Zeroizing::new(String::new());
+        let read = stdin.lock().read_line(&mut answer);
+        set(&before).map_err(io::Error::from)?;
+        read?;
+        let length = answer.trim_end_matches(['\n', '\r']).len();
+        answer.truncate(length);
+        Ok(answer)
     }
 
     /// A closed stderr has nobody left to tell, so errors end here.

@@ -27,6 +27,7 @@ mod sandboxes;
 mod saved;
 mod scale;
 mod schema;
+mod serve;
 #[path = "../support/cli.rs"]
 mod support;
 mod validate;

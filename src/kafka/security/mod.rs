@@ -4,6 +4,7 @@
 //! passwords when a connection is made, and again when their files have changed, so that renewed ones are taken up
 //! without a restart. It says what a failure means, and which keys of the user's files decide about it.
 
+pub mod acceptor;
 mod files;
 mod gate;
 mod http;

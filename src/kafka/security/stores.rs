@@ -109,7 +109,7 @@ fn at<'a>(places: impl IntoIterator<Item = &'a Place>) -> impl FnOnce(MaterialPr
 }
 
 /// Leaf first, with what may stand between it and an authority; the key has to be the leaf's.
-fn pair(
+pub(super) fn pair(
     mut chain: Vec<X509>,
     key: PKey<Private>,
     key_source: Source,

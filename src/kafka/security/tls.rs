@@ -8,6 +8,7 @@ use openssl::x509::X509;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, ClientConfig, SignatureScheme};
 use tokio::net::TcpStream;
@@ -199,7 +200,7 @@ fn config(
         provider.signature_verification_algorithms,
     );
     let client_certificate = identity
-        .map(|identity| certified(identity, &provider, settings))
+        .map(|identity| certified(identity, &provider, &key_source(settings)))
         .transpose()?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions)
@@ -215,14 +216,13 @@ fn config(
     Ok(config)
 }
 
-fn certified(
+pub(super) fn certified(
     identity: &OwnIdentity,
     provider: &CryptoProvider,
-    settings: &TlsSettings,
+    key_source: &Source,
 ) -> Result<CertifiedKey, MaterialProblem> {
-    let source_ = key_source(settings);
     let unsupported = |kind: String| MaterialProblem::KeyUnsupported {
-        source_: source_.clone(),
+        source_: key_source.clone(),
         kind,
     };
     let der = |certificate: &X509| {
@@ -271,9 +271,10 @@ fn kind(identity: &OwnIdentity) -> String {
     format!("{name}; RSA from 2048 to 4096 bits, EC P-256, EC P-384 and Ed25519 can be used")
 }
 
-/// Shows our certificate to whoever asks, whatever authorities the broker names: its refusal says more than silence.
+/// Shows our certificate to whoever asks, whatever authorities the broker names, or name the client asks for: a refusal
+/// says more than silence.
 #[derive(Debug)]
-struct Always(Arc<CertifiedKey>);
+pub(super) struct Always(pub Arc<CertifiedKey>);
 
 impl ResolvesClientCert for Always {
     fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
@@ -282,5 +283,11 @@ impl ResolvesClientCert for Always {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+impl ResolvesServerCert for Always {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
     }
 }
