@@ -1,8 +1,9 @@
 //! The internal topics on the destination: desired state, lock and progress.
 //!
 //! [`store`] reads what is desired and creates the topics; [`writer`] changes it, one holder at a
-//! time; [`store::Watch`] follows it for workers; [`progress`] keeps what workers have copied.
+//! time; [`actions`] says what may be asked of mirrors; [`store::Watch`] follows it for workers; [`progress`] keeps what workers have copied.
 
+pub mod actions;
 mod error;
 mod log;
 pub mod progress;

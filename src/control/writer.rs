@@ -404,7 +404,7 @@ impl Write {
         }
     }
 
-    fn apply(self, state: &mut ControlState) {
+    pub(super) fn apply(self, state: &mut ControlState) {
         match self {
             Self::Link(record) => drop(state.links.insert(record.id, record)),
             Self::Mirror(record) => drop(state.mirrors.insert(record.id, record)),
