@@ -20,6 +20,7 @@ pub mod graph;
 pub mod http;
 pub mod import;
 pub mod journal;
+pub mod key;
 pub mod logging;
 pub mod man;
 pub mod offsets;
@@ -64,6 +65,7 @@ pub enum Command {
     Run(run::Args),
     Serve(serve::Args),
     User(user::Args),
+    Key(key::Args),
     Offsets(offsets::Args),
     Doctor(doctor::Args),
     Sandbox(sandbox::Args),
@@ -88,6 +90,7 @@ impl Command {
             | Self::Diff(_)
             | Self::Show(_)
             | Self::Journal(_)
+            | Self::Key(_)
             | Self::Offsets(_)
             | Self::Doctor(_)
             | Self::Sandbox(_)
@@ -120,6 +123,7 @@ impl Command {
             Self::Run(args) => run::run(args, ui).await,
             Self::Serve(args) => serve::run(args, ui).await,
             Self::User(args) => user::run(&args, ui),
+            Self::Key(args) => key::run(args, ui).await,
             Self::Offsets(args) => offsets::run(args, ui).await,
             Self::Doctor(args) => doctor::run(args, ui).await,
             Self::Sandbox(args) => sandbox::run(&args, ui).await,
@@ -161,6 +165,18 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "KMIRROR_REST_PASSWORD",
         "the password for it, instead of --password-file",
+    ),
+    (
+        crate::linking::seal::KEY_VARIABLE,
+        "what secrets of links made over REST are encrypted with: 32 bytes in base64 or hex",
+    ),
+    (
+        crate::linking::seal::KEY_FILE_VARIABLE,
+        "a file with that key, instead",
+    ),
+    (
+        key::OLD_KEY_VARIABLE,
+        "the key that they are encrypted with so far (key rotate), instead of --old-key-file",
     ),
     ("NO_COLOR", "if set to anything, output has no colour"),
 ];

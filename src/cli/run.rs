@@ -42,6 +42,10 @@ pub struct Args {
 
     #[command(flatten)]
     http: http::Args,
+
+    /// File with the key that secrets of links made over REST are encrypted with; KMIRROR_KEY or KMIRROR_KEY_FILE without it
+    #[arg(long, value_name = "PATH")]
+    key_file: Option<PathBuf>,
 }
 
 /// Less would not hold a default batch of every lane to a broker.
@@ -87,6 +91,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
         until_caught_up: args.until_caught_up,
         holder: super::apply::holder(),
         memory: args.memory,
+        key: super::key::look(args.key_file.as_deref())?.map(Arc::new),
         ..Options::default()
     };
     let began = Instant::now();

@@ -125,14 +125,15 @@ pub fn act(
             .values()
             .find(|mirror| mirror.id.link == link && mirror.destination_topic == *topic);
         let outcome = match (mirror, &mut record) {
-            (Some(mirror), Some(record)) => allowed(mirror, action, &has_failed).map(|asked| {
-                if asked == Asked::Written {
+            (Some(mirror), Some(record)) => {
+                let asked = allowed(mirror, action, &has_failed);
+                if asked == Ok(Asked::Written) {
                     let changed = changed(mirror, action, now_ms);
                     decision.writes.push(Write::Mirror(changed));
                     note(record, mirror, action);
                 }
                 asked
-            }),
+            }
             _ => Err(ActionRefusal::NoSuchMirror {
                 topic: topic.clone(),
             }),

@@ -8,6 +8,7 @@
 pub mod configs;
 pub mod filters;
 pub mod keys;
+pub mod operations;
 pub mod reach;
 pub mod record;
 pub mod seal;

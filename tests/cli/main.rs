@@ -22,6 +22,7 @@ mod manual;
 mod offsets;
 mod outputs;
 mod plan;
+mod rest_links;
 mod run;
 mod sandboxes;
 mod saved;

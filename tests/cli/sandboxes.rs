@@ -4,6 +4,7 @@ use kmirror::kafka::admin::NewTopic;
 use kmirror::kafka::{Client, ClientConfig};
 use kmirror::sandbox::{Faults, Sandbox, SandboxConfig};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use crate::apply::WRITES;
 use crate::support::{Ran, Scenario};
@@ -60,6 +61,10 @@ impl TwoClusters {
 
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
+    }
+
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.runtime.spawn(task)
     }
 
     pub fn create(&self, sandbox: &Sandbox, name: &str, partitions: i32, configs: &[(&str, &str)]) {

@@ -14,6 +14,7 @@ use kmirror::mirror::worker::destination::DestinationWorker;
 use kmirror::mirror::worker::figures::Figures;
 use kmirror::mirror::worker::lease::Moment;
 use kmirror::mirror::worker::membership::Change;
+use kmirror::mirror::worker::scope::Scope;
 use kmirror::mirror::worker::{ConnectedCluster, MEMORY, Options};
 use tokio::sync::{mpsc, watch};
 
@@ -54,7 +55,13 @@ async fn race(clusters: &str) -> Result<std::convert::Infallible> {
     let by_id: HashMap<String, ConnectedCluster> = [&source, &destination]
         .map(|cluster| (cluster.cluster_id.clone(), cluster.clone()))
         .into();
-    let worker = DestinationWorker::new(destination, by_id, Options::default(), Figures::default());
+    let worker = DestinationWorker::new(
+        Scope::Files,
+        destination,
+        by_id,
+        Options::default(),
+        Figures::default(),
+    );
     let lease = worker.lease();
     std::thread::spawn(move || {
         loop {

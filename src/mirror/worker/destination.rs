@@ -24,6 +24,7 @@ use super::figures::{Figures, Name, PartitionFigures};
 use super::follow::{self, Orders};
 use super::lease::Lease;
 use super::membership::{Change, JoinError, MemberConfig, Membership};
+use super::scope::Scope;
 use super::seen::Seen;
 use super::slots::{self, Announcement, Gates, Rates};
 use super::{ConnectedCluster, Options};
@@ -120,6 +121,7 @@ async fn looked(looking: &mut Option<JoinHandle<Seen>>) -> Seen {
 /// The worker of one destination.
 #[derive(Debug)]
 pub struct DestinationWorker {
+    scope: Scope,
     cluster: ConnectedCluster,
     clusters: HashMap<String, ConnectedCluster>,
     options: Options,
@@ -161,6 +163,7 @@ pub struct DestinationWorker {
 
 impl DestinationWorker {
     pub fn new(
+        scope: Scope,
         cluster: ConnectedCluster,
         clusters: HashMap<String, ConnectedCluster>,
         options: Options,
@@ -170,6 +173,7 @@ impl DestinationWorker {
         let lease = Arc::new(Lease::new(options.session_timeout));
         let (keeper, unstored) = keeper::start(client.clone(), Arc::clone(&lease));
         Self {
+            scope,
             lease,
             writer: Writer::new(client.clone()),
             watermarks: watermark::start(client),
@@ -221,6 +225,7 @@ impl DestinationWorker {
         }
         let (sender, changes) = mpsc::unbounded_channel();
         let config = MemberConfig {
+            group: self.scope.group(),
             bootstrap_servers: self.cluster.bootstrap_servers.clone(),
             client_id: self.cluster.client.config().client_id.clone(),
             session_timeout: self.options.session_timeout,
@@ -257,7 +262,7 @@ impl DestinationWorker {
         mut stop: watch::Receiver<bool>,
     ) -> Result<Ended, RunError> {
         let mut watching = store::Watch::start(self.cluster.client.clone());
-        let [following, balancing] = self.lead();
+        let leading = self.lead();
         let mut refused = None;
         let mut refresh = interval(self.options.refresh);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -270,6 +275,9 @@ impl DestinationWorker {
                 state = watching.changed() => match state {
                     Ok(state) => {
                         self.learn(state);
+                        if self.is_gone() {
+                            break;
+                        }
                         self.look();
                         self.reconcile().await;
                     }
@@ -314,8 +322,9 @@ impl DestinationWorker {
                 }
             }
         }
-        following.abort();
-        balancing.abort();
+        for task in leading {
+            task.abort();
+        }
         if let Some(looking) = self.looking.take() {
             looking.abort();
         }
@@ -371,7 +380,7 @@ impl DestinationWorker {
     }
 
     /// What one of the workers does for all: follows the links, and keeps the work even.
-    fn lead(&self) -> [AbortHandle; 2] {
+    fn lead(&self) -> Vec<AbortHandle> {
         let (destination, clusters) = (self.cluster.clone(), self.clusters.clone());
         let holder = self.options.holder.clone();
         let (refresh, compare) = (self.options.refresh, self.options.compare);
@@ -383,11 +392,13 @@ impl DestinationWorker {
             holder.clone(),
             refresh,
         );
-        let balancing = slots::run(destination, orders, holder, compare);
-        [
-            tokio::spawn(following).abort_handle(),
-            tokio::spawn(balancing).abort_handle(),
-        ]
+        let mut leading = vec![tokio::spawn(following).abort_handle()];
+        // The record of moved partitions is that of one group.
+        if self.scope == Scope::Files {
+            let balancing = slots::run(destination, orders, holder, compare);
+            leading.push(tokio::spawn(balancing).abort_handle());
+        }
+        leading
     }
 
     /// Has the topics of all mirrors looked up.
@@ -407,11 +418,17 @@ impl DestinationWorker {
     /// Takes in what is desired. Word that is older than what was read at the last assignment leaves the slots alone: by
     /// then somebody may rely on them.
     fn learn(&mut self, mut state: ControlState) {
+        self.scope.narrow(&mut state);
         if state.slots.generation < self.state.slots.generation {
             state.slots = self.state.slots.clone();
         }
         self.slot_map = SlotMap::new(&state.slots);
         self.state = state;
+    }
+
+    /// Whether the one link that this worker is for was deleted.
+    fn is_gone(&self) -> bool {
+        matches!(self.scope, Scope::Link(id) if !self.state.links.contains_key(&id))
     }
 
     /// Whether a partition runs in a slot that is this worker's.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -17,6 +17,7 @@ use crate::control::ControlWriter;
 use crate::control::records::{DesiredState, LinkRecord, LockRecord, RECORD_VERSION};
 use crate::control::store::ControlState;
 use crate::kafka::Topics;
+use crate::linking::Configs;
 use crate::plan::model::Address;
 
 /// How long to wait for an apply at work; after that the next look tries again.
@@ -42,6 +43,7 @@ pub async fn run(
         clusters,
         holder,
         seen: HashMap::new(),
+        synced: HashMap::new(),
         told: HashSet::new(),
     };
     let mut ticks = interval(every);
@@ -71,6 +73,8 @@ struct Follower {
     holder: String,
     /// What each link was last compared with, so that nothing is described twice for nothing.
     seen: HashMap<Uuid, Fingerprint>,
+    /// When the configs of a link's mirrors were last compared.
+    synced: HashMap<Uuid, Instant>,
     /// Refusals that were told already.
     told: HashSet<(Uuid, String, String)>,
 }
@@ -86,7 +90,8 @@ impl Follower {
             return;
         };
         let fingerprint = (link.generation, topics);
-        if self.seen.get(&link.id) == Some(&fingerprint) {
+        let syncs = self.is_sync_due(link, state);
+        if self.seen.get(&link.id) == Some(&fingerprint) && !syncs {
             return;
         }
         let source_topics = fingerprint
@@ -96,8 +101,24 @@ impl Follower {
         let due = is_due(link, state, source_topics, |topic| {
             mirrors.get(topic).copied()
         });
-        if !due || self.bring_up_to_date(&source, link, state).await {
+        if !(due || syncs) || self.bring_up_to_date(&source, link, state).await {
             self.seen.insert(link.id, fingerprint);
+        }
+    }
+
+    /// Whether configs of mirrors are to be compared again: links that were made over REST say how often.
+    fn is_sync_due(&mut self, link: &LinkRecord, state: &ControlState) -> bool {
+        let Some(record) = state.configs.get(&link.id) else {
+            return false;
+        };
+        let every = Configs::sealed(record).config_sync();
+        let now = Instant::now();
+        match self.synced.get(&link.id) {
+            Some(at) if now.duration_since(*at) < every => false,
+            _ => {
+                self.synced.insert(link.id, now);
+                true
+            }
         }
     }
 

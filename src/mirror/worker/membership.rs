@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 
 use super::lease::{Lease, Moment};
 use super::slots::{Announcement, Gates};
-use crate::control::records::{WORK_TOPIC, WORKER_GROUP};
+use crate::control::records::WORK_TOPIC;
 use crate::kafka::security::Librdkafka;
 use crate::kafka::{self, Security};
 
@@ -69,6 +69,7 @@ pub struct Membership {
 /// How the member reaches its group.
 #[derive(Clone, Debug)]
 pub struct MemberConfig {
+    pub group: String,
     pub bootstrap_servers: Vec<String>,
     pub client_id: String,
     pub session_timeout: Duration,
@@ -154,7 +155,7 @@ fn consumer(
     client
         .set("bootstrap.servers", config.bootstrap_servers.join(","))
         .set("client.id", &config.client_id)
-        .set("group.id", WORKER_GROUP)
+        .set("group.id", &config.group)
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session_ms.to_string())
         .set(
@@ -172,6 +173,7 @@ fn consumer(
         .set_log_level(RDKafkaLogLevel::Error);
     security.apply(&mut client);
     let consumer: BaseConsumer<Context> = client.create_with_context(Context {
+        group: config.group.clone(),
         changes,
         gates,
         security,
@@ -364,6 +366,7 @@ fn renew(
 
 #[derive(Debug)]
 struct Context {
+    group: String,
     changes: mpsc::UnboundedSender<Change>,
     gates: Arc<Gates>,
     security: Librdkafka,
@@ -391,7 +394,7 @@ impl Context {
                     .to_owned(),
             ),
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
-                Change::Denied(format!("Read on group {WORKER_GROUP}"))
+                Change::Denied(format!("Read on group {}", self.group))
             }
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
                 Change::Denied(format!("Read on topic {WORK_TOPIC}"))

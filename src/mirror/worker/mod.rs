@@ -1,5 +1,6 @@
 //! The worker: it obeys what was applied, for every destination that the file names.
 //!
+//! [`linked`] takes up links that were made over REST, [`scope`] keeps them apart from those of files.
 //! [`destination`] keeps the partitions of one destination running, [`desired`] says which those are, [`membership`] and
 //! [`lease`] say which of them are this worker's and whether it may write, [`follow`] makes mirrors of topics that match
 //! later, [`figures`] counts, [`balance`] decides which partitions should change their slots, and [`slots`] sees to it.
@@ -10,7 +11,9 @@ pub mod destination;
 pub mod figures;
 pub mod follow;
 pub mod lease;
+mod linked;
 pub mod membership;
+pub mod scope;
 mod seen;
 pub mod slots;
 
@@ -22,10 +25,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::kafka::{Buffers, Client};
+use crate::linking::Key;
 use crate::mirror::io::reader::Reader;
 use crate::observe::{Clusters, Unreachable};
 use crate::topology::model::Topology;
 use figures::Figures;
+use scope::Scope;
 
 /// How a worker runs.
 #[derive(Clone, Debug)]
@@ -42,6 +47,8 @@ pub struct Options {
     pub holder: String,
     /// Bytes of records that may be held, whatever the number of partitions; one larger batch may exceed it.
     pub memory: usize,
+    /// What secrets of links that were made over REST are sealed with, if this worker has it.
+    pub key: Option<Arc<Key>>,
 }
 
 /// [`Options::memory`] unless something else is said.
@@ -56,6 +63,7 @@ impl Default for Options {
             until_caught_up: false,
             holder: "kmirror run".to_owned(),
             memory: MEMORY,
+            key: None,
         }
     }
 }
@@ -119,8 +127,15 @@ pub async fn run(
         .iter()
         .map(|cluster| (cluster.cluster_id.clone(), cluster.clone()))
         .collect();
+    let mut carriers = JoinSet::new();
     let mut destinations = JoinSet::new();
     for cluster in clusters {
+        carriers.spawn(linked::run(
+            cluster.clone(),
+            options.clone(),
+            figures.clone(),
+            stop.clone(),
+        ));
         if !topology
             .links
             .values()
@@ -129,6 +144,7 @@ pub async fn run(
             continue;
         }
         let worker = destination::DestinationWorker::new(
+            Scope::Files,
             cluster,
             by_id.clone(),
             options.clone(),
@@ -142,6 +158,9 @@ pub async fn run(
             destination::Ended::Done => {}
             destination::Ended::NothingApplied(name) => outcome.nothing_applied.push(name),
         }
+    }
+    while let Some(ended) = carriers.join_next().await {
+        ended.map_err(|panic| destination::RunError::Panicked(panic.to_string()))?;
     }
     difference.abort();
     Ok(outcome)
