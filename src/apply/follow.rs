@@ -47,21 +47,23 @@ pub fn is_due<'t>(
     destination_partitions: impl Fn(&str) -> Option<i32>,
 ) -> bool {
     let rule = LinkRule::from(link);
-    let mirrored: HashMap<&str, &str> = state
+    let mirrored: HashMap<&str, (&str, bool)> = state
         .mirrors
         .values()
         .filter(|record| record.id.link == link.id)
         .map(|record| {
             (
                 record.source_topic.as_str(),
-                record.destination_topic.as_str(),
+                (record.destination_topic.as_str(), record.ending.is_some()),
             )
         })
         .collect();
     source_topics.into_iter().any(|(topic, partitions)| {
-        let grown = |mirror: &&str| destination_partitions(mirror).is_some_and(|n| n < partitions);
+        let grown = |mirror: &str| destination_partitions(mirror).is_some_and(|n| n < partitions);
         match mirrored.get(topic) {
-            Some(mirror) => grown(mirror) && rule.takes(topic).is_some(),
+            // A topic that was handed over is nobody's to change.
+            Some((_, true)) => false,
+            Some((mirror, false)) => grown(mirror) && rule.takes(topic).is_some(),
             None => may_create(link, topic) && rule.takes(topic).is_some(),
         }
     })

@@ -116,6 +116,66 @@ pub async fn read(
     Ok(parts.into_iter().flatten().collect())
 }
 
+/// What partitions have said of their ends, followed as it is stored.
+#[derive(Debug)]
+pub struct Ends {
+    followers: Vec<Follower>,
+    /// Of each partition of the topic.
+    ends: Vec<HashMap<(IncarnationId, i32), PartitionEndRecord>>,
+}
+
+impl Ends {
+    pub fn new(client: &Client) -> Self {
+        let partitions = 0..OFFSETS_PARTITIONS;
+        Self {
+            followers: partitions
+                .clone()
+                .map(|partition| Follower::new(client, OFFSETS_TOPIC, partition))
+                .collect(),
+            ends: partitions.map(|_| HashMap::new()).collect(),
+        }
+    }
+
+    /// Reads what was stored before the call and is new.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn catch_up(&mut self) -> Result<(), ControlError> {
+        let parts = self.followers.iter_mut().zip(&mut self.ends);
+        try_join_all(parts.map(|(follower, ends)| follow_ends(follower, ends))).await?;
+        Ok(())
+    }
+
+    /// What was said last of a partition.
+    pub fn of(&self, id: IncarnationId, partition: i32) -> Option<&PartitionEndRecord> {
+        let key = (id, partition);
+        self.ends.iter().find_map(|ends| ends.get(&key))
+    }
+}
+
+async fn follow_ends(
+    follower: &mut Follower,
+    ends: &mut HashMap<(IncarnationId, i32), PartitionEndRecord>,
+) -> Result<(), ControlError> {
+    follower
+        .catch_up(|polled| {
+            if polled.restarted {
+                ends.clear();
+            }
+            for entry in polled.entries {
+                let key = key_of::<OffsetsKey>(OFFSETS_TOPIC, &entry)?;
+                if let Some(OffsetsKey::End { id, partition }) = key {
+                    match value_of(OFFSETS_TOPIC, &entry)? {
+                        Some(end) => drop(ends.insert((id, partition), end)),
+                        None => drop(ends.remove(&(id, partition))),
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await
+}
+
 /// Removes all that is stored of some mirrors.
 ///
 /// # Errors

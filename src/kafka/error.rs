@@ -49,6 +49,7 @@ pub enum Operation {
     InitProducerId,
     BeginTransaction,
     EndTransaction,
+    WriteMarkers,
     CommitOffsets,
     FetchOffsets,
     FindLeader,
@@ -78,7 +79,7 @@ impl Operation {
             | Self::EndTransaction
             // Describe would do for this call, and not for what it is for.
             | Self::FindTransactionCoordinator => "Write",
-            Self::AddPartitions => "Alter",
+            Self::AddPartitions | Self::WriteMarkers => "Alter",
             Self::DescribeConfigs => "DescribeConfigs",
             Self::AlterConfigs => "AlterConfigs",
             Self::FindController | Self::FindBroker | Self::Fetch | Self::Negotiate => return None,
@@ -105,6 +106,7 @@ impl fmt::Display for Operation {
             Self::InitProducerId => "allocate a producer id",
             Self::BeginTransaction => "begin a transaction on",
             Self::EndTransaction => "end a transaction on",
+            Self::WriteMarkers => "write control markers to",
             Self::CommitOffsets => "commit offsets of",
             Self::FetchOffsets => "read the committed offsets of",
             Self::FindLeader => "find the leader of",

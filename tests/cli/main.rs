@@ -17,6 +17,7 @@ mod import;
 mod import_clusters;
 mod import_link;
 mod journal;
+mod life;
 mod links;
 mod manual;
 mod offsets;

@@ -21,7 +21,7 @@ fn translate(clusters: &TwoClusters, arguments: &[&str]) -> Ran {
     clusters.run(&[&["offsets", "translate", "mirror.toml"], arguments].concat())
 }
 
-fn produce(clusters: &TwoClusters, records: usize) {
+pub fn produce(clusters: &TwoClusters, records: usize) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", clusters.east.bootstrap_servers())
         .create()

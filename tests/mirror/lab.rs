@@ -10,7 +10,7 @@ use kmirror::control::records::{
 use kmirror::kafka::admin::NewTopic;
 use kmirror::kafka::{Buffers, Client, ClientConfig, Topics};
 use kmirror::mirror::batch::provenance::Provenance;
-use kmirror::mirror::io::keeper::{Keeper, Save};
+use kmirror::mirror::io::keeper::{Keeper, Wish};
 use kmirror::mirror::io::pad::MarkerProducer;
 use kmirror::mirror::io::reader::Reader;
 use kmirror::mirror::io::task::{self, Running, Surroundings};
@@ -216,7 +216,7 @@ impl Lab {
             },
             figures: Arc::new(PartitionFigures::default()),
         };
-        task::start(around, stored)
+        task::start(around, stored, false)
     }
 
     pub async fn produce(&self, range: std::ops::Range<u32>) {
@@ -385,9 +385,12 @@ fn records(sandbox: &Sandbox, topic: &str) -> Vec<RecordView> {
 }
 
 fn keeper(kept: Arc<Mutex<Kept>>) -> Keeper {
-    let (sender, mut saves) = mpsc::unbounded_channel::<Save>();
+    let (sender, mut saves) = mpsc::unbounded_channel::<Wish>();
     tokio::spawn(async move {
-        while let Some(save) = saves.recv().await {
+        while let Some(wish) = saves.recv().await {
+            let Wish::Progress(save) = wish else {
+                continue;
+            };
             {
                 let mut kept = kept.lock().expect("not poisoned");
                 kept.anchors = save.anchors;

@@ -9,7 +9,7 @@ use kmirror::control::records::{
     Alignment, Anchor, IncarnationId, OFFSETS_PARTITIONS, OFFSETS_TOPIC,
 };
 use kmirror::kafka::admin::NewTopic;
-use kmirror::mirror::io::keeper::{self, Save};
+use kmirror::mirror::io::keeper::{self, Save, Wish};
 use kmirror::mirror::io::pad::{MarkerProducer, Padder};
 use kmirror::mirror::io::reader::bounds;
 use kmirror::mirror::io::{Events, PartitionKey, Route, TopicPartition};
@@ -119,8 +119,10 @@ async fn progress_is_stored_only_under_the_lease_and_for_slots_that_are_held() {
     let (given_away, _keep) = Events::channel();
     let revoked = save(1, given_away);
     let route = revoked.route.clone();
-    keeper.send(save(0, events)).expect("it runs");
-    keeper.send(revoked).expect("it runs");
+    keeper
+        .send(Wish::Progress(save(0, events)))
+        .expect("it runs");
+    keeper.send(Wish::Progress(revoked)).expect("it runs");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(stored().await, [0; 0]);
     route.make_void(u64::MAX);

@@ -3,7 +3,13 @@
 use std::collections::HashMap;
 
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
-use kafka_protocol::messages::{DescribeProducersRequest, InitProducerIdRequest, TransactionalId};
+use kafka_protocol::messages::write_txn_markers_request::{
+    WritableTxnMarker, WritableTxnMarkerTopic,
+};
+use kafka_protocol::messages::{
+    DescribeProducersRequest, InitProducerIdRequest, ProducerId, TransactionalId,
+    WriteTxnMarkersRequest,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{
@@ -13,6 +19,7 @@ use super::{
 use crate::kafka::client::{CoordinatorKind, topic_name};
 
 const PARTITIONS_A_REQUEST: usize = 2_000;
+const MARKERS_A_REQUEST: usize = 500;
 
 /// A producer id with its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,6 +137,82 @@ impl Admin {
             )
             .await;
         partitions.into_iter().zip(results).collect()
+    }
+}
+
+impl Admin {
+    /// Appends a commit marker of a producer to each partition, on all in-sync replicas before it is answered. From then on the
+    /// leader refuses what carries a smaller epoch of that producer, for as long as it remembers it: as a rule a day from the
+    /// marker's time, which is the leader's own. Wants the right Alter or ClusterAction on the cluster.
+    ///
+    /// A lost answer makes it be written again; a second marker does nothing but take up an offset.
+    pub async fn fence_producers(
+        &self,
+        wanted: Vec<(TopicPartition, ProducerIdentity)>,
+    ) -> Outcomes<TopicPartition, ()> {
+        let keys: Vec<TopicPartition> = wanted.iter().map(|(key, _)| key.clone()).collect();
+        let results = self
+            .each(
+                wanted,
+                MARKERS_A_REQUEST,
+                |((topic, partition), _)| Target::Leader {
+                    topic: topic.clone(),
+                    partition: *partition,
+                },
+                |connection, items| async move {
+                    let mut producers: HashMap<ProducerIdentity, Vec<TopicPartition>> =
+                        HashMap::new();
+                    for item in &items {
+                        let (partition, producer) = &item.value;
+                        let partitions = producers.entry(*producer).or_default();
+                        partitions.push(partition.clone());
+                    }
+                    let markers = producers.into_iter().map(|(producer, partitions)| {
+                        let topics = by_topic(partitions.into_iter()).into_iter();
+                        let topics = topics.map(|(topic, partitions)| {
+                            WritableTxnMarkerTopic::default()
+                                .with_name(topic_name(&topic))
+                                .with_partition_indexes(partitions)
+                        });
+                        WritableTxnMarker::default()
+                            .with_producer_id(ProducerId(producer.id))
+                            .with_producer_epoch(producer.epoch)
+                            .with_transaction_result(true)
+                            .with_coordinator_epoch(0)
+                            .with_topics(topics.collect())
+                    });
+                    let request = WriteTxnMarkersRequest::default().with_markers(markers.collect());
+                    let response = connection.send(&request).await?;
+                    let mut answers = HashMap::new();
+                    for marker in response.markers {
+                        for topic in marker.topics {
+                            let name = topic.name.0.to_string();
+                            for partition in topic.partitions {
+                                let key = (name.clone(), partition.partition_index);
+                                answers.insert((marker.producer_id.0, key), partition.error_code);
+                            }
+                        }
+                    }
+                    let wanted = items.iter().map(|item| {
+                        let (partition, producer) = &item.value;
+                        (producer.id, partition.clone())
+                    });
+                    Ok(in_order(
+                        &connection,
+                        "WriteTxnMarkers",
+                        wanted,
+                        answers,
+                        |(_, (topic, partition)), code| {
+                            ErrorCode(code).ok().map_err(|code| {
+                                let label = partition_label(topic, *partition);
+                                Error::broker(code, None, Operation::WriteMarkers, label)
+                            })
+                        },
+                    ))
+                },
+            )
+            .await;
+        keys.into_iter().zip(results).collect()
     }
 }
 

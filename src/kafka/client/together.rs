@@ -70,6 +70,8 @@ impl<Q: Copy + Eq + Hash, T: Clone> Rounds<Q, T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Point {
     Visible(OffsetSpec),
+    /// The last stable offset.
+    Stable,
     LogEnd,
 }
 
@@ -98,6 +100,24 @@ impl Client {
         };
         let rounds = &self.inner.together.offsets;
         rounds.ask(self, Point::Visible(spec), partition, ask).await
+    }
+
+    /// Where the `read_committed` view of a partition ends, for one of many that ask at the same time.
+    ///
+    /// # Errors
+    /// The call's own.
+    pub async fn stable_end_together(
+        &self,
+        partition: TopicPartition,
+    ) -> Result<ListedOffset, Error> {
+        let admin = &self.admin().with_deadline(DEADLINE);
+        let ask = |partitions: Vec<TopicPartition>| async move {
+            let spec = |(topic, partition)| (topic, partition, OffsetSpec::Latest);
+            let wanted = partitions.into_iter().map(spec).collect();
+            admin.list_offsets(wanted, Isolation::ReadCommitted).await
+        };
+        let rounds = &self.inner.together.offsets;
+        rounds.ask(self, Point::Stable, partition, ask).await
     }
 
     /// As [`Admin::log_ends`](crate::kafka::admin::Admin::log_ends), for one of many partitions that ask at the same time.

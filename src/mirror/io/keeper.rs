@@ -1,4 +1,4 @@
-//! Progress stored for many partitions at once.
+//! Progress stored for many partitions at once, and why some stand still.
 //!
 //! What partitions ask to have stored is gathered for a moment and written in a few requests; each is
 //! told once it is kept. A write that fails is repeated until it succeeds: without it the partitions
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{Events, PartitionKey, Route};
 use crate::control::progress::{self, Entry};
 use crate::control::records::{
-    Alignment, Anchor, MapRecord, OffsetsKey, ProgressRecord, RECORD_VERSION,
+    Alignment, Anchor, FailureRecord, MapRecord, OffsetsKey, ProgressRecord, RECORD_VERSION,
 };
 use crate::kafka::{Backoff, Client};
 use crate::mirror::partition::Event;
@@ -37,11 +37,33 @@ pub struct Save {
     pub events: Events,
 }
 
+/// What a partition wants to have stored.
+#[derive(Debug)]
+pub enum Wish {
+    Progress(Save),
+    /// Why it stands still; `None`: it copies again.
+    Failure {
+        key: PartitionKey,
+        record: Option<FailureRecord>,
+        route: Arc<Route>,
+        events: Events,
+    },
+}
+
+impl Wish {
+    /// Whether the partition is gone or its slot revoked.
+    fn is_void(&self) -> bool {
+        let (Self::Progress(Save { route, events, .. }) | Self::Failure { route, events, .. }) =
+            self;
+        events.is_closed() || route.is_closed()
+    }
+}
+
 /// How soon a failure that lasts is told again.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
 
 /// Where wishes are sent; the keeper ends when the last sender is gone.
-pub type Keeper = mpsc::UnboundedSender<Save>;
+pub type Keeper = mpsc::UnboundedSender<Wish>;
 
 /// Why progress cannot be stored at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +84,7 @@ pub fn start(client: Client, lease: Arc<Lease>) -> (Keeper, watch::Receiver<Opti
 async fn run(
     client: Client,
     lease: Arc<Lease>,
-    mut saves: mpsc::UnboundedReceiver<Save>,
+    mut saves: mpsc::UnboundedReceiver<Wish>,
     trouble: watch::Sender<Option<Trouble>>,
 ) {
     while let Some(first) = saves.recv().await {
@@ -72,8 +94,10 @@ async fn run(
             gathered.push(save);
         }
         write(&client, &lease, &mut gathered, &trouble).await;
-        for save in gathered {
-            save.events.tell(Event::Saved);
+        for wish in gathered {
+            if let Wish::Progress(save) = wish {
+                save.events.tell(Event::Saved);
+            }
         }
     }
 }
@@ -81,7 +105,7 @@ async fn run(
 async fn write(
     client: &Client,
     lease: &Lease,
-    saves: &mut Vec<Save>,
+    saves: &mut Vec<Wish>,
     trouble: &watch::Sender<Option<Trouble>>,
 ) {
     let mut backoff = Backoff::for_requests();
@@ -89,7 +113,7 @@ async fn write(
     loop {
         // Whoever took a partition over that was cut off stores its progress, and must not find it set back.
         // The lease is the worker's: it may hold it again, for other slots.
-        saves.retain(|save| !save.events.is_closed() && !save.route.is_closed());
+        saves.retain(|wish| !wish.is_void());
         // Nor may a worker that was frozen past its session set back what its successor stored.
         let written = if saves.is_empty() {
             Ok(true)
@@ -120,10 +144,19 @@ async fn write(
     }
 }
 
-fn entries(saves: &[Save]) -> Vec<(OffsetsKey, Option<Entry>)> {
+fn entries(wishes: &[Wish]) -> Vec<(OffsetsKey, Option<Entry>)> {
     // A later wish of the same partition replaces an earlier one, so keys are written once.
-    let mut entries: HashMap<OffsetsKey, Entry> = HashMap::new();
-    for save in saves {
+    let mut entries: HashMap<OffsetsKey, Option<Entry>> = HashMap::new();
+    for wish in wishes {
+        let save = match wish {
+            Wish::Progress(save) => save,
+            Wish::Failure { key, record, .. } => {
+                let PartitionKey { id, partition } = *key;
+                let entry = record.clone().map(Entry::Failure);
+                entries.insert(OffsetsKey::Failure { id, partition }, entry);
+                continue;
+            }
+        };
         let PartitionKey { id, partition } = save.key;
         for (chunk, map) in &save.map {
             entries.insert(
@@ -132,7 +165,7 @@ fn entries(saves: &[Save]) -> Vec<(OffsetsKey, Option<Entry>)> {
                     partition,
                     chunk: *chunk,
                 },
-                Entry::Map(map.clone()),
+                Some(Entry::Map(map.clone())),
             );
         }
         let record = ProgressRecord {
@@ -145,11 +178,8 @@ fn entries(saves: &[Save]) -> Vec<(OffsetsKey, Option<Entry>)> {
         };
         entries.insert(
             OffsetsKey::Progress { id, partition },
-            Entry::Progress(record),
+            Some(Entry::Progress(record)),
         );
     }
-    entries
-        .into_iter()
-        .map(|(key, entry)| (key, Some(entry)))
-        .collect()
+    entries.into_iter().collect()
 }

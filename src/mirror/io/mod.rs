@@ -4,11 +4,12 @@
 //! all partitions of a destination, over a few connections a broker; [`lanes`] are those to a source's broker, and
 //! [`standing`] asks for what has nothing to read there; [`tail`] reads where a
 //! destination partition ends, [`watermark`] how far it is replicated, [`proof`] what was written; [`pad`] takes up offsets that no
-//! record has; [`keeper`] stores progress. [`ask`] decides what a fetch asks for, [`share`] how much memory a
+//! record has; [`keeper`] stores progress; [`fence`] ends what a mirror writes. [`ask`] decides what a fetch asks for, [`share`] how much memory a
 //! partition gets, [`throttle`] how fast it is read, [`turns`] whose batches go into a request, [`window`] how much is
 //! on its way to a broker.
 
 pub mod ask;
+pub mod fence;
 pub mod keeper;
 pub mod lanes;
 pub mod pad;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, sleep};
 
-use super::keeper::{Keeper, Save};
+use super::keeper::{Keeper, Save, Wish};
 use super::pad::{MarkerProducer, Padder};
 use super::reader::{Reader, Wanted, bounds};
 use super::share::Share;
@@ -14,7 +14,7 @@ use super::throttle::Throttle;
 use super::watermark::{Ask, Watermarks};
 use super::writer::{Job, Writer};
 use super::{Events, Incoming, PartitionKey, Route, TopicPartition, proof, shared_tail, tail};
-use crate::control::records::{FillWay, OffsetsSpec, StartSpec};
+use crate::control::records::{FailureRecord, FillWay, OffsetsSpec, StartSpec};
 use crate::kafka::admin::{ConfigResource, OffsetSpec};
 use crate::kafka::{Backoff, Client, Error};
 use crate::mirror::partition::{
@@ -51,17 +51,32 @@ pub struct Surroundings {
 #[derive(Debug)]
 pub struct Running {
     pub events: Events,
-    pub handle: JoinHandle<()>,
+    pub handle: JoinHandle<Ended>,
 }
 
-/// Starts a partition.
-pub fn start(around: Surroundings, stored: Stored) -> Running {
+/// How a partition's task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Stopped,
+    /// All that it was to copy before its mirror ends is copied.
+    Drained,
+}
+
+/// Starts a partition. `is_stored_failed`: whether a former owner has stored that it stands still.
+pub fn start(around: Surroundings, stored: Stored, is_stored_failed: bool) -> Running {
     let (events, receiver) = Events::channel();
-    let handle = tokio::spawn(run(around, stored, events.clone(), receiver));
+    let sender = events.clone();
+    let handle = tokio::spawn(run(around, stored, is_stored_failed, sender, receiver));
     Running { events, handle }
 }
 
-async fn run(around: Surroundings, stored: Stored, events: Events, mut incoming: Incoming) {
+async fn run(
+    around: Surroundings,
+    stored: Stored,
+    is_stored_failed: bool,
+    events: Events,
+    mut incoming: Incoming,
+) -> Ended {
     let (mut mirror, actions) = PartitionMirror::start(around.settings.clone(), stored);
     let padder = Padder::new(
         around.destination_client.clone(),
@@ -77,6 +92,8 @@ async fn run(around: Surroundings, stored: Stored, events: Events, mut incoming:
         background: None,
         padding: None,
         reading_back: None,
+        looking: None,
+        is_stored_failed,
     };
     doer.carry_out(actions);
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -112,6 +129,10 @@ async fn run(around: Surroundings, stored: Stored, events: Events, mut incoming:
             .figures
             .set_position(mirror.confirmed().source_offset);
     }
+    match mirror.is_drained() {
+        true => Ended::Drained,
+        false => Ended::Stopped,
+    }
 }
 
 struct Doer {
@@ -125,6 +146,9 @@ struct Doer {
     /// Writing markers: not given up for anything else, because its answer is waited for.
     padding: Option<JoinHandle<()>>,
     reading_back: Option<JoinHandle<()>>,
+    looking: Option<JoinHandle<()>>,
+    /// Whether it is stored that the partition stands still.
+    is_stored_failed: bool,
 }
 
 /// However the partition ends, nothing of it goes on: a cut-off one's batches must not leave later.
@@ -135,6 +159,7 @@ impl Drop for Doer {
             self.background.take(),
             self.padding.take(),
             self.reading_back.take(),
+            self.looking.take(),
         ];
         for task in tasks.into_iter().flatten() {
             task.abort();
@@ -192,7 +217,7 @@ impl Doer {
                         events: self.events.clone(),
                     };
                     // The keeper outlives the partitions that hold a sender to it.
-                    let _never = self.around.keeper.send(save);
+                    let _never = self.around.keeper.send(Wish::Progress(save));
                 }
                 Action::Pad {
                     attempt,
@@ -207,6 +232,7 @@ impl Doer {
                     }));
                 }
                 Action::DeleteBefore { offset } => self.delete_before(offset),
+                Action::AskSourceEnd => self.ask_source_end(),
                 Action::AskWatermark { attempt } => {
                     let ask = Ask {
                         partition: self.around.route.destination.clone(),
@@ -217,10 +243,31 @@ impl Doer {
                     let _never = self.around.watermarks.send(ask);
                 }
                 Action::ReadBack { attempt, from } => self.read_back(attempt, from),
-                Action::Copied { records, bytes } => self.around.figures.copied(records, bytes),
+                Action::Copied { records, bytes } => {
+                    self.around.figures.copied(records, bytes);
+                    self.copies_again();
+                }
                 Action::Notify(notice) => self.notify(notice),
             }
         }
+    }
+
+    /// What was stored of a failure holds no more.
+    fn copies_again(&mut self) {
+        if std::mem::take(&mut self.is_stored_failed) {
+            self.store_failure(None);
+        }
+    }
+
+    fn store_failure(&self, record: Option<FailureRecord>) {
+        let wish = Wish::Failure {
+            key: self.around.key,
+            record,
+            route: Arc::clone(&self.around.route),
+            events: self.events.clone(),
+        };
+        // The keeper outlives the partitions that hold a sender to it.
+        let _never = self.around.keeper.send(wish);
     }
 
     fn spawn(&mut self, work: impl Future<Output = Event> + Send + 'static) {
@@ -269,6 +316,24 @@ impl Doer {
             });
         });
         if let Some(former) = self.reading_back.replace(task) {
+            former.abort();
+        }
+    }
+
+    fn ask_source_end(&mut self) {
+        let client = self.around.source_client.clone();
+        let source = self.around.source.clone();
+        let events = self.events.clone();
+        let task = tokio::spawn(async move {
+            let look = || async {
+                let key = (source.topic.clone(), source.partition);
+                let found = client.stable_end_together(key).await?;
+                Ok(Event::SourceEnd { end: found.offset })
+            };
+            let found = until_done("look where the source ends", look).await;
+            events.tell(found.unwrap_or_else(Event::Failed));
+        });
+        if let Some(former) = self.looking.replace(task) {
             former.abort();
         }
     }
@@ -334,7 +399,15 @@ impl Doer {
     }
 
     /// One line for each thing that people may want to know.
-    fn notify(&self, notice: Notice) {
+    fn notify(&mut self, notice: Notice) {
+        match &notice {
+            Notice::CaughtUp { .. } | Notice::FirstRecord { .. } => self.copies_again(),
+            Notice::Failed(failure) => {
+                self.is_stored_failed = true;
+                self.store_failure(Some(failure.record(now_ms())));
+            }
+            _ => {}
+        }
         let around = &self.around;
         let (link, topic) = (&around.link, &around.route.destination.topic);
         let partition = around.key.partition;
@@ -408,6 +481,11 @@ impl Doer {
             }
         }
     }
+}
+
+/// Milliseconds since the epoch.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
 /// Calls until it works, or until only a person can help.

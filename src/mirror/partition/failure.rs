@@ -3,7 +3,7 @@
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::control::records::Anchor;
+use crate::control::records::{Anchor, ENDING_VERSION, FailureCause, FailureRecord};
 use crate::kafka::ErrorCode;
 
 /// A partition that stopped and needs somebody. The others go on.
@@ -162,6 +162,102 @@ impl Failure {
             Self::CannotPad { code, .. } => is_authorization(*code),
             Self::Call { retried, .. } => *retried,
             _ => false,
+        }
+    }
+}
+
+impl Failure {
+    /// As it is stored, for whoever wants to know without the worker.
+    pub fn record(&self, now_ms: i64) -> FailureRecord {
+        let (source_offset, destination_offset) = self.place();
+        FailureRecord {
+            version: ENDING_VERSION,
+            cause: self.cause(),
+            message: self.to_string(),
+            source_offset,
+            destination_offset,
+            since_ms: now_ms,
+            is_retried: self.is_retried(),
+        }
+    }
+
+    fn cause(&self) -> FailureCause {
+        match self {
+            Self::ForeignWrite { .. } => FailureCause::ForeignWrite,
+            Self::Fenced { .. } => FailureCause::Fenced,
+            Self::DestinationCutBack { .. }
+            | Self::Uncountable { .. }
+            | Self::DestinationTooShort { .. }
+            | Self::Scattered { .. }
+            | Self::MapTooShort { .. }
+            | Self::NotACopy { .. }
+            | Self::Displaced { .. } => FailureCause::DestinationLost,
+            Self::CannotPad { code, .. } | Self::Refused { code, .. }
+                if is_authorization(*code) =>
+            {
+                FailureCause::Authorization
+            }
+            Self::CannotAlign { .. } | Self::HoleTooLarge { .. } | Self::CannotPad { .. } => {
+                FailureCause::Offsets
+            }
+            Self::SourceExpired { .. } | Self::SourceExpiredUncounted { .. } => {
+                FailureCause::SourceExpired
+            }
+            Self::SourceTruncated { .. }
+            | Self::SourceDiverged { .. }
+            | Self::SourceUndecided { .. }
+            | Self::SourceUncompared { .. }
+            | Self::SourceCutBack { .. } => FailureCause::SourceTruncated,
+            Self::SourceRecreated { .. } => FailureCause::SourceRecreated,
+            Self::SourceDeleted { .. } => FailureCause::SourceDeleted,
+            Self::DestinationRecreated { .. } => FailureCause::DestinationRecreated,
+            Self::DestinationDeleted { .. } => FailureCause::DestinationDeleted,
+            Self::Unreadable(_) => FailureCause::Unreadable,
+            Self::Refused { .. } => FailureCause::Refused,
+            Self::Call { .. } => FailureCause::Other,
+        }
+    }
+
+    /// Source and destination offset, as far as it has a place there.
+    fn place(&self) -> (Option<i64>, Option<i64>) {
+        match self {
+            Self::ForeignWrite { offset, .. } | Self::Scattered { offset, .. } => {
+                (None, Some(*offset))
+            }
+            Self::DestinationTooShort { end, .. } | Self::Uncountable { end, .. } => {
+                (None, Some(*end))
+            }
+            Self::NotACopy {
+                source_offset,
+                destination_offset,
+            }
+            | Self::Refused {
+                source_offset,
+                destination_offset,
+                ..
+            } => (Some(*source_offset), Some(*destination_offset)),
+            Self::Displaced { offset }
+            | Self::CannotPad { offset, .. }
+            | Self::SourceCutBack { offset, .. }
+            | Self::SourceUncompared { offset, .. } => (Some(*offset), None),
+            Self::CannotAlign {
+                source_start, end, ..
+            } => (Some(*source_start), Some(*end)),
+            Self::HoleTooLarge { from, .. }
+            | Self::SourceExpired { from, .. }
+            | Self::SourceExpiredUncounted { from, .. } => (Some(*from), None),
+            Self::SourceTruncated { end, .. }
+            | Self::SourceDiverged { end, .. }
+            | Self::SourceUndecided { end } => (Some(*end), None),
+            Self::Fenced { .. }
+            | Self::DestinationCutBack { .. }
+            | Self::MapTooShort { .. }
+            | Self::SourceRecreated { .. }
+            | Self::SourceDeleted { .. }
+            | Self::DestinationRecreated { .. }
+            | Self::DestinationDeleted { .. }
+            | Self::Unreadable(_)
+            | Self::Call { .. } => (None, None),
         }
     }
 }

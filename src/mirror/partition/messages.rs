@@ -73,8 +73,14 @@ pub enum Event {
     Run,
     /// The link wants no more written, and the position kept.
     Pause,
+    /// The mirror is promoted: what the source has is copied, then the partition stops.
+    Drain,
     /// The worker gives the partition up.
     Stop,
+    /// Where the source's `read_committed` view ended, as [`Action::AskSourceEnd`] asked.
+    SourceEnd {
+        end: i64,
+    },
     /// A second passed.
     Tick,
 }
@@ -249,6 +255,8 @@ pub enum Action {
     DeleteBefore {
         offset: i64,
     },
+    /// Look up where the source's `read_committed` view ends now: [`Event::SourceEnd`].
+    AskSourceEnd,
     /// Look up the destination's high watermark: [`Event::Watermark`].
     AskWatermark {
         attempt: u64,

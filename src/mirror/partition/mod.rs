@@ -18,12 +18,15 @@ mod alignment;
 mod content;
 mod decisions;
 mod doubt;
+mod drain;
 mod failure;
 mod flow;
 mod messages;
 mod position;
 mod shared;
 
+#[cfg(test)]
+mod drain_tests;
 #[cfg(test)]
 mod edges;
 #[cfg(test)]
@@ -48,6 +51,7 @@ pub use messages::{
 use content::{CountCheck, TailCheck};
 use decisions::Decisions;
 use doubt::Doubt;
+use drain::Draining;
 use shared::Placed;
 
 use super::batch::provenance::Provenance;
@@ -272,6 +276,7 @@ pub struct PartitionMirror {
     last_stable_offset: i64,
     copied_any: bool,
     want: Want,
+    draining: Draining,
     last_saved: Option<Anchor>,
     /// Saves asked for and not yet answered.
     saves_pending: u32,
@@ -282,7 +287,16 @@ pub struct PartitionMirror {
 enum Want {
     Run,
     Pause,
+    /// Copy what the source has, then stop.
+    Drain,
     Stop,
+}
+
+impl Want {
+    /// Whether data is to flow.
+    fn runs(self) -> bool {
+        matches!(self, Self::Run | Self::Drain)
+    }
 }
 
 impl PartitionMirror {
@@ -349,6 +363,7 @@ impl PartitionMirror {
             last_stable_offset: i64::MAX,
             copied_any: false,
             want: Want::Run,
+            draining: Draining::default(),
             last_saved: newest,
             saves_pending: 0,
         };
@@ -421,10 +436,13 @@ impl PartitionMirror {
             Event::Failed(failure) => self.fail(failure, &mut actions),
             Event::Run => self.on_run(&mut actions),
             Event::Pause => self.on_halt(Want::Pause, &mut actions),
+            Event::Drain => self.on_drain(&mut actions),
+            Event::SourceEnd { end } => self.draining.ends_at(end),
             Event::Stop => self.on_halt(Want::Stop, &mut actions),
             Event::Tick => self.on_tick(&mut actions),
         }
         self.note_if_caught_up(&mut actions);
+        self.stop_if_drained(&mut actions);
         actions
     }
 
@@ -538,7 +556,7 @@ impl PartitionMirror {
 
     fn drained(&mut self, actions: &mut Vec<Action>) {
         match self.want {
-            Want::Run => self.read_tail(actions),
+            Want::Run | Want::Drain => self.read_tail(actions),
             Want::Pause | Want::Stop => self.save_last(actions),
         }
     }
@@ -565,15 +583,19 @@ impl PartitionMirror {
                 self.phase = Phase::Paused;
                 actions.push(Action::Notify(Notice::Paused));
             }
-            Want::Run => self.read_tail(actions),
+            Want::Run | Want::Drain => self.read_tail(actions),
         }
     }
 
     fn on_run(&mut self, actions: &mut Vec<Action>) {
+        self.go_on(Want::Run, actions);
+    }
+
+    fn go_on(&mut self, want: Want, actions: &mut Vec<Action>) {
         if self.want == Want::Stop {
             return;
         }
-        self.want = Want::Run;
+        self.want = want;
         if self.phase == Phase::Paused {
             self.caught_up = false;
             if self.confirmed.source_offset < 0 {
@@ -613,7 +635,7 @@ impl PartitionMirror {
     /// Whether time matters now: anything that [`Event::Tick`] would count or do.
     pub fn awaits_tick(&self) -> bool {
         match self.phase {
-            Phase::Failed { ticks } => ticks.is_some() && self.want == Want::Run,
+            Phase::Failed { ticks } => ticks.is_some() && self.want.runs(),
             Phase::Copying { .. } => {
                 let misses_some = self.is_aligned() && self.fetch_next < self.sent.source_offset
                     || self.sent.count < self.present;
@@ -628,7 +650,7 @@ impl PartitionMirror {
 
     fn on_tick(&mut self, actions: &mut Vec<Action>) {
         match &mut self.phase {
-            Phase::Failed { ticks: Some(ticks) } if self.want == Want::Run => {
+            Phase::Failed { ticks: Some(ticks) } if self.want.runs() => {
                 *ticks += 1;
                 // Markers that are still on their way have no sequence that would tell them from later ones.
                 if *ticks >= TICKS_BETWEEN_RETRIES && self.outstanding == 0 {
@@ -718,7 +740,7 @@ impl PartitionMirror {
                 self.phase = Phase::Stopped;
                 actions.push(Action::Notify(Notice::Stopped));
             }
-            Want::Run | Want::Pause => {
+            Want::Run | Want::Drain | Want::Pause => {
                 self.phase = Phase::Failed {
                     ticks: failure.is_retried().then_some(0),
                 };

@@ -424,7 +424,7 @@ impl Judge {
     }
 
     /// Whether the source showed different things at different times.
-    fn source_changed(&self) -> bool {
+    pub fn source_changed(&self) -> bool {
         self.source_compacted || self.source_truncated || self.source_recreated
     }
 

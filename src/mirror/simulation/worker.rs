@@ -63,6 +63,9 @@ pub enum ForWorker {
     Tick {
         task: u64,
     },
+    LookForEnd {
+        task: u64,
+    },
     CheckEnd {
         task: u64,
     },
@@ -133,6 +136,8 @@ pub struct Task {
     handover: Option<u64>,
     /// The slot was revoked: nothing more comes of it.
     closed: bool,
+    /// Where the source's view ended when it was told to copy that and stop.
+    drains_to: Option<i64>,
 }
 
 impl Task {
@@ -233,10 +238,11 @@ impl World {
             }
             ForWorker::Obey { task } => {
                 if self.has_task(worker, task) {
-                    let event = if self.paused {
-                        Event::Pause
-                    } else {
-                        Event::Run
+                    // Every other mirror is promoted where the others only go on; who owns it then begins anew.
+                    let event = match self.paused {
+                        true => Event::Pause,
+                        false if self.plan.seed % 2 == 1 => self.drain(worker),
+                        false => Event::Run,
                     };
                     self.tell(worker, event);
                 }
@@ -251,6 +257,7 @@ impl World {
                     }
                 }
             }
+            ForWorker::LookForEnd { task } => self.tell_source_end(worker, task),
             ForWorker::CheckEnd { task } => self.check_ends(worker, task),
             ForWorker::Close { task } => {
                 if let Some(running) = &mut it.task
@@ -407,6 +414,7 @@ impl World {
             caught_up: false,
             handover: None,
             closed: false,
+            drains_to: None,
         });
         self.worker_later(worker, TICK, ForWorker::Tick { task: id });
         self.worker_later(worker, CHECK_INTERVAL, ForWorker::CheckEnd { task: id });
@@ -428,6 +436,21 @@ impl World {
                 self.worker_later(worker, delay, ForWorker::Obey { task });
             }
         }
+    }
+
+    fn drain(&mut self, worker: usize) -> Event {
+        let end = self.source.last_stable_offset();
+        if let Some(task) = &mut self.workers[worker].task {
+            task.drains_to = task.drains_to.or(Some(end));
+        }
+        Event::Drain
+    }
+
+    fn tell_source_end(&mut self, worker: usize, task: u64) {
+        let delay = self.delay();
+        let end = self.source.last_stable_offset();
+        let event = Event::SourceEnd { end };
+        self.worker_later(worker, delay, ForWorker::Mirror { task, event });
     }
 
     /// The state machine takes an event in; what it wants is done.
@@ -471,6 +494,13 @@ impl World {
         };
         self.trace
             .note(self.now, || format!("worker {worker}'s task has ended"));
+        let (copied, drains_to) = (task.confirmed.source_offset, task.drains_to);
+        assert!(
+            !task.mirror.is_drained()
+                || self.judge.source_changed()
+                || drains_to.is_some_and(|end| copied >= end),
+            "promoted at source offset {copied}, and the source ended at {drains_to:?} when that was asked for"
+        );
         if let Some(handover) = task.handover {
             self.later(1, Happening::Group(ForGroup::Stopped { handover }));
         }
@@ -572,6 +602,10 @@ impl World {
                         pads_by_transactions,
                     };
                     self.save(worker, save);
+                }
+                Action::AskSourceEnd => {
+                    let delay = self.delay();
+                    self.worker_later(worker, delay, ForWorker::LookForEnd { task: id });
                 }
                 Action::Notify(Notice::Failed(failure)) => {
                     self.trace

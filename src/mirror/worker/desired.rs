@@ -5,12 +5,22 @@ use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 use crate::control::records::{
-    Acks, DesiredState, ForeignWrites, LinkRecord, MirrorRecord, OffsetsSpec, SlotsRecord,
-    StartSpec, TimestampsSpec, WORK_SLOTS,
+    Acks, DesiredState, EndingKind, ForeignWrites, LinkRecord, MirrorRecord, OffsetsSpec,
+    SlotsRecord, StartSpec, TimestampsSpec, WORK_SLOTS,
 };
 use crate::control::store::ControlState;
 use crate::mirror::batch::provenance::Provenance;
 use crate::mirror::io::PartitionKey;
+
+/// What a partition that runs is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    Copy,
+    /// Keep its position.
+    Rest,
+    /// Copy what the source has, then stop: its mirror is promoted.
+    Drain,
+}
 
 /// One partition that has to run, here or at another worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +37,10 @@ pub struct Wanted {
     pub foreign_writes: ForeignWrites,
     pub provenance: Option<Provenance>,
     pub acks: Acks,
-    pub state: DesiredState,
+    pub aim: Aim,
 }
 
-/// All partitions of all mirrors. `partitions` says how many a mirror can copy just now: the smaller count
+/// All partitions of all mirrors that copy: those that have ended or are failed over do not. `partitions` says how many a mirror can copy just now: the smaller count
 /// of its two topics, or `None` while one of them is not there.
 pub fn partitions(
     state: &ControlState,
@@ -41,6 +51,13 @@ pub fn partitions(
         let Some(link) = state.links.get(&mirror.id.link) else {
             continue;
         };
+        let aim = match &mirror.ending {
+            Some(ending) if ending.is_over() || ending.kind == EndingKind::FailOver => continue,
+            // Also where it was paused: it is to have all that the source has.
+            Some(_) => Aim::Drain,
+            None if [link.state, mirror.state].contains(&DesiredState::Paused) => Aim::Rest,
+            None => Aim::Copy,
+        };
         let Some(count) = partitions(link, mirror) else {
             continue;
         };
@@ -49,14 +66,13 @@ pub fn partitions(
                 id: mirror.id,
                 partition,
             };
-            wanted.insert(key, wanted_partition(link, mirror, partition));
+            wanted.insert(key, wanted_partition(link, mirror, partition, aim));
         }
     }
     wanted
 }
 
-fn wanted_partition(link: &LinkRecord, mirror: &MirrorRecord, partition: i32) -> Wanted {
-    let paused = [link.state, mirror.state].contains(&DesiredState::Paused);
+fn wanted_partition(link: &LinkRecord, mirror: &MirrorRecord, partition: i32, aim: Aim) -> Wanted {
     Wanted {
         link: link.name.clone(),
         source_cluster_id: link.source_cluster_id.clone(),
@@ -84,11 +100,7 @@ fn wanted_partition(link: &LinkRecord, mirror: &MirrorRecord, partition: i32) ->
             // Above the high watermark somebody else's record may take the place of one that was acknowledged.
             ForeignWrites::Translate => Acks::All,
         },
-        state: if paused {
-            DesiredState::Paused
-        } else {
-            DesiredState::Active
-        },
+        aim,
     }
 }
 
@@ -126,7 +138,7 @@ impl SlotMap {
 pub fn active_by_link(wanted: &BTreeMap<PartitionKey, Wanted>) -> BTreeMap<Uuid, usize> {
     let mut counts = BTreeMap::new();
     for (key, wanted) in wanted {
-        if wanted.state == DesiredState::Active {
+        if wanted.aim != Aim::Rest {
             *counts.entry(key.id.link).or_default() += 1;
         }
     }

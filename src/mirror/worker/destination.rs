@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::protocol::Request;
 use rdkafka::error::KafkaError;
@@ -19,7 +20,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use super::desired::{self, SlotMap, Wanted};
+use super::desired::{self, Aim, SlotMap, Wanted};
+use super::ending::{self, Steps};
 use super::figures::{Figures, Name, PartitionFigures};
 use super::follow::{self, Orders};
 use super::lease::Lease;
@@ -30,9 +32,10 @@ use super::slots::{self, Announcement, Gates, Rates};
 use super::{ConnectedCluster, Options};
 use crate::control::ControlError;
 use crate::control::progress;
-use crate::control::records::{Acks, DesiredState, IncarnationId};
+use crate::control::records::{Acks, EndingKind, IncarnationId, PartitionEndRecord};
 use crate::control::store::{self, ControlState};
 use crate::kafka::{self, Target};
+use crate::mirror::io::fence::Fencer;
 use crate::mirror::io::keeper::{self, Keeper};
 use crate::mirror::io::pad::MarkerProducer;
 use crate::mirror::io::task::{self, Running, Surroundings};
@@ -108,6 +111,9 @@ struct Partition {
     stopping: bool,
 }
 
+/// Partitions that somebody tried to fence, and those for which it was done.
+type Fenced = (Vec<PartitionKey>, Vec<(PartitionKey, PartitionEndRecord)>);
+
 /// What was found, once somebody looks.
 async fn looked(looking: &mut Option<JoinHandle<Seen>>) -> Seen {
     let Some(task) = looking else {
@@ -148,6 +154,13 @@ pub struct DestinationWorker {
     /// Whether the group ever gave an answer.
     assigned: bool,
     partitions: BTreeMap<PartitionKey, Partition>,
+    /// How far the ends of this worker's partitions have come.
+    steps: Steps,
+    /// What was tried to be fenced, and what was.
+    fenced: (
+        mpsc::UnboundedSender<Fenced>,
+        mpsc::UnboundedReceiver<Fenced>,
+    ),
     /// What falls to this worker of the limit of each link.
     throttles: HashMap<Uuid, Arc<Throttle>>,
     /// A right that is missing to begin at all.
@@ -195,6 +208,8 @@ impl DestinationWorker {
             slots: BTreeSet::new(),
             assigned: false,
             partitions: BTreeMap::new(),
+            steps: Steps::default(),
+            fenced: mpsc::unbounded_channel(),
             throttles: HashMap::new(),
             denied: None,
             trouble: None,
@@ -302,6 +317,9 @@ impl DestinationWorker {
                     }
                     self.reconcile().await;
                 }
+                Some((tried, ended)) = self.fenced.1.recv() => {
+                    self.steps.note_ended(&tried, ended);
+                }
                 _ = check.tick() => self.check_ends(),
                 _ = compare.tick() => self.say_what_is_carried(),
                 _ = tidy.tick() => {
@@ -392,7 +410,11 @@ impl DestinationWorker {
             holder.clone(),
             refresh,
         );
-        let mut leading = vec![tokio::spawn(following).abort_handle()];
+        let ending = ending::run(destination.clone(), orders.clone(), holder.clone());
+        let mut leading = vec![
+            tokio::spawn(following).abort_handle(),
+            tokio::spawn(ending).abort_handle(),
+        ];
         // The record of moved partitions is that of one group.
         if self.scope == Scope::Files {
             let balancing = slots::run(destination, orders, holder, compare);
@@ -484,6 +506,7 @@ impl DestinationWorker {
                 }
                 self.assigned = true;
                 self.denied = None;
+                self.steps.forget();
                 self.slots.extend(slots);
                 self.reconcile().await;
             }
@@ -523,10 +546,15 @@ impl DestinationWorker {
             leads: self.slots.contains(&LEADING_SLOT),
         });
         self.name_news();
+        if let Err(error) = self.steps.read(&self.cluster.client, &self.state).await {
+            tracing::warn!(cluster = self.cluster.name, %error, "what is stored of mirrors that end cannot be read just now");
+        }
         let mut wanted = self.wanted();
         let all = desired::active_by_link(&wanted);
         wanted.retain(|key, wanted| {
-            self.is_mine(key) && self.clusters.contains_key(&wanted.source_cluster_id)
+            self.is_mine(key)
+                && self.clusters.contains_key(&wanted.source_cluster_id)
+                && !self.has_drained(key)
         });
         self.set_throttles(&all, &desired::active_by_link(&wanted));
         for (key, partition) in &mut self.partitions {
@@ -542,8 +570,8 @@ impl DestinationWorker {
         let mut missing = Vec::new();
         for (key, wanted) in wanted {
             match self.partitions.get_mut(&key) {
-                Some(partition) if partition.wanted.state != wanted.state => {
-                    partition.tell(event_of(wanted.state));
+                Some(partition) if partition.wanted.aim != wanted.aim => {
+                    partition.tell(event_of(wanted.aim));
                     partition.wanted = wanted;
                 }
                 Some(_) => {}
@@ -553,6 +581,39 @@ impl DestinationWorker {
         if !missing.is_empty() {
             self.start_partitions(missing).await;
         }
+        self.fence();
+    }
+
+    /// Whether nothing is left to copy of a partition whose mirror is promoted.
+    fn has_drained(&self, key: &PartitionKey) -> bool {
+        let pending = self.state.mirrors.get(&key.id).and_then(|it| it.pending());
+        pending.is_some_and(|ending| self.steps.is_drained(key, ending.generation))
+    }
+
+    /// Fences the partitions of this worker in which mirrors end and nothing runs any more.
+    fn fence(&mut self) {
+        let due = self.steps.due(
+            &self.state,
+            |link, mirror| self.seen.counts(link, mirror),
+            |key| self.is_mine(key) && !self.partitions.contains_key(key),
+        );
+        if due.is_empty() {
+            return;
+        }
+        self.steps.note_begun(&due);
+        let fencer = Fencer {
+            client: self.cluster.client.clone(),
+            lease: Arc::clone(&self.lease),
+            session_timeout: self.options.session_timeout,
+            marker_producer: self.marker_producer.clone(),
+        };
+        let done = self.fenced.0.clone();
+        tokio::spawn(async move {
+            let tried = due.iter().map(|ending| ending.key).collect();
+            let ended = fencer.end(due).await;
+            // A worker that is gone needs to hear nothing.
+            let _gone = done.send((tried, ended));
+        });
     }
 
     /// Gives each link that is copied here its part of the link's limit.
@@ -640,6 +701,7 @@ impl DestinationWorker {
             partition: key.partition,
         };
         let route = Route::new(destination, Arc::clone(&self.lease));
+        let is_stored_failed = kept.failure.is_some();
         let stored = kept.progress.map_or_else(Stored::default, |found| {
             route.note_leader_epoch(found.record.destination_leader_epoch);
             let stored = |chunk| found.chunks.get(&chunk).map(map::decode);
@@ -700,7 +762,7 @@ impl DestinationWorker {
             },
             "partition assigned"
         );
-        let running = task::start(around, stored);
+        let running = task::start(around, stored, is_stored_failed);
         let partition = Partition {
             running,
             wanted,
@@ -710,8 +772,8 @@ impl DestinationWorker {
             figures,
             stopping: false,
         };
-        if partition.wanted.state == DesiredState::Paused {
-            partition.tell(Event::Pause);
+        if partition.wanted.aim != Aim::Copy {
+            partition.tell(event_of(partition.wanted.aim));
         }
         self.partitions.insert(key, partition);
     }
@@ -757,9 +819,17 @@ impl DestinationWorker {
             .map(|(key, _)| *key)
             .collect();
         for key in &ended {
-            if let Some(partition) = self.partitions.remove(key)
-                && !partition.stopping
+            let Some(mut partition) = self.partitions.remove(key) else {
+                continue;
+            };
+            let outcome = (&mut partition.running.handle).now_or_never();
+            let pending = self.state.mirrors.get(&key.id).and_then(|it| it.pending());
+            if let (Some(Ok(task::Ended::Drained)), Some(ending)) = (&outcome, pending)
+                && ending.kind == EndingKind::Promote
             {
+                self.steps.note_drained(*key, ending.generation);
+                self.figures.forget(&partition.name);
+            } else if !partition.stopping {
                 tracing::error!(
                     topic = partition.name.topic,
                     partition = key.partition,
@@ -782,7 +852,7 @@ impl Wanted {
     /// Whether only the state differs: then the running task can go on.
     fn is_same_work(&self, other: &Self) -> bool {
         let mut same = other.clone();
-        same.state = self.state;
+        same.aim = self.aim;
         same.link.clone_from(&self.link);
         *self == same
     }
@@ -796,9 +866,10 @@ fn now_ms() -> i64 {
     })
 }
 
-fn event_of(state: DesiredState) -> Event {
-    match state {
-        DesiredState::Active => Event::Run,
-        DesiredState::Paused => Event::Pause,
+fn event_of(aim: Aim) -> Event {
+    match aim {
+        Aim::Copy => Event::Run,
+        Aim::Rest => Event::Pause,
+        Aim::Drain => Event::Drain,
     }
 }

@@ -64,7 +64,12 @@ impl PartitionFigures {
 
     /// Whether nothing more will happen without somebody: caught up once, or failed.
     pub fn is_settled(&self) -> bool {
-        self.is_caught_up() || matches!(*self.state(), State::Failed(_))
+        self.is_caught_up() || self.is_failed()
+    }
+
+    /// Whether it stands still until somebody does something.
+    pub fn is_failed(&self) -> bool {
+        matches!(*self.state(), State::Failed(_))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -3,11 +3,13 @@
 //! [`linked`] takes up links that were made over REST, [`scope`] keeps them apart from those of files.
 //! [`destination`] keeps the partitions of one destination running, [`desired`] says which those are, [`membership`] and
 //! [`lease`] say which of them are this worker's and whether it may write, [`follow`] makes mirrors of topics that match
-//! later, [`figures`] counts, [`balance`] decides which partitions should change their slots, and [`slots`] sees to it.
+//! later, [`figures`] counts, [`balance`] decides which partitions should change their slots, and [`slots`] sees to it;
+//! [`ending`] ends mirrors that are promoted or failed over.
 
 pub mod balance;
 pub mod desired;
 pub mod destination;
+pub mod ending;
 pub mod figures;
 pub mod follow;
 pub mod lease;

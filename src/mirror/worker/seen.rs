@@ -81,6 +81,12 @@ impl Seen {
         Some(*source.min(destination))
     }
 
+    /// How many partitions the two topics of a mirror have, as far as that is known.
+    pub(super) fn counts(&self, link: &LinkRecord, mirror: &MirrorRecord) -> [Option<i32>; 2] {
+        let ends = self.ends(link, mirror);
+        ends.map(|topic| self.topics.get(&topic).map(|(count, _)| *count))
+    }
+
     /// Whether what a leader of the destination topic alone has can be lost with it.
     pub(super) fn is_replicated(&self, destination_topic: &str) -> bool {
         let key = (self.destination.clone(), destination_topic.to_owned());

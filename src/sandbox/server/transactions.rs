@@ -184,8 +184,11 @@ impl Handler {
                 for topic in &marker.topics {
                     let mut results = Vec::new();
                     for index in &topic.partition_indexes {
-                        let result = cluster
-                            .led_log_mut(self.broker, &topic.name, *index)
+                        let api = ApiKey::WriteTxnMarkers;
+                        let failure = self.shared.faults.failure(api, Some(&topic.name));
+                        let result = failure
+                            .map_or(Ok(()), Err)
+                            .and_then(|()| cluster.led_log_mut(self.broker, &topic.name, *index))
                             .and_then(|log| {
                                 log.append_marker(
                                     marker.producer_id.0,

@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::{DestinationWorker, Name, PartitionKey, TROUBLE_AGAIN, Wanted};
-use crate::control::records::{DesiredState, MirrorRecord};
+use super::{Aim, DestinationWorker, Name, PartitionKey, TROUBLE_AGAIN, Wanted};
+use crate::control::records::{EndingKind, MirrorRecord};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::fetch::Isolation;
 use crate::mirror::partition::Event;
@@ -94,10 +94,11 @@ impl DestinationWorker {
     /// Whether every partition that the group gave this worker is caught up, paused or failed.
     pub(super) fn is_done(&self) -> bool {
         let wanted = self.wanted();
-        let every_mirror_is_seen =
-            self.state.mirrors.values().all(|mirror| {
-                wanted.keys().any(|key| key.id == mirror.id) || self.cannot_run(mirror)
-            });
+        let every_mirror_is_seen = self.state.mirrors.values().all(|mirror| {
+            mirror.ending.is_some()
+                || wanted.keys().any(|key| key.id == mirror.id)
+                || self.cannot_run(mirror)
+        });
         // What changes its slot is nobody's for a moment, and may become this worker's.
         let nothing_moves =
             self.state.slots.placed.iter().all(|placed| {
@@ -106,11 +107,41 @@ impl DestinationWorker {
         self.assigned
             && every_mirror_is_seen
             && nothing_moves
+            && !self.has_to_end_some()
             && wanted
                 .iter()
-                .filter(|(key, _)| self.is_mine(key))
+                .filter(|(key, _)| self.is_mine(key) && !self.has_drained(key))
                 .filter(|(_, wanted)| self.clusters.contains_key(&wanted.source_cluster_id))
                 .all(|(key, wanted)| self.is_settled(key, wanted))
+    }
+
+    /// Whether mirrors that are promoted or failed over wait for this worker. One that has failed waits for a person.
+    fn has_to_end_some(&self) -> bool {
+        let leads = self.slots.contains(&super::LEADING_SLOT);
+        self.state.mirrors.values().any(|mirror| {
+            let Some(ending) = mirror.pending() else {
+                return false;
+            };
+            let link = self.state.links.get(&mirror.id.link);
+            let [source, destination] = link.map_or([None; 2], |it| self.seen.counts(it, mirror));
+            let needs_source = ending.kind == EndingKind::Promote;
+            if destination.is_none() || needs_source && source.is_none() {
+                return false;
+            }
+            let failed = |key: &PartitionKey| {
+                let running = self.partitions.get(key);
+                running.is_some_and(|running| self.figures.of(running.name.clone()).is_failed())
+            };
+            let mut keys = (0..destination.unwrap_or(0)).map(|partition| PartitionKey {
+                id: mirror.id,
+                partition,
+            });
+            !keys.clone().any(|key| failed(&key))
+                && (leads
+                    || keys.any(|key| {
+                        self.is_mine(&key) && !self.steps.is_fenced(&key, ending.generation)
+                    }))
+        })
     }
 
     /// Whether nothing here can be copied: no link, a source that the file does not name, or a missing topic.
@@ -133,7 +164,7 @@ impl DestinationWorker {
     }
 
     fn is_settled(&self, key: &PartitionKey, wanted: &Wanted) -> bool {
-        wanted.state == DesiredState::Paused
+        wanted.aim == Aim::Rest
             || self
                 .partitions
                 .get(key)
