@@ -51,6 +51,7 @@ impl ErrorCode {
     pub const INVALID_PRODUCER_ID_MAPPING: Self = Self(49);
     pub const CONCURRENT_TRANSACTIONS: Self = Self(51);
     pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self = Self(53);
+    pub const GROUP_ID_NOT_FOUND: Self = Self(69);
     pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
     pub const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
     pub const FENCED_LEADER_EPOCH: Self = Self(74);
@@ -149,6 +150,7 @@ impl ErrorCode {
             51 => "the former transaction is still being completed",
             53 => "this user has no right to use the transactional id",
             58 => "authentication failed",
+            69 => "the group does not exist",
             74 => "the leader epoch is older than the broker's",
             75 => "the leader epoch is newer than the broker's",
             87 => "the broker refuses a record in the batch",

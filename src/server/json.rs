@@ -62,6 +62,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Document<T> {
         if body.is_empty() {
             return Err(ApiError::malformed("the request has no body"));
         }
+        // Else serde takes an array for the values of an object.
+        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first.is_some_and(|first| *first == b'[') {
+            return Err(ApiError::malformed("the body is no JSON object"));
+        }
         serde_json::from_slice(&body)
             .map(Self)
             .map_err(|error| ApiError::malformed(words(&error)))

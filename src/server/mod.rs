@@ -1,8 +1,8 @@
 //! The HTTP server: Kafka's REST API v3 in front of clusters of a topology file, one listener a cluster.
 //!
 //! [`listener`] says where a listener listens and whether it may, [`connection`] keeps its connections within limits, [`gate`] is what
-//! each request passes: [`guard`] (where it comes from), [`users`] (who asks), [`limits`] and [`audit`]. [`v3`] has the API itself;
-//! [`problem`] and [`json`] are its refusals and documents, [`state`] is what it knows of its cluster.
+//! each request passes: [`guard`] (where it comes from), [`users`] (who asks), [`limits`] and [`audit`]. [`v3`] has the API itself,
+//! [`openapi`] its description; [`problem`] and [`json`] are its refusals and documents, [`state`] is what it knows of its cluster.
 //!
 //! A listener knows its own cluster and no other: what is asked of another cluster's id is not found there.
 
@@ -13,6 +13,7 @@ pub mod guard;
 pub mod json;
 pub mod limits;
 pub mod listener;
+pub mod openapi;
 pub mod problem;
 pub mod state;
 pub mod urls;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
+use axum::routing::get;
 use hyper::StatusCode;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -192,6 +194,7 @@ fn router(cluster: Arc<ClusterState>, site: Site) -> Router {
     Router::new()
         .nest("/kafka/v3", api.clone())
         .nest("/v3", api)
+        .route("/openapi.yaml", get(openapi::describe))
         .fallback(|| async { ApiError::bare(StatusCode::NOT_FOUND) })
         .method_not_allowed_fallback(|| async { ApiError::bare(StatusCode::METHOD_NOT_ALLOWED) })
         .with_state(cluster)

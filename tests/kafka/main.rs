@@ -23,6 +23,7 @@ mod network;
 mod offsets;
 mod plan;
 mod racer;
+mod rest;
 mod rules;
 mod sandbox_tools;
 mod scale;
@@ -58,6 +59,7 @@ fn main() {
         shared::tests(),
         sharing::tests(),
         doctor::tests(),
+        rest::tests(),
         storage::tests(),
         sandbox_tools::tests(),
         secured::tests(),

@@ -7,6 +7,7 @@
 //! lost is sent again too: its second answer is read in that light ([`Item::lost`]).
 
 mod configs;
+mod consumer_groups;
 mod groups;
 mod offsets;
 pub(crate) mod producers;
@@ -29,6 +30,7 @@ use super::error::{Error, Operation};
 use super::metadata::ClusterMetadata;
 
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ConfigSynonym};
+pub use consumer_groups::{GroupDescription, GroupMember, ListedGroup};
 use throttle::Throttle;
 
 pub use groups::{CommittedOffset, OffsetCommit};

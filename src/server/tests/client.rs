@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
-use hyper::header::{HOST, HeaderMap};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
 use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -57,6 +57,22 @@ impl Client {
 
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path), "").await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Request::delete(path), "").await
+    }
+
+    /// With a document.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        let request = Request::post(path).header(CONTENT_TYPE, "application/json");
+        self.send(request, &body.to_string()).await
+    }
+
+    /// With a document.
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        let request = Request::put(path).header(CONTENT_TYPE, "application/json");
+        self.send(request, &body.to_string()).await
     }
 
     /// On a connection of its own.

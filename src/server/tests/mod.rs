@@ -1,8 +1,11 @@
 //! The server over an embedded cluster, asked as clients ask.
 
+mod changes;
 mod client;
+mod description;
 mod entrance;
 mod reads;
+mod scene;
 
 use std::sync::Arc;
 
@@ -19,7 +22,8 @@ pub(super) const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 
 /// A cluster with a listener before it.
 struct Stand {
-    _sandbox: Sandbox,
+    sandbox: Sandbox,
+    cluster: Arc<ClusterState>,
     server: Server,
 }
 
@@ -37,8 +41,9 @@ impl Stand {
         let cluster = ClusterState::new("west", topology);
         cluster.connect().await.unwrap();
         Self {
-            server: serve(cluster, &access, limits).await,
-            _sandbox: sandbox,
+            server: serve(Arc::clone(&cluster), &access, limits).await,
+            cluster,
+            sandbox,
         }
     }
 

@@ -6,6 +6,11 @@
 pub mod brokers;
 pub mod clusters;
 pub mod documents;
+pub mod groups;
+pub mod lags;
+pub mod partitions;
+pub mod topic_configs;
+pub mod topics;
 
 use std::sync::Arc;
 
@@ -18,4 +23,8 @@ pub(super) fn routes() -> Router<Arc<ClusterState>> {
     Router::new()
         .merge(clusters::routes())
         .merge(brokers::routes())
+        .merge(topics::routes())
+        .merge(topic_configs::routes())
+        .merge(partitions::routes())
+        .merge(groups::routes())
 }
