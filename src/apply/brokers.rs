@@ -10,12 +10,14 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::effects::{ConfigAlteration, Effects, Failure, ProducerId};
+use super::effects::{ConfigAlteration, Effects, Failure, LinkEffects, ProducerId};
 use crate::control::records::IncarnationId;
 use crate::control::{ControlWriter, Write, progress};
 use crate::kafka::{Backoff, ClusterMetadata, Error, ErrorCode, Operation, TopicMetadata, Topics};
+use crate::observe::halves::Halves;
 use crate::observe::{Clusters, alteration, new_topic};
 use crate::plan::model::{DoomedTopic, TopicSpec};
+use crate::topology::model::Topology;
 
 /// How long a new topic may be unknown to the broker that is asked.
 const NEW_TOPIC_GRACE: Duration = Duration::from_secs(10);
@@ -24,6 +26,7 @@ const NEW_TOPIC_GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Brokers<'a> {
     clusters: &'a Clusters,
+    topology: &'a Topology,
     writers: BTreeMap<String, Mutex<ControlWriter>>,
     /// Producer ids can't be asked for in batches: so many requests for them are under way at a time.
     parallelism: NonZeroUsize,
@@ -32,16 +35,30 @@ pub struct Brokers<'a> {
 impl<'a> Brokers<'a> {
     pub fn new(
         clusters: &'a Clusters,
+        topology: &'a Topology,
         writers: BTreeMap<String, ControlWriter>,
         parallelism: NonZeroUsize,
     ) -> Self {
         Self {
             clusters,
+            topology,
             parallelism,
             writers: writers
                 .into_iter()
                 .map(|(name, writer)| (name, Mutex::new(writer)))
                 .collect(),
+        }
+    }
+
+    pub(super) fn clusters(&self) -> &Clusters {
+        self.clusters
+    }
+
+    /// Where values of link configs are looked up.
+    pub(super) fn halves(&self) -> Halves<'_> {
+        Halves {
+            clusters: self.clusters,
+            topology: self.topology,
         }
     }
 
@@ -115,6 +132,10 @@ fn ids_in(metadata: &ClusterMetadata, topics: &[String]) -> Vec<Result<Uuid, Err
 
 #[async_trait]
 impl Effects for Brokers<'_> {
+    fn links(&self) -> &dyn LinkEffects {
+        self
+    }
+
     async fn create_topics(&self, cluster: &str, topics: &[TopicSpec]) -> Vec<Result<(), Failure>> {
         let admin = self.clusters.client(cluster).admin();
         let topics = topics.iter().map(new_topic).collect();

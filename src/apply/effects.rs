@@ -5,7 +5,9 @@ use uuid::Uuid;
 
 use crate::control::Write;
 use crate::control::records::IncarnationId;
-use crate::plan::model::{DoomedTopic, TopicSpec};
+use crate::plan::model::{
+    DoomedTopic, HalfChange, HalfRole, MirrorAction, NewBrokerMirror, TopicSpec,
+};
 
 /// Why a broker did not do one thing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,9 +33,59 @@ pub struct ProducerId {
     pub epoch: i16,
 }
 
+/// What is done through the REST API of clusters whose brokers carry links. Links and topics are named as brokers know them.
+#[async_trait]
+pub trait LinkEffects: Send + Sync {
+    /// Makes one half of a link, and waits until brokers tell of it.
+    async fn create_link(
+        &self,
+        cluster: &str,
+        link: &str,
+        role: &HalfRole,
+        configs: &[HalfChange],
+    ) -> Result<(), Failure>;
+
+    async fn alter_link(
+        &self,
+        cluster: &str,
+        link: &str,
+        configs: &[HalfChange],
+    ) -> Result<(), Failure>;
+
+    /// Deletes one half, and waits until it is gone; one that is gone already counts as deleted.
+    async fn delete_link(&self, cluster: &str, link: &str) -> Result<(), Failure>;
+
+    async fn create_mirror(
+        &self,
+        cluster: &str,
+        link: &str,
+        mirror: &NewBrokerMirror,
+    ) -> Result<(), Failure>;
+
+    /// Asks for the same of several mirror topics, and waits until each has come to where that leads.
+    async fn act_on_mirrors(
+        &self,
+        cluster: &str,
+        link: &str,
+        action: MirrorAction,
+        topics: &[String],
+    ) -> Vec<Result<(), Failure>>;
+
+    /// Waits until brokers know nothing of mirror topics whose topics were deleted.
+    async fn await_no_mirrors(
+        &self,
+        cluster: &str,
+        link: &str,
+        topics: &[String],
+    ) -> Vec<Result<(), Failure>>;
+}
+
 /// The clusters of a plan, by their names in the file. Results stand in the order of the items.
 #[async_trait]
 pub trait Effects: Send + Sync {
+    /// What is done through the REST API.
+    fn links(&self) -> &dyn LinkEffects;
+
     async fn create_topics(&self, cluster: &str, topics: &[TopicSpec]) -> Vec<Result<(), Failure>>;
 
     /// Raises each topic's partitions to the given total.

@@ -23,6 +23,7 @@ use crate::plan::model::{
     Action, Address, Entry, MirrorRecordChange, MirrorTopic, Operation, Plan,
 };
 use crate::report::words;
+use crate::topology::broker_link::BrokerLink;
 use crate::topology::engines::Engine;
 use crate::topology::model::{
     Cluster, Link, LinkState, Mirror, MirrorState, Span, Spanned, Start, Timestamps, Topology,
@@ -33,6 +34,7 @@ use crate::topology::selector::TopicSelector;
 /// What there is to do for one link.
 #[derive(Debug)]
 pub struct Follow {
+    topology: Topology,
     clusters: Clusters,
     observed: Observed,
     plan: Plan,
@@ -94,6 +96,7 @@ impl Follow {
         let mut plan = crate::plan::plan(&topology, &observed);
         plan.entries.retain_mut(|entry| is_workers(entry, link));
         Ok(Self {
+            topology,
             clusters,
             observed,
             plan,
@@ -142,7 +145,7 @@ impl Follow {
             .first()
             .map_or_else(String::new, |entry| entry.cluster.clone());
         let writers = BTreeMap::from([(destination, writer)]);
-        let brokers = Brokers::new(&self.clusters, writers, PARALLELISM);
+        let brokers = Brokers::new(&self.clusters, &self.topology, writers, PARALLELISM);
         let manner = Manner {
             progress,
             stop,
@@ -277,6 +280,7 @@ fn link_of(record: &LinkRecord, source: &str, destination: &str) -> Link {
         bytes_per_second: record.bytes_per_second.map(nowhere),
         acks: Some(nowhere(record.acks)),
         on_foreign_write: Some(nowhere(record.on_foreign_write)),
+        brokers: BrokerLink::default(),
         provenance_header: Some(nowhere(record.provenance_header)),
         state: match record.state {
             DesiredState::Active => LinkState::Active,

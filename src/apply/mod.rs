@@ -9,8 +9,11 @@ pub mod effects;
 mod execute;
 mod follow;
 pub mod journal;
+mod links;
 #[cfg(test)]
 pub(crate) mod model;
+#[cfg(test)]
+mod model_links;
 mod session;
 
 pub use execute::{Asked, Event, Manner, Outcome, PARALLELISM, Progress, execute};

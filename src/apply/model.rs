@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::effects::{ConfigAlteration, Effects, Failure, ProducerId};
+use super::effects::{ConfigAlteration, Effects, Failure, LinkEffects, ProducerId};
 use crate::control::Write;
 use crate::control::records::{IncarnationId, LINKS_TOPIC, OFFSETS_TOPIC, WORK_TOPIC};
 use crate::observe::model::{
@@ -122,14 +122,14 @@ impl Model {
         Uuid::from_u128(*next)
     }
 
-    fn note(&self, what: String) {
+    pub(super) fn note(&self, what: String) {
         self.writes
             .lock()
             .expect("no panic under the lock")
             .push(what);
     }
 
-    fn check(&self, topic: &str) -> Result<(), Failure> {
+    pub(super) fn check(&self, topic: &str) -> Result<(), Failure> {
         if self.refuses.iter().any(|refused| refused == topic) {
             return Err(Failure {
                 error: "POLICY_VIOLATION".to_owned(),
@@ -219,6 +219,10 @@ fn alter(topic: &mut ObservedTopic, key: &str, value: Option<&str>) {
 
 #[async_trait]
 impl Effects for Model {
+    fn links(&self) -> &dyn LinkEffects {
+        self
+    }
+
     async fn create_topics(&self, cluster: &str, topics: &[TopicSpec]) -> Vec<Result<(), Failure>> {
         topics
             .iter()

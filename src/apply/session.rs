@@ -78,7 +78,7 @@ pub async fn apply(
             return Err(other.err().unwrap_or(ApplyError::Stopped));
         }
     };
-    let brokers = Brokers::new(clusters, writers, options.parallelism);
+    let brokers = Brokers::new(clusters, topology, writers, options.parallelism);
     let manner = Manner {
         progress,
         stop,

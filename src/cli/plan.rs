@@ -136,7 +136,7 @@ pub(super) async fn make(
     let mut plan = crate::plan::plan(topology, &observed);
     crate::plan::guard(&mut plan, choices.allow_delete);
     target::narrow(&mut plan, choices.targets)?;
-    rehearse(&mut plan, clusters).await;
+    rehearse(&mut plan, clusters, topology).await;
     Ok(plan)
 }
 

@@ -15,6 +15,13 @@ pub struct HttpUrl {
     pub path: String,
 }
 
+impl std::fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.secure { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path)
+    }
+}
+
 impl HttpUrl {
     /// # Errors
     /// What is wrong with the address. It does not repeat the address, which may hold a password.

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 
+use super::linking;
 use super::model::{
-    ConfigSource, ConfigValue, Configs, Contents, Control, Described, InheritedValue, Observed,
-    ObservedCluster, ObservedTopic,
+    ConfigSource, ConfigValue, Configs, Contents, Control, Described, InheritedValue, Linking,
+    NoLinking, Observed, ObservedCluster, ObservedTopic,
 };
 use crate::control;
 use crate::control::records::LINKS_TOPIC;
@@ -19,7 +20,8 @@ use crate::kafka::fetch::Isolation;
 use crate::kafka::metadata::{ClusterMetadata, TopicMetadata};
 use crate::kafka::{Client, ClientConfig, Error, ErrorCode, Topics};
 use crate::plan::{Interest, can_do_without, interest, reachable, unseen};
-use crate::topology::model::Topology;
+use crate::rest::links::{LinkApi, LinkError};
+use crate::topology::model::{Endpoint, Topology};
 
 /// What topics inherit from their broker, as far as a mirror depends on it: topic key, broker key.
 const INHERITED: [(&str, &str); 6] = [
@@ -57,6 +59,8 @@ pub struct Clusters {
     clients: BTreeMap<String, Client>,
     /// Those that no broker answered for; only [`Clusters::connect_to_plan`] leaves any.
     silent: BTreeMap<String, Error>,
+    /// Where their brokers are asked for the links that they carry.
+    endpoints: BTreeMap<String, Endpoint>,
 }
 
 impl Clusters {
@@ -94,7 +98,11 @@ impl Clusters {
             }
         }
         match all(others) {
-            Ok(clients) => Ok(Self { clients, silent }),
+            Ok(clients) => Ok(Self {
+                clients,
+                silent,
+                endpoints: endpoints(topology),
+            }),
             Err(mut unreachable) => {
                 // All of them are told at once.
                 let silent = silent.into_iter().map(|(name, error)| (name, error.into()));
@@ -120,7 +128,25 @@ impl Clusters {
         Self {
             clients,
             silent: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
         }
+    }
+
+    /// Whether there is a connection to this cluster.
+    pub fn has(&self, cluster: &str) -> bool {
+        self.clients.contains_key(cluster)
+    }
+
+    /// The links of a cluster, whose brokers' REST API the file names.
+    ///
+    /// # Errors
+    /// Certificates or secrets that cannot be read.
+    pub fn link_api(&self, cluster: &str) -> Result<LinkApi, LinkError> {
+        let endpoint = self.endpoints.get(cluster);
+        let endpoint = endpoint.expect("a file with such links names the API, or is refused");
+        let http = linking::rest_client(endpoint)?;
+        let cluster_id = self.client(cluster).cluster_id();
+        Ok(LinkApi::new(http, &endpoint.url.to_string(), &cluster_id))
     }
 
     /// The connection to a cluster of the file.
@@ -142,16 +168,33 @@ impl Clusters {
         });
         let mut observed = Observed {
             clusters: all(join_all(reading).await)?,
-            unreachable: BTreeMap::new(),
+            ..Observed::default()
         };
-        let needed = self.unreachable(|name| !can_do_without(topology, &observed, name));
-        if !needed.0.is_empty() {
-            return Err(needed);
-        }
         let silent = self.silent.iter();
         observed.unreachable = silent
             .map(|(name, error)| (name.clone(), why_silent(error)))
             .collect();
+        let asking = linking::asked(topology).into_iter();
+        let asking = asking.filter(|name| self.has(name)).map(|name| async move {
+            let linking = match self.link_api(name) {
+                Ok(api) => linking::read(&api, &self.client(name).cluster_id()).await,
+                Err(error) => Linking::Unknown {
+                    why: NoLinking::Refused,
+                    said: error.to_string(),
+                },
+            };
+            (name.to_owned(), linking)
+        });
+        for (name, linking) in join_all(asking).await {
+            if let Some(cluster) = observed.clusters.get_mut(&name) {
+                cluster.linking = linking;
+            }
+        }
+        observed.reach = linking::reaches(self, linking::reached(topology)).await;
+        let needed = self.unreachable(|name| !can_do_without(topology, &observed, name));
+        if !needed.0.is_empty() {
+            return Err(needed);
+        }
         let topology = &*reachable(topology, &observed);
         let looking = unseen(topology, &observed)
             .into_iter()
@@ -188,6 +231,12 @@ fn why_silent(error: &Error) -> String {
         }
         other => other.to_string(),
     }
+}
+
+fn endpoints(topology: &Topology) -> BTreeMap<String, Endpoint> {
+    let clusters = topology.clusters.values();
+    let endpoints = clusters.filter_map(|it| Some((it.name.clone(), it.rest.clone()?)));
+    endpoints.collect()
 }
 
 /// All results, or all errors.
@@ -265,6 +314,7 @@ async fn read_cluster(
             .map(|topic| (topic.name.clone(), topic_seen(topic)))
             .collect(),
         hidden: BTreeSet::new(),
+        linking: Linking::NotAsked,
         user: client.asked().user,
         allows_markers,
         control,

@@ -4,6 +4,8 @@
 //! [`rehearse`] lets brokers check a plan's writes before anybody is asked to confirm them.
 
 mod clusters;
+pub mod halves;
+pub mod linking;
 pub mod model;
 mod rehearse;
 

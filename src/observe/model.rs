@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::control::records::{LinkRecord, LockRecord, MirrorRecord};
+use crate::rest::documents::{Link, LinkConfig, Mirror};
 
 /// Everything the plan needs to know, by the cluster's name in the file.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +19,70 @@ pub struct Observed {
     /// Clusters that no broker answered for, and why. Only such that are sources of applied links and nothing else; without
     /// any other cluster there is no plan.
     pub unreachable: BTreeMap<String, String>,
+    /// What brokers that carry links need to reach a cluster, or why they cannot.
+    pub reach: BTreeMap<String, Result<Reach, String>>,
+}
+
+/// Client properties by which brokers reach a cluster, besides its addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    pub open: BTreeMap<String, String>,
+    /// Those whose values are read again when they are needed, and told nobody else.
+    pub sensitive: BTreeSet<String>,
+}
+
+/// The links that a cluster's brokers carry.
+#[derive(Clone, Debug, Default)]
+pub enum Linking {
+    #[default]
+    NotAsked,
+    Known(BrokerLinks),
+    Unknown {
+        why: NoLinking,
+        /// The server's words, or those of the connection.
+        said: String,
+    },
+}
+
+impl Linking {
+    pub fn known(&self) -> Option<&BrokerLinks> {
+        match self {
+            Self::Known(links) => Some(links),
+            Self::NotAsked | Self::Unknown { .. } => None,
+        }
+    }
+}
+
+/// Why nobody knows what links a cluster's brokers carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum NoLinking {
+    /// There is no REST API of Kafka's under this address.
+    NotThere,
+    /// It is one, of another cluster.
+    OtherCluster,
+    /// It is one, and its brokers have no Cluster Linking.
+    NotOffered,
+    /// Whoever asks is not known there, or may not.
+    NotAllowed,
+    /// It answered, with something else.
+    Refused,
+    NoAnswer,
+}
+
+/// Links and mirror topics by name.
+#[derive(Clone, Debug, Default)]
+pub struct BrokerLinks {
+    pub links: BTreeMap<String, ObservedLink>,
+    pub mirrors: BTreeMap<String, Mirror>,
+}
+
+/// A link with its configs.
+#[derive(Clone, Debug)]
+pub struct ObservedLink {
+    pub link: Link,
+    pub configs: BTreeMap<String, LinkConfig>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -41,6 +107,8 @@ pub struct ObservedCluster {
     pub default_replication_factor: Option<i16>,
     /// `None` where `_kmirror.links` does not exist.
     pub control: Option<Control>,
+    /// Only asked for where the file has such links.
+    pub linking: Linking,
 }
 
 impl ObservedCluster {

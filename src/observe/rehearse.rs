@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 
-use super::Clusters;
+use super::{Clusters, linking};
 use crate::control::{self, ControlError};
 use crate::kafka::admin::{ConfigChange, ConfigResource, NewTopic};
 use crate::kafka::{Client, Error, ErrorCode};
@@ -14,6 +14,7 @@ use crate::plan::model::{
     Address, Entry, MirrorTopic, Operation, Plan, Rehearsal, TopicChanges, TopicSpec,
 };
 use crate::plan::reason::Blocker;
+use crate::topology::model::Topology;
 
 /// What one attempt was about and what the broker said.
 type Attempt = (Address, Tried, Result<(), Refusal>);
@@ -33,7 +34,7 @@ enum Tried {
 }
 
 /// Lets the brokers check every write of the plan and brings their answers into it.
-pub async fn rehearse(plan: &mut Plan, clusters: &Clusters) {
+pub async fn rehearse(plan: &mut Plan, clusters: &Clusters, topology: &Topology) {
     let mut by_cluster: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     for entry in &plan.entries {
         if entry.rehearsal == Rehearsal::Pending {
@@ -49,13 +50,19 @@ pub async fn rehearse(plan: &mut Plan, clusters: &Clusters) {
     .into_iter()
     .flatten()
     .collect();
-    plan.rehearsed(attempts.into_iter().map(|(address, tried, result)| {
-        let result = match result {
-            Ok(()) => Ok(Rehearsal::Passed),
-            Err(error) => judge(tried, &error),
-        };
-        (address, result)
-    }));
+    let linked = linking::rehearse(plan, clusters, topology).await;
+    plan.rehearsed(
+        attempts
+            .into_iter()
+            .map(|(address, tried, result)| {
+                let result = match result {
+                    Ok(()) => Ok(Rehearsal::Passed),
+                    Err(error) => judge(tried, &error),
+                };
+                (address, result)
+            })
+            .chain(linked),
+    );
 }
 
 async fn rehearse_on(clusters: &Clusters, cluster: &str, entries: Vec<&Entry>) -> Vec<Attempt> {
@@ -78,6 +85,9 @@ async fn rehearse_on(clusters: &Clusters, cluster: &str, entries: Vec<&Entry>) -
             // Brokers cannot be asked whether they would delete.
             Operation::None
             | Operation::Link(_)
+            // The REST API is asked about these.
+            | Operation::BrokerLink(_)
+            | Operation::BrokerMirror(_)
             | Operation::DeleteTopic(_)
             | Operation::DeleteMirror(_)
             | Operation::DeleteLink { .. } => {}

@@ -14,6 +14,8 @@ use super::model::{Action, Address, Change, Entry, Operation, Plan, Side};
 use super::world::World;
 use crate::control::records::{DesiredState, LinkRecord};
 use crate::observe::model::ObservedCluster;
+use crate::topology::engines::Engine;
+use crate::topology::model::Link;
 
 /// Says of what is not there that it is not.
 const NONE: &str = "none";
@@ -54,7 +56,11 @@ fn basis(entry: &Entry, world: &World<'_>) -> BTreeMap<String, String> {
             let names = [Some(name.as_str()), former];
             let record = records(destination)
                 .find(|record| names.into_iter().flatten().any(|name| record.name == *name));
-            basis.set("record", record.map(link_record));
+            if link.engine == Engine::ClusterLink {
+                basis.set("link", broker_link(link, world));
+            } else {
+                basis.set("record", record.map(link_record));
+            }
         }
         Address::Mirror { link, source_topic } => {
             let link = &topology.links[link];
@@ -65,7 +71,11 @@ fn basis(entry: &Entry, world: &World<'_>) -> BTreeMap<String, String> {
             if let Some(route) = &entry.route {
                 basis.topic("destination", destination, &route.destination_topic);
             }
-            basis.set("record", mirror_record(entry, &link.destination, world));
+            if link.engine == Engine::ClusterLink {
+                basis.set("mirror", broker_mirror(entry, link, world));
+            } else {
+                basis.set("record", mirror_record(entry, &link.destination, world));
+            }
         }
     }
     basis.0
@@ -109,6 +119,32 @@ fn records(cluster: Option<&ObservedCluster>) -> impl Iterator<Item = &LinkRecor
 fn link_record(record: &LinkRecord) -> String {
     let (id, generation) = (record.id, record.generation);
     format!("{id}, {}, generation {generation}", state(record.state))
+}
+
+/// The link that brokers have, by the id that is the same for both halves.
+fn broker_link(link: &Link, world: &World<'_>) -> Option<String> {
+    let there = world
+        .observed
+        .clusters
+        .get(&link.destination)?
+        .linking
+        .known()?;
+    let live = &there.links.get(link.broker_name())?.link;
+    let id = live.cluster_link_id.as_deref().unwrap_or("no id");
+    Some(format!("{}, {id}", live.link_name))
+}
+
+/// The mirror topic that brokers have.
+fn broker_mirror(entry: &Entry, link: &Link, world: &World<'_>) -> Option<String> {
+    let topic = &entry.route.as_ref()?.destination_topic;
+    let there = world
+        .observed
+        .clusters
+        .get(&link.destination)?
+        .linking
+        .known()?;
+    let live = there.mirrors.get(topic)?;
+    Some(format!("{}, {}", live.link_name, live.mirror_status))
 }
 
 /// What is recorded of whoever writes, or wrote, to the mirror's topic.

@@ -233,8 +233,14 @@ fn direction(entry: &Entry, change: &Change) -> Direction {
     if entry.action == Action::Delete || entry.reasons.contains(&Reason::NoLongerSelected) {
         return Direction::LiveButUndeclared;
     }
-    // Links have no live form besides the record of what was applied.
-    if matches!(entry.address, Address::Link(_)) {
+    // A link of the built-in engine has no live form besides the record of what was applied.
+    let is_recorded = change
+        .old
+        .as_ref()
+        .is_none_or(|old| old.origin == Origin::Applied);
+    let is_broker_config =
+        change.attribute.contains("config.") && !change.attribute.starts_with("mirrors.");
+    if matches!(entry.address, Address::Link(_)) && is_recorded && !is_broker_config {
         return Direction::DeclaredButNotApplied;
     }
     match (&change.old, &change.new) {
@@ -278,8 +284,15 @@ fn of_blocker(blocker: &Blocker) -> Option<Direction> {
         | Blocker::DestinationRecreated { .. }
         | Blocker::LinkBoundElsewhere { .. } => Some(Direction::ChangedLive),
         Blocker::MirrorRenamed { .. } => Some(Direction::DeclaredButNotApplied),
+        Blocker::LinkConfigFixed { .. }
+        | Blocker::MirrorEnded { .. }
+        | Blocker::CannotPromote { .. }
+        | Blocker::MirrorNameTaken { .. } => Some(Direction::ChangedLive),
+        Blocker::NothingToPromote { .. } => Some(Direction::DeclaredButMissing),
         Blocker::DeletionNotAllowed
         | Blocker::StillMirrored { .. }
+        | Blocker::LinkHasPendingMirrors { .. }
+        | Blocker::BrokerLinkHasMirrors { .. }
         | Blocker::LinkHasMirrors { .. } => Some(Direction::LiveButUndeclared),
         Blocker::ProvenanceFixed { .. } => Some(Direction::DeclaredButNotApplied),
         Blocker::ClusterBlocked { .. }
@@ -297,6 +310,12 @@ fn of_blocker(blocker: &Blocker) -> Option<Direction> {
         | Blocker::LinkOwnedByRest
         | Blocker::MovedLinkExists { .. }
         | Blocker::RequiredConfig { .. }
+        | Blocker::NoClusterLinking { .. }
+        | Blocker::LinkToItself { .. }
+        | Blocker::NotForBrokers { .. }
+        | Blocker::PrefixTaken { .. }
+        | Blocker::FactorOnCloud { .. }
+        | Blocker::ConfigSyncedByBrokers { .. }
         | Blocker::Refused { .. } => None,
     }
 }
@@ -320,6 +339,18 @@ fn of_note(note: &Note, plan: &Plan) -> Option<Drifted> {
             cluster,
             Direction::LiveButUndeclared,
             None,
+        ),
+        Note::BrokerLinkNotInFile { cluster, link } => (
+            Address::Link(link.clone()),
+            cluster,
+            Direction::LiveButUndeclared,
+            None,
+        ),
+        Note::BrokerMirrorsNotInFile { link, cluster, .. } => (
+            Address::Link(link.clone()),
+            cluster,
+            Direction::LiveButUndeclared,
+            Some(link),
         ),
         Note::SourceGone {
             link,

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::cluster_link::PlannedBrokerLink;
 use self::deletions::Doomed;
 use self::model::{
     Action, Address, Change, Counts, Entry, Operation, Origin, PLAN_VERSION, Plan, PlannedCluster,
@@ -20,10 +21,12 @@ use self::reason::{Blocker, Note};
 use self::world::World;
 use crate::control::records::{LINKS_TOPIC, OFFSETS_TOPIC, Owner, WORK_TOPIC};
 use crate::observe::model::Observed;
-use crate::topology::model::{OffsetsSpec, Topology};
+use crate::topology::engines::Engine;
+use crate::topology::model::{Link, OffsetsSpec, Topology};
 use crate::topology::resolve::LinkRule;
 
 mod basis;
+mod cluster_link;
 mod dead;
 mod deletions;
 mod diff;
@@ -137,6 +140,15 @@ pub fn interest(topology: &Topology, observed: &Observed) -> BTreeMap<String, In
             continue;
         }
         let link = &topology.links[&route.link];
+        if link.engine == Engine::ClusterLink {
+            // Brokers keep its configs; only what the file sets on the mirror itself is compared.
+            let settings = link.mirrors.get(&route.source_topic);
+            if settings.is_some_and(|it| !it.config.is_empty()) {
+                let destination = interest.entry(link.destination.clone()).or_default();
+                destination.configs.insert(route.destination_topic);
+            }
+            continue;
+        }
         if world
             .cluster(&link.source)
             .topics
@@ -211,14 +223,28 @@ fn check_pins(world: &mut World<'_>) -> Vec<Entry> {
 
 fn plan_links(world: &mut World<'_>, routes: &[routes::Route], plan: &mut Plan) {
     let topology = world.topology;
-    let planned: BTreeMap<&str, links::PlannedLink<'_>> = topology
+    let (by_brokers, by_workers): (Vec<&Link>, Vec<&Link>) = topology
         .links
         .values()
+        .partition(|link| link.engine == Engine::ClusterLink);
+    let planned: BTreeMap<&str, links::PlannedLink<'_>> = by_workers
+        .into_iter()
         .map(|link| (link.name.as_str(), links::plan_link(world, link)))
+        .collect();
+    let of_brokers: BTreeMap<&str, PlannedBrokerLink<'_>> = by_brokers
+        .into_iter()
+        .map(|link| (link.name.as_str(), cluster_link::plan_link(world, link)))
         .collect();
     plan.entries.extend(plan_control(world, &planned));
     let doomed = plan_deletions(world, &planned, plan);
     for route in routes {
+        if let Some(link) = of_brokers.get(route.link.as_str()) {
+            if link.entry.blocked.is_empty() {
+                let entry = cluster_link::plan_mirror(world, link, route);
+                plan.entries.push(entry);
+            }
+            continue;
+        }
         let link = &planned[route.link.as_str()];
         // A blocked link says so once, not once a mirror.
         if link.entry.blocked.is_empty() {
@@ -253,6 +279,14 @@ fn plan_links(world: &mut World<'_>, routes: &[routes::Route], plan: &mut Plan) 
                 .extend(gone_sources(world, &topology.links[name], &link));
             plan.notes
                 .extend(naming::unowned(world, &topology.links[name], routes));
+        }
+        plan.entries.push(link.entry);
+    }
+    plan.notes.extend(cluster_link::notes(world, routes));
+    for (name, link) in of_brokers {
+        if link.entry.blocked.is_empty() || deletions::is_doomed(&topology.links[name]) {
+            plan.entries
+                .extend(cluster_link::plan_absent(world, &topology.links[name]));
         }
         plan.entries.push(link.entry);
     }

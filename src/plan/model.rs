@@ -400,6 +400,9 @@ pub enum Value {
 pub enum Hidden {
     #[serde(rename = "(hidden by the broker)")]
     ByBroker,
+    /// A secret of the file's, which nobody is shown.
+    #[serde(rename = "(sensitive)")]
+    Sensitive,
 }
 
 impl From<&str> for Value {
@@ -504,6 +507,99 @@ pub enum Operation {
     DeleteLink {
         id: Uuid,
     },
+    /// Make, change or delete a link that brokers carry.
+    BrokerLink(BrokerLinkOperation),
+    /// Make, change or delete a mirror topic that brokers fill.
+    BrokerMirror(BrokerMirrorOperation),
+}
+
+/// The halves of a link that brokers carry, in the order in which something is done to them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BrokerLinkOperation {
+    pub halves: Vec<HalfOperation>,
+}
+
+/// What is done to one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HalfOperation {
+    pub cluster: String,
+    /// As brokers know the link.
+    pub link: String,
+    pub step: HalfStep,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum HalfStep {
+    Create {
+        role: HalfRole,
+        configs: Vec<HalfChange>,
+    },
+    Alter(Vec<HalfChange>),
+    Delete,
+}
+
+/// What the cluster is to the link, with the id of the other one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum HalfRole {
+    DestinationOf(String),
+    SourceOf(String),
+    BothWays(String),
+}
+
+/// A config of a half; without a value it goes back to its default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HalfChange {
+    pub key: String,
+    pub value: Option<HalfValue>,
+}
+
+/// A value, or where it is read when it is needed: no plan holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum HalfValue {
+    Open(String),
+    /// In the link's own configs, as the file has them.
+    OfFile {
+        link: String,
+        at_source: bool,
+    },
+    /// Among what brokers need to reach a cluster of the file.
+    OfCluster {
+        cluster: String,
+        property: String,
+    },
+}
+
+/// What is done to one mirror topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BrokerMirrorOperation {
+    /// As brokers know the link.
+    pub link: String,
+    pub topic: String,
+    pub create: Option<NewBrokerMirror>,
+    /// Empty where its configs stay as they are.
+    pub alter: TopicChanges,
+    pub action: Option<MirrorAction>,
+    pub delete: Option<DoomedTopic>,
+}
+
+/// A mirror topic to be made by brokers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NewBrokerMirror {
+    pub source_topic: String,
+    /// Where it differs from the source's.
+    pub mirror_topic: Option<String>,
+    /// `None`: what brokers choose.
+    pub replication_factor: Option<i16>,
+    pub configs: Vec<(String, String)>,
+}
+
+/// What is asked of brokers about a mirror topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum MirrorAction {
+    Pause,
+    Resume,
+    Promote,
+    FailOver,
 }
 
 /// A topic to be deleted: the one with this id, and no other of that name.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::observe::model::NoLinking;
+
 /// Why something is planned, or what is worth knowing about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -56,6 +58,31 @@ pub enum Reason {
     },
     /// The topic to be deleted is not there any more; what is recorded of it goes.
     TopicGoneAlready { cluster: String, topic: String },
+    /// Configs of a link that brokers carry which are set there, and which nobody can read back.
+    SecretsNotCompared { keys: Vec<String> },
+    /// Configs that the server has set by itself.
+    LinkConfigsOfServer { configs: BTreeMap<String, String> },
+    /// Configs that are set on the link and that the file does not name: they stay.
+    LinkConfigsNotInFile { configs: BTreeMap<String, String> },
+    /// What brokers say of a link that does not work.
+    LinkUnwell {
+        state: String,
+        error: Option<String>,
+        message: Option<String>,
+    },
+    /// Something that a link does besides copying, and that fails.
+    LinkTaskFails {
+        task: String,
+        error: Option<String>,
+        message: Option<String>,
+    },
+    /// The state that brokers have a mirror in, where that is not the one that was asked for.
+    MirrorInState {
+        state: String,
+        error: Option<String>,
+    },
+    /// Records that the mirror lacked when it was looked at; unknown where no partition tells.
+    LagAtEnd { lag: Option<u64> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +240,77 @@ pub enum Blocker {
         found: String,
     },
     LinkOwnedByRest,
+    /// Nobody knows the links of a cluster.
+    NoClusterLinking {
+        cluster: String,
+        why: NoLinking,
+        said: String,
+    },
+    /// Both ends are one cluster.
+    LinkToItself {
+        cluster_id: String,
+    },
+    /// Brokers cannot be told how to reach a cluster as this program does.
+    NotForBrokers {
+        cluster: String,
+        problem: String,
+    },
+    /// A config that a link has for life.
+    LinkConfigFixed {
+        cluster: String,
+        link: String,
+        key: String,
+        has: String,
+        wanted: String,
+    },
+    /// Another link to the cluster has the prefix.
+    PrefixTaken {
+        cluster: String,
+        prefix: String,
+        by: String,
+    },
+    /// A link that is to be deleted while some of its mirrors are being stopped or set up.
+    LinkHasPendingMirrors {
+        link: String,
+        topics: Vec<String>,
+    },
+    /// A link that is to be deleted, and mirror topics that brokers still fill over it.
+    BrokerLinkHasMirrors {
+        link: String,
+        topics: Vec<String>,
+    },
+    /// A topic of the mirror's name that is no mirror.
+    MirrorNameTaken {
+        cluster: String,
+        topic: String,
+    },
+    /// There is no mirror, so none can be promoted.
+    NothingToPromote {
+        cluster: String,
+        topic: String,
+    },
+    /// A mirror that was promoted or failed over does not become one again.
+    MirrorEnded {
+        cluster: String,
+        topic: String,
+    },
+    /// Promotion waits for what the source still has, which a mirror in this state never gets.
+    CannotPromote {
+        cluster: String,
+        topic: String,
+        state: String,
+    },
+    /// Confluent Cloud gives every topic three replicas.
+    FactorOnCloud {
+        cluster: String,
+        wanted: i16,
+    },
+    /// A config of the source's that brokers keep the mirror at.
+    ConfigSyncedByBrokers {
+        key: String,
+        /// Whatever the link says; else because of `topic.config.sync.include`.
+        is_always: bool,
+    },
     MovedLinkExists {
         from: String,
         to: String,
@@ -308,6 +406,14 @@ pub enum Note {
     ConfigsNotInFile {
         cluster: String,
         topics: Vec<OtherConfigs>,
+    },
+    /// A link that brokers carry and that the file does not mention: left alone.
+    BrokerLinkNotInFile { cluster: String, link: String },
+    /// Mirror topics that brokers fill and that the file does not select: left alone.
+    BrokerMirrorsNotInFile {
+        link: String,
+        cluster: String,
+        topics: Vec<String>,
     },
     /// Somebody is at work on the cluster.
     Locked {

@@ -99,5 +99,6 @@ fn wanted(asked: Asked) -> &'static str {
         Asked::Record => "its record",
         Asked::Pause => "a pause",
         Asked::Deletion => "its deletion",
+        Asked::Link => "its link",
     }
 }

@@ -4,6 +4,7 @@
 //! This is the only place where reasons and blockers become sentences. Names and messages that come
 //! from remote clusters pass [`clean`] on their way to a terminal.
 
+mod broker_words;
 pub mod diagnostics;
 pub mod diff;
 pub mod doctor;

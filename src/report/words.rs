@@ -1,7 +1,7 @@
 //! Sentences for reasons, blockers and notes. What comes from clusters or files is cleaned here.
 
-use super::{clean, grouped};
-use crate::plan::model::{Action, Change, Origin, Route, Value};
+use super::{broker_words, clean, grouped};
+use crate::plan::model::{Action, Change, Hidden, Origin, Route, Value};
 use crate::plan::reason::{Blocker, End, NotSynced, Note, Reason, Unread};
 
 /// Where a value comes from.
@@ -63,7 +63,8 @@ pub fn value(attribute: &str, value: &Value) -> String {
             .map(|item| clean(item))
             .collect::<Vec<_>>()
             .join(", "),
-        Value::Hidden(_) => "(hidden by the broker)".to_owned(),
+        Value::Hidden(Hidden::ByBroker) => "(hidden by the broker)".to_owned(),
+        Value::Hidden(Hidden::Sensitive) => "(sensitive)".to_owned(),
     }
 }
 
@@ -192,6 +193,7 @@ pub fn reason(reason: &Reason) -> String {
             "topic {cluster}/{} is gone already: what is recorded of the mirror goes",
             clean(topic)
         ),
+        other => broker_words::reason(other).expect("every other reason is about brokers' links"),
     }
 }
 
@@ -205,7 +207,7 @@ pub struct Obstacle {
     pub remedy: String,
 }
 
-fn obstacle(cause: impl Into<String>, remedy: impl Into<String>) -> Obstacle {
+pub(super) fn obstacle(cause: impl Into<String>, remedy: impl Into<String>) -> Obstacle {
     Obstacle {
         cause: cause.into(),
         remedy: remedy.into(),
@@ -407,6 +409,7 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
             ),
             "Change what it objects to, in the file or on the cluster.",
         ),
+        other => broker_words::blocker(other).expect("every other blocker is about brokers' links"),
     }
 }
 
@@ -682,5 +685,6 @@ pub fn note(note: &Note, now_ms: i64) -> String {
                 None => String::new(),
             }
         ),
+        other => broker_words::note(other).expect("every other note is about brokers' links"),
     }
 }

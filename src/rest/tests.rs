@@ -13,7 +13,7 @@ use super::links::{Action, LinkApi, LinkError, Validation, base_of};
 use super::refusal::Refusal;
 use crate::client::Secret;
 use crate::client::settings::TlsSettings;
-use crate::kafka::security::rest::RestClient;
+use crate::kafka::security::rest::{Asker, RestClient};
 
 /// What is expected to be asked, and what is answered.
 struct Exchange {
@@ -72,7 +72,11 @@ impl StandIn {
 
     fn api(&self) -> LinkApi {
         let password = Secret::new("pw");
-        let http = RestClient::new(&TlsSettings::default(), Some(("user", &password)));
+        let asker = Asker::Basic {
+            username: "user",
+            password: &password,
+        };
+        let http = RestClient::new(&TlsSettings::default(), Some(asker));
         LinkApi::new(http.expect("no material"), &self.url, "lkc-1")
     }
 

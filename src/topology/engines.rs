@@ -27,6 +27,10 @@ pub enum Engine {
 pub enum Setting {
     /// `offsets = "preserve"`
     OffsetsPreserve,
+    /// `offsets = "translate"`
+    OffsetsTranslate,
+    /// `timestamps = "original"`
+    TimestampsOriginal,
     /// `on_hole`
     OnHole,
     /// `on_foreign_write = "translate"`
@@ -47,6 +51,10 @@ pub enum Setting {
     LinkProperties,
     /// `initiated_by = "source"`
     SourceInitiated,
+    /// `at_source`
+    AtSource,
+    /// `bidirectional`
+    Bidirectional,
     /// `{ regex = … }` among the topics
     RegexTopics,
     /// `rename = { prefix = … }`
@@ -83,7 +91,7 @@ pub enum Support {
 
 impl Engine {
     /// Those that this build has.
-    pub const ALL: &'static [Self] = &[Self::Kmirror];
+    pub const ALL: &'static [Self] = &[Self::Kmirror, Self::ClusterLink];
 
     /// As `engine` spells it.
     pub fn name(self) -> &'static str {
@@ -130,7 +138,17 @@ fn built_in(setting: Setting) -> Support {
             "workers connect to both clusters",
             "leave `initiated_by` out, and run workers where both clusters can be reached",
         ),
+        Setting::AtSource => (
+            "workers connect to both clusters, so a link has one half",
+            "leave `at_source` out",
+        ),
+        Setting::Bidirectional => (
+            "a link has one direction",
+            "leave it out, and write a second link with swapped ends",
+        ),
         Setting::OffsetsPreserve
+        | Setting::OffsetsTranslate
+        | Setting::TimestampsOriginal
         | Setting::OnHole
         | Setting::ForeignWriteTranslate
         | Setting::ProvenanceHeader
@@ -168,12 +186,22 @@ fn cluster_link(setting: Setting) -> Support {
         | Setting::Config
         | Setting::LinkProperties
         | Setting::SourceInitiated
+        | Setting::AtSource
+        | Setting::Bidirectional
         | Setting::RenamePrefix
         | Setting::StartTime
         | Setting::Promoted
         | Setting::FailedOver
         | Setting::MirrorAbsent
         | Setting::LinkAbsent => return Support::Yes,
+        Setting::OffsetsTranslate => (
+            "mirrors have the offsets of their sources",
+            "leave `offsets` out",
+        ),
+        Setting::TimestampsOriginal => (
+            "brokers copy records and message.timestamp.type as they are",
+            "leave `timestamps` out",
+        ),
         Setting::OnHole => (
             "offsets are those of the source, so there are no holes to fill",
             "leave `on_hole` out",
@@ -209,6 +237,7 @@ fn cluster_link(setting: Setting) -> Support {
 fn mirrormaker2(setting: Setting) -> Support {
     let (why, instead) = match setting {
         Setting::Groups
+        | Setting::OffsetsTranslate
         | Setting::Acls
         | Setting::Config
         | Setting::LinkProperties
@@ -234,9 +263,17 @@ fn mirrormaker2(setting: Setting) -> Support {
             "connectors have no limit of their own",
             "leave `limit` out, and set a quota for the worker's producer at the brokers",
         ),
-        Setting::SourceInitiated => (
+        Setting::SourceInitiated | Setting::AtSource => (
             "the Connect cluster connects to both clusters",
-            "leave `initiated_by` out",
+            "leave it out",
+        ),
+        Setting::Bidirectional => (
+            "a flow has one direction",
+            "leave it out, and write a second link with swapped ends",
+        ),
+        Setting::TimestampsOriginal => (
+            "records are consumed and produced again",
+            "leave `timestamps` out",
         ),
         Setting::StartTime => (
             "a connector begins at the earliest or at the latest offset",
@@ -252,6 +289,7 @@ fn mirrormaker2(setting: Setting) -> Support {
 fn replicator(setting: Setting) -> Support {
     let (why, instead) = match setting {
         Setting::Config
+        | Setting::OffsetsTranslate
         | Setting::ProvenanceHeader
         | Setting::LinkProperties
         | Setting::RegexTopics
@@ -279,9 +317,17 @@ fn replicator(setting: Setting) -> Support {
             "the connector has no limit of its own",
             "leave `limit` out, and set a quota for the worker's producer at the brokers",
         ),
-        Setting::SourceInitiated => (
+        Setting::SourceInitiated | Setting::AtSource => (
             "the Connect cluster connects to both clusters",
-            "leave `initiated_by` out",
+            "leave it out",
+        ),
+        Setting::Bidirectional => (
+            "a connector has one direction",
+            "leave it out, and write a second link with swapped ends",
+        ),
+        Setting::TimestampsOriginal => (
+            "records are consumed and produced again",
+            "leave `timestamps` out",
         ),
         Setting::RenameRules | Setting::RenameOne => (
             "one template holds for all topics",

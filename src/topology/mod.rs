@@ -7,6 +7,7 @@
 use std::io::Read;
 use std::path::Path;
 
+pub mod broker_link;
 mod check;
 pub mod codes;
 pub mod diagnostic;

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::broker_link::BrokerLink;
 use super::engines::Engine;
 use super::selector::{RenameRule, TopicSelector};
 use crate::client::ClientSettings;
-use crate::client::settings::{Credentials, TlsSettings};
+use crate::client::secret::Text;
+use crate::client::settings::{Credentials, Keyed, TlsSettings};
 use crate::client::url::HttpUrl;
 
 /// Which of the files that a topology is made of: the topology file itself, or a properties file
@@ -87,11 +89,20 @@ pub struct Cluster {
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub url: HttpUrl,
-    /// For HTTP's Basic authentication.
-    pub credentials: Option<Credentials>,
+    /// Who asks.
+    pub login: Option<Login>,
     /// Used where the URL begins with `https`.
     pub tls: TlsSettings,
     pub span: Span,
+}
+
+/// How an HTTP server knows who asks, besides by a client certificate.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// HTTP's Basic authentication.
+    Basic(Credentials),
+    /// A token in the header (RFC 6750).
+    Bearer(Keyed<Text>),
 }
 
 /// A topic that the file owns on one cluster.
@@ -142,6 +153,8 @@ pub struct Link {
     pub state: LinkState,
     /// Settings of single mirrors, by source topic name. A name listed here is mirrored.
     pub mirrors: IndexMap<String, Mirror>,
+    /// What it asks of brokers that carry it themselves; nothing with another engine.
+    pub brokers: BrokerLink,
     pub span: Span,
 }
 
@@ -176,6 +189,14 @@ pub struct Mirror {
     /// Overrides what is synced from the source topic.
     pub config: IndexMap<String, Spanned<String>>,
     pub span: Span,
+}
+
+impl Mirror {
+    /// Whether the destination topic is to be gone.
+    pub fn is_absent(&self) -> bool {
+        let state = self.state.as_ref();
+        state.is_some_and(|state| state.value == MirrorState::Absent)
+    }
 }
 
 /// Where a mirror that has never copied anything begins.

@@ -7,6 +7,7 @@
 //! batches, never within one.
 
 mod deletions;
+mod links;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -58,6 +59,8 @@ pub enum Asked {
     Pause,
     /// Topics deleted, and what is recorded of them.
     Deletion,
+    /// A link that brokers carry made, changed or deleted, or something asked of a mirror on it.
+    Link,
 }
 
 /// What happens while it happens.
@@ -131,10 +134,13 @@ pub async fn execute(
         }
     }
     run.owned_topics(&entries).await;
+    run.broker_links(&entries).await;
+    run.broker_mirrors(&entries).await;
     for level in levels(&entries) {
         run.mirror_topics(&level).await;
     }
     run.records(&entries).await;
+    run.broker_deletions(&entries).await;
     run.deletions(&entries).await;
     for entry in &entries {
         if !run.is_settled(&entry.address) {
@@ -263,7 +269,9 @@ impl Execution<'_> {
                 | Operation::Mirror(_)
                 | Operation::DeleteTopic(_)
                 | Operation::DeleteMirror(_)
-                | Operation::DeleteLink { .. } => {}
+                | Operation::DeleteLink { .. }
+                | Operation::BrokerLink(_)
+                | Operation::BrokerMirror(_) => {}
             }
         }
         self.topic_work(work).await;
@@ -345,7 +353,9 @@ impl Execution<'_> {
                 | Operation::AlterTopic(_)
                 | Operation::DeleteTopic(_)
                 | Operation::DeleteMirror(_)
-                | Operation::DeleteLink { .. } => false,
+                | Operation::DeleteLink { .. }
+                | Operation::BrokerLink(_)
+                | Operation::BrokerMirror(_) => false,
             };
             if writes && self.may_go_on(entry) {
                 by_cluster.entry(&entry.cluster).or_default().push(entry);

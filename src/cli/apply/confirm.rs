@@ -2,7 +2,7 @@
 
 use super::interrupted;
 use crate::cli::{CliError, ErrorKind, Ui};
-use crate::plan::model::{Operation, Plan};
+use crate::plan::model::{Action, Operation, Plan};
 use crate::report::clean;
 
 /// What has to be typed before something is deleted: the topic's name with its cluster, or the link's.
@@ -21,11 +21,19 @@ fn names_to_type(plan: &Plan) -> Vec<String> {
                 names.extend(topics.map(|topic| format!("{}/{}", entry.cluster, topic.name)));
             }
             Operation::DeleteLink { .. } => names.push(entry.address.to_string()),
+            Operation::BrokerLink(_) if entry.action == Action::Delete => {
+                names.push(entry.address.to_string());
+            }
+            Operation::BrokerMirror(mirror) => {
+                let topics = mirror.delete.iter();
+                names.extend(topics.map(|topic| format!("{}/{}", entry.cluster, topic.name)));
+            }
             Operation::None
             | Operation::ControlTopics
             | Operation::CreateTopic(_)
             | Operation::AlterTopic(_)
             | Operation::Link(_)
+            | Operation::BrokerLink(_)
             | Operation::Mirror(_) => {}
         }
     }

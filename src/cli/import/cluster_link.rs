@@ -10,7 +10,7 @@ use crate::client::settings::{Keyed, Pem, Place, TlsSettings, Trust};
 use crate::client::url::HttpUrl;
 use crate::import::cluster_link::{self, Document, Holder, live};
 use crate::import::input::Input;
-use crate::kafka::security::rest::RestClient;
+use crate::kafka::security::rest::{Asker, RestClient};
 use crate::report::clean;
 
 /// Where the password is looked for without --password-file.
@@ -121,8 +121,8 @@ fn client(args: &Args) -> Result<RestClient, CliError> {
         })?),
         None => std::env::var(PASSWORD).ok().map(Secret::new),
     };
-    let credentials = match (&args.username, &password) {
-        (Some(username), Some(password)) => Some((username.as_str(), password)),
+    let asker = match (&args.username, &password) {
+        (Some(username), Some(password)) => Some(Asker::Basic { username, password }),
         (Some(_), None) => {
             return Err(
                 CliError::new(ErrorKind::Usage, "there is no password for --username").with_hint(
@@ -149,6 +149,6 @@ fn client(args: &Args) -> Result<RestClient, CliError> {
         trust,
         ..TlsSettings::default()
     };
-    RestClient::new(&tls, credentials)
+    RestClient::new(&tls, asker)
         .map_err(|error| CliError::new(ErrorKind::Usage, clean(&error.to_string())))
 }

@@ -166,6 +166,11 @@ impl Client {
         }
     }
 
+    /// How the cluster is reached.
+    pub fn security(&self) -> &Arc<Security> {
+        &self.inner.config.security
+    }
+
     pub fn config(&self) -> &ClientConfig {
         &self.inner.config
     }

@@ -20,12 +20,41 @@ pub struct RestClient {
     authorization: Option<HeaderValue>,
 }
 
+/// How the server is told who asks.
+#[derive(Clone, Copy, Debug)]
+pub enum Asker<'a> {
+    /// HTTP's Basic authentication.
+    Basic {
+        username: &'a str,
+        password: &'a Secret,
+    },
+    /// A bearer token (RFC 6750).
+    Bearer(&'a Secret),
+}
+
+impl Asker<'_> {
+    fn header(self) -> Result<HeaderValue, RestError> {
+        let text = zeroize::Zeroizing::new(match self {
+            Self::Basic { username, password } => {
+                let pair = zeroize::Zeroizing::new(format!("{username}:{}", password.expose()));
+                format!("Basic {}", STANDARD.encode(&*pair))
+            }
+            Self::Bearer(token) => format!("Bearer {}", token.expose()),
+        });
+        let mut value = HeaderValue::try_from(&*text).map_err(|_| RestError::Credentials)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
 /// Why there is no document. Never repeats who asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
     #[error("{0}")]
     Material(String),
-    #[error("user name and password cannot be sent: one of them has a control character")]
+    #[error(
+        "user name and password, or token, cannot be sent: one of them has a control character"
+    )]
     Credentials,
     /// Nobody answered, or not as an HTTP server does.
     #[error("{0}")]
@@ -38,18 +67,10 @@ pub enum RestError {
 impl RestClient {
     /// # Errors
     /// Certificates that cannot be read.
-    pub fn new(tls: &TlsSettings, credentials: Option<(&str, &Secret)>) -> Result<Self, RestError> {
+    pub fn new(tls: &TlsSettings, asker: Option<Asker<'_>>) -> Result<Self, RestError> {
         let tls = Tls::read(tls, &mut Files::default())
             .map_err(|(problem, _)| RestError::Material(problem.to_string()))?;
-        let authorization = credentials
-            .map(|(user, password)| {
-                let pair = zeroize::Zeroizing::new(format!("{user}:{}", password.expose()));
-                let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(&*pair)))
-                    .map_err(|_| RestError::Credentials)?;
-                value.set_sensitive(true);
-                Ok(value)
-            })
-            .transpose()?;
+        let authorization = asker.map(Asker::header).transpose()?;
         Ok(Self { tls, authorization })
     }
 

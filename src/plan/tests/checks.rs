@@ -8,7 +8,7 @@ use futures::FutureExt;
 use uuid::Uuid;
 
 use super::*;
-use crate::apply::effects::{ConfigAlteration, Effects, ProducerId};
+use crate::apply::effects::{ConfigAlteration, Effects, LinkEffects, ProducerId};
 use crate::control::Write;
 use crate::control::records::IncarnationId;
 use crate::observe::model::{ConfigSource, Described};
@@ -311,6 +311,11 @@ async fn unless_dead<R>(granted: usize, wanted: usize, results: R) -> R {
 
 #[async_trait]
 impl Effects for Mortal<'_> {
+    fn links(&self) -> &dyn LinkEffects {
+        // None of these tests has links that brokers carry.
+        self.model.links()
+    }
+
     async fn create_topics(&self, cluster: &str, topics: &[TopicSpec]) -> Vec<Result<(), Failure>> {
         let granted = self.spend(topics.len());
         let results = self.model.create_topics(cluster, &topics[..granted]).await;

@@ -3,6 +3,7 @@
 mod blocked;
 mod changes;
 mod checks;
+mod cluster_links;
 mod dead;
 mod deletions;
 mod drift;

@@ -11,6 +11,7 @@ use super::engines::Engine;
 use super::model::{Span, Spanned};
 use super::read::{self, Draft, DraftLink};
 
+mod broker_links;
 mod examples;
 mod flow;
 
@@ -24,6 +25,7 @@ pub(super) fn check(draft: &Draft) -> Vec<Diagnostic> {
         check_excluded(link, &mut found);
     }
     check_endpoints(draft, &mut found);
+    broker_links::check(draft, &mut found);
     found.extend(flow::check(draft));
     found
 }

@@ -9,7 +9,7 @@ use crate::client::settings::{Credentials, Keyed, Place};
 use crate::client::url::HttpUrl;
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
-use crate::topology::model::{Endpoint, Span};
+use crate::topology::model::{Endpoint, Login, Span};
 
 /// Reads `rest` or `connect` of a cluster.
 pub(super) fn read(
@@ -41,6 +41,7 @@ pub(super) fn read(
     };
     let username = part("username", Sensitivity::Open);
     let password = part("password", Sensitivity::Secret);
+    let token = part("token", Sensitivity::Secret);
     for (one, other, wanted) in [
         (&username, &password, "password"),
         (&password, &username, "username"),
@@ -58,7 +59,19 @@ pub(super) fn read(
             );
         }
     }
-    if let (Some((url, span)), Some(_)) = (&url, &password) {
+    if let (Some((token, _)), Some((other, _))) = (&token, username.as_ref().or(password.as_ref()))
+    {
+        reader.report(
+            Diagnostic::error(
+                Code::ConflictingProperties,
+                format!("`{key}` has a token, and a user as well"),
+            )
+            .at(other.span, "who asks, in one way")
+            .at(token.span, "and in another")
+            .help("keep one of the two"),
+        );
+    }
+    if let (Some((url, span)), true) = (&url, password.is_some() || token.is_some()) {
         warn_in_clear(reader, key, url, *span);
     }
     let protocol = match &url {
@@ -68,26 +81,30 @@ pub(super) fn read(
     let tls = client::read_tls(&table, reader, protocol);
     Some(Endpoint {
         url: url?.0,
-        credentials: credentials(username, password),
+        login: login(username, password, token),
         tls,
         span,
     })
 }
 
-fn credentials(
+fn login(
     username: Option<(Given, Place)>,
     password: Option<(Given, Place)>,
-) -> Option<Credentials> {
+    token: Option<(Given, Place)>,
+) -> Option<Login> {
     let keyed = |(given, place): (Given, Place)| -> Option<Keyed<Text>> {
         Some(Keyed {
             value: given.text?,
             place,
         })
     };
-    Some(Credentials {
+    if let Some(token) = token.and_then(keyed) {
+        return Some(Login::Bearer(token));
+    }
+    Some(Login::Basic(Credentials {
         username: keyed(username?)?,
         password: keyed(password?)?,
-    })
+    }))
 }
 
 fn url(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<(HttpUrl, Span)> {
@@ -115,7 +132,7 @@ fn warn_in_clear(reader: &mut Reader<'_>, key: &str, url: &HttpUrl, span: Span) 
     reader.report(
         Diagnostic::warning(
             Code::InsecureConnection,
-            format!("the password of `{key}` is sent in clear text"),
+            format!("what `{key}` is asked with is sent in clear text"),
         )
         .at(span, "whoever can read the connection gets it")
         .help("use an https:// address"),

@@ -51,6 +51,8 @@ pub(in crate::topology) enum Takes {
     Start,
     /// Topic configs.
     Config,
+    /// Link configs.
+    LinkConfig,
     /// A table of its own kind.
     Table(Kind),
     /// Tables by names of the user's choice.
@@ -132,8 +134,8 @@ macro_rules! rows {
 }
 
 use Takes::{
-    Bool, Client, Config, Count, Duration, Named, Regex, Rename, Selectors, Servers, Size, Start,
-    Table, Text, TextOrReference, Tls, Version,
+    Bool, Client, Config, Count, Duration, LinkConfig, Named, Regex, Rename, Selectors, Servers,
+    Size, Start, Table, Text, TextOrReference, Tls, Version,
 };
 use Without::{Required, Value, Words};
 
@@ -174,9 +176,9 @@ const LINK: &[Key] = rows! {
     "rename" Rename, Words("the same name") => "Names at the destination: a template such as `\"${topic}.replica\"`, `{ prefix = \"east.\" }`, or rules by regex.";
     "auto_create" Bool, Value("true") => "Whether running workers create mirrors of topics that come to match later, without another apply.";
     "start" Start, Value("\"earliest\"") => "Where a mirror that has never copied anything begins: `\"earliest\"`, `\"latest\"`, or an RFC 3339 time with its offset from UTC.";
-    "offsets" Takes::Words(&[asking("preserve", Setting::OffsetsPreserve), plain("translate")]), Value("\"preserve\"") => "What is asked of destination offsets: `preserve` gives every record the offset that it has at the source, `translate` keeps an exact map.";
+    "offsets" Takes::Words(&[asking("preserve", Setting::OffsetsPreserve), asking("translate", Setting::OffsetsTranslate)]), Value("\"preserve\"") => "What is asked of destination offsets: `preserve` gives every record the offset that it has at the source, `translate` keeps an exact map.";
     "on_hole" Table(Kind::OnHole), Words("none"), for Setting::OnHole => "What is done, with `offsets = \"preserve\"`, about many offsets in a row for which the source has no record.";
-    "timestamps" Takes::Words(&[plain("as-consumed"), plain("original")]), Value("\"as-consumed\"") => "Which timestamps consumers of a mirror see: those that they would see at the source, or the producer's own also where the source stamps on append.";
+    "timestamps" Takes::Words(&[plain("as-consumed"), asking("original", Setting::TimestampsOriginal)]), Value("\"as-consumed\"") => "Which timestamps consumers of a mirror see: those that they would see at the source, or the producer's own also where the source stamps on append.";
     "replication_factor" REPLICATION_FACTOR, Words("the source topic's") => "Number of replicas of the mirrors.";
     "state" Takes::Words(&[plain("active"), plain("paused"), asking("absent", Setting::LinkAbsent)]), Value("\"active\"") => "What the link's mirrors do, unless their own state says otherwise; `absent` deletes the link, once none of its mirrors is left.";
     "moved" Text, Words("none") => "The link's former name, when it was renamed in the file.";
@@ -185,12 +187,14 @@ const LINK: &[Key] = rows! {
     "check_interval" Duration, Words("the engine's"), for Setting::CheckInterval => "How often idle mirrors are looked at, such as `\"30s\"`.";
     "initiated_by" Takes::Words(&[plain("destination"), asking("source", Setting::SourceInitiated)]), Value("\"destination\"") => "Whose side opens the connection between the clusters.";
     "properties_file" Text, Words("none"), for Setting::LinkProperties => "Path of a Java properties file with keys of the engine's own.";
-    "engine" Takes::Words(&[plain("kmirror")]), Value("\"kmirror\"") => "What moves the data.";
+    "engine" Takes::Words(&[plain("kmirror"), plain("cluster-link")]), Value("\"kmirror\"") => "What moves the data: kmirror's own workers, or Cluster Linking inside the destination's brokers.";
     "mirrors" Named(Kind::Mirror), Words("none") => "Settings of single mirrors, by the name of the source topic. A topic that is named here is mirrored.";
     "groups" Table(Kind::Groups), Words("none"), for Setting::Groups => "Consumer groups whose offsets are synced.";
     "acls" Table(Kind::Acls), Words("none") => "Whether ACLs of the topics are synced.";
     "limit" Table(Kind::Limit), Words("as fast as brokers allow"), for Setting::Limit => "How fast the link may copy.";
     "config" Table(Kind::EngineConfig), Words("none") => "Keys of the engine's own.";
+    "at_source" Table(Kind::AtSource), Words("none"), for Setting::AtSource => "What the half at the source has, of a link that is begun there.";
+    "bidirectional" Text, Words("none"), for Setting::Bidirectional => "The name that brokers know the link by, where it is one direction of a link in both: two links of the file with swapped ends have the same.";
 };
 
 const MIRROR: &[Key] = rows! {
@@ -229,6 +233,11 @@ const ENGINE_CONFIG: &[Key] = rows! {
     "acks" Takes::Words(&[plain("all"), plain("1")]), Value("\"all\"") => "When a leader acknowledges what is written: once all in-sync replicas have it, or at once. Nothing counts as copied before all of them have it.";
 };
 
+const AT_SOURCE: &[Key] = rows! {
+    "properties_file" Text, Words("none") => "Path of a Java properties file with link configs.";
+    "config" LinkConfig, Words("none") => "Link configs, such as `\"local.listener.name\" = \"INTERNAL\"`.";
+};
+
 const SELECTOR: &[Key] = rows! {
     "regex" Regex, Required => "A regex that has to match the whole topic name, in the syntax of the Rust crate `regex`.";
 };
@@ -251,6 +260,7 @@ const ENDPOINT: &[Key] = rows! {
     "url" TextOrReference, Required => "Address of the server: `https://` or `http://`, a host, a port and a path.";
     "username" TextOrReference, Words("none") => "User for HTTP's Basic authentication.";
     "password" TextOrReference, Words("none") => "Password for HTTP's Basic authentication, which should be a reference such as `{ env = \"NAME\" }`.";
+    "token" TextOrReference, Words("none") => "Bearer token, instead of user and password; it should be a reference, and one in a file is read again when it changes.";
     "ssl" Tls, Words("the system's authorities") => "Client properties of TLS: whom to trust, and a client certificate.";
 };
 
@@ -271,6 +281,7 @@ impl Kind {
             Self::Limit => LIMIT,
             Self::OnHole => ON_HOLE,
             Self::EngineConfig => ENGINE_CONFIG,
+            Self::AtSource => AT_SOURCE,
             Self::Reference => REFERENCE,
             Self::Endpoint => ENDPOINT,
         }

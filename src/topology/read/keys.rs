@@ -18,12 +18,13 @@ pub(in crate::topology) enum Kind {
     Limit,
     OnHole,
     EngineConfig,
+    AtSource,
     Reference,
     Endpoint,
 }
 
 impl Kind {
-    pub(in crate::topology) const ALL: [Self; 15] = [
+    pub(in crate::topology) const ALL: [Self; 16] = [
         Self::Root,
         Self::Cluster,
         Self::OwnedTopic,
@@ -37,6 +38,7 @@ impl Kind {
         Self::Limit,
         Self::OnHole,
         Self::EngineConfig,
+        Self::AtSource,
         Self::Reference,
         Self::Endpoint,
     ];
@@ -65,6 +67,7 @@ impl Kind {
             Self::Limit => "a link's `limit`",
             Self::OnHole => "a link's `on_hole`",
             Self::EngineConfig => "a link's `config`",
+            Self::AtSource => "a link's `at_source`",
             Self::Reference => "a reference",
             Self::Endpoint => "an endpoint",
         }
@@ -86,6 +89,7 @@ impl Kind {
             Self::Limit => "limit = { … }",
             Self::OnHole => "on_hole = { … }",
             Self::EngineConfig => "config = { … }",
+            Self::AtSource => "[links.NAME.at_source]",
             Self::Reference => "{ env = \"NAME\" } or { file = \"PATH\" }",
             Self::Endpoint => "[clusters.NAME.rest] and [clusters.NAME.connect]",
         }

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 
 use super::policies::{self, Judge};
 use super::reader::{Node, Reader, Table};
-use super::{DraftLink, Kind, check_label, cluster, config, rename, selectors};
+use super::{DraftLink, Kind, broker_link, check_label, cluster, config, rename, selectors};
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
 use crate::topology::engines::Setting;
@@ -69,11 +69,13 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<Dra
         provenance_header: None,
         state: LinkState::Active,
         mirrors,
+        brokers: broker_link::read(table, reader, judge),
         span: table.span,
     };
     read_settings(table, reader, judge, &mut link);
     let rename_span = rename_node.map(|node| reader.span(node.span()));
     policies::judge_names(reader, judge, &link, rename_span);
+    broker_link::check(reader, &link, rename_span);
     Some(DraftLink {
         link,
         source,
@@ -102,6 +104,10 @@ fn read_settings(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge, l
         .get("timestamps")
         .and_then(|node| reader.word("timestamps", node, TIMESTAMPS))
     {
+        if word.value == Timestamps::Original {
+            let asked = "`timestamps = \"original\"`";
+            judge.refuse(reader, Setting::TimestampsOriginal, asked, word.span);
+        }
         link.timestamps = word.value;
     }
     if let Some(node) = table.get("limit") {

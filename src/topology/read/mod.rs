@@ -13,6 +13,7 @@ use super::model::{Cluster, FileId, Link, Span, Spanned};
 use crate::client::surroundings::{Nowhere, Surroundings};
 
 mod address;
+mod broker_link;
 mod client;
 mod cluster;
 mod config;

@@ -11,6 +11,7 @@ use super::Kind;
 use super::reader::{Node, Reader, Table};
 use super::references;
 use super::selectors::check_regex;
+use crate::topology::broker_link::{GroupSync, NameFilter};
 use crate::topology::codes::Code;
 use crate::topology::diagnostic::Diagnostic;
 use crate::topology::engines::{self, Engine, Setting};
@@ -70,7 +71,10 @@ pub(super) fn engine(table: &Table<'_, '_>, reader: &mut Reader<'_>) -> Option<E
 /// Reads everything that is asked of a link and not needed to say which topics it takes.
 pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge) -> OffsetsSpec {
     if let Some(node) = table.get("groups") {
-        groups(reader, node);
+        // With the engine that syncs them they are read with what else that is asked for.
+        if judge.engine != Some(Engine::ClusterLink) {
+            group_sync(reader, node);
+        }
         let span = reader.span(node.span());
         judge.refuse(reader, Setting::Groups, "`groups`", span);
     }
@@ -104,7 +108,7 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge)
     if let Some(node) = table.get("properties_file") {
         // A missing file is not worth a word where the key has no use.
         let (path, span) = references::path(reader, "properties_file", node).unzip();
-        if path.is_some() {
+        if path.is_some() && judge.engine != Some(Engine::ClusterLink) {
             let span = span.unwrap_or(table.span);
             let asked = "`properties_file` of a link";
             judge.refuse(reader, Setting::LinkProperties, asked, span);
@@ -118,6 +122,8 @@ pub(super) fn read(table: &Table<'_, '_>, reader: &mut Reader<'_>, judge: Judge)
                 judge.refuse(reader, Setting::OffsetsPreserve, asked, preserve.span);
             }
             Some(translate) => {
+                let asked = "`offsets = \"translate\"`";
+                judge.refuse(reader, Setting::OffsetsTranslate, asked, translate.span);
                 if let Some((_, span)) = hole {
                     reader.report(
                         Diagnostic::error(Code::InvalidValue, "`on_hole` has nothing to decide")
@@ -258,34 +264,50 @@ fn inner<'n, 'd>(
     Some(table)
 }
 
-fn groups(reader: &mut Reader<'_>, node: &Node<'_>) {
+/// Reads `groups`. Whoever carries it out filters by names and beginnings of names.
+pub(super) fn group_sync(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<GroupSync> {
     let example = "{ include = [\"*\"], exclude = [\"console-*\"], interval = \"10s\" }";
-    let Some(table) = inner(reader, "groups", node, Kind::Groups, example) else {
-        return;
+    let table = inner(reader, "groups", node, Kind::Groups, example)?;
+    let mut patterns = |key| {
+        let node = table.get(key);
+        node.map_or_else(Vec::new, |node| group_patterns(reader, key, node))
     };
-    for key in ["include", "exclude"] {
-        if let Some(node) = table.get(key) {
-            group_patterns(reader, key, node);
-        }
-    }
-    if let Some(node) = table.get("interval") {
-        interval(reader, "interval", node);
-    }
+    let (include, exclude) = (patterns("include"), patterns("exclude"));
+    let every = table.get("interval");
+    Some(GroupSync {
+        include,
+        exclude,
+        interval: every.and_then(|node| interval(reader, "interval", node)),
+        span: reader.span(node.span()),
+    })
 }
 
 /// Names of groups are any text, so only patterns can be wrong.
-fn group_patterns(reader: &mut Reader<'_>, key: &'static str, node: &Node<'_>) {
+fn group_patterns(reader: &mut Reader<'_>, key: &'static str, node: &Node<'_>) -> Vec<NameFilter> {
+    let mut filters = Vec::new();
     let Some(nodes) = reader.array(key, node, "names and patterns of groups") else {
-        return;
+        return filters;
     };
     for node in nodes {
         let span = reader.span(node.span());
         if let Some(text) = node.get_ref().as_str() {
-            if let Err(error) = globset::Glob::new(text) {
-                reader.report(
+            match (globset::Glob::new(text), NameFilter::of(text)) {
+                (Err(error), _) => reader.report(
                     Diagnostic::error(Code::BadGlob, format!("`{text}` is no glob"))
                         .at(span, error.kind().to_string()),
-                );
+                ),
+                (Ok(_), None) => reader.report(
+                    Diagnostic::error(
+                        Code::NotCarriedOut,
+                        format!("no engine carries out the group pattern `{text}`"),
+                    )
+                    .at(
+                        span,
+                        "groups are synced by name, or by the beginning of their names",
+                    )
+                    .help("write names, or globs with a `*` at their end"),
+                ),
+                (Ok(_), Some(filter)) => filters.push(filter),
             }
         } else if let Some(entries) = node.get_ref().as_table() {
             let table = Table::new(Kind::Selector, vec![key.to_owned()], span, entries);
@@ -293,24 +315,36 @@ fn group_patterns(reader: &mut Reader<'_>, key: &'static str, node: &Node<'_>) {
             if let Some(node) = table.get("regex")
                 && let Some(pattern) = reader.string("regex", node)
             {
-                check_regex(reader, node, &pattern.value);
+                let is_regex = check_regex(reader, node, &pattern.value).is_some();
+                if is_regex {
+                    reader.report(
+                        Diagnostic::error(
+                            Code::NotCarriedOut,
+                            "no engine carries out a regex of groups",
+                        )
+                        .at(
+                            span,
+                            "groups are synced by name, or by the beginning of their names",
+                        )
+                        .help("write names, or globs with a `*` at their end"),
+                    );
+                }
             }
         } else {
             let help = "write a name, a glob or { regex = \"…\" }".to_owned();
             reader.wrong_type(key, node, "an array of names and patterns", Some(help));
         }
     }
+    filters
 }
 
 /// Shorter would be a load on both clusters' coordinators.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-fn interval(reader: &mut Reader<'_>, key: &'static str, node: &Node<'_>) {
-    let Some(text) = reader.string(key, node) else {
-        return;
-    };
+fn interval(reader: &mut Reader<'_>, key: &'static str, node: &Node<'_>) -> Option<Duration> {
+    let text = reader.string(key, node)?;
     let problem = match humantime::parse_duration(&text.value) {
-        Ok(interval) if interval >= SHORTEST_INTERVAL => return,
+        Ok(interval) if interval >= SHORTEST_INTERVAL => return Some(interval),
         Ok(_) => "has to be one second or more".to_owned(),
         Err(error) => error.to_string(),
     };
@@ -322,6 +356,7 @@ fn interval(reader: &mut Reader<'_>, key: &'static str, node: &Node<'_>) {
         .at(text.span, problem)
         .help("a duration looks like \"10s\" or \"1m 30s\""),
     );
+    None
 }
 
 fn acls(reader: &mut Reader<'_>, node: &Node<'_>, judge: Judge) {
@@ -393,6 +428,10 @@ pub(super) fn acks(
 ) -> Option<Spanned<Acks>> {
     let span = reader.span(node.span());
     judge.refuse(reader, Setting::Config, "`config` of a link", span);
+    if judge.engine == Some(Engine::ClusterLink) {
+        // There it holds link configs.
+        return None;
+    }
     let table = inner(
         reader,
         "config",

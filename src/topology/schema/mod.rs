@@ -34,6 +34,7 @@ fn schema() -> Value {
         .filter_map(|kind| Some((definition(kind)?.to_owned(), table(kind))))
         .chain([
             ("config".to_owned(), config()),
+            ("link_config".to_owned(), link_config()),
             (
                 "client_value".to_owned(),
                 client::value(&reference(Kind::Reference)),
@@ -62,7 +63,8 @@ fn definition(kind: Kind) -> Option<&'static str> {
         | Kind::Acls
         | Kind::Limit
         | Kind::OnHole
-        | Kind::EngineConfig => None,
+        | Kind::EngineConfig
+        | Kind::AtSource => None,
     }
 }
 
@@ -106,6 +108,10 @@ fn table(kind: Kind) -> Value {
         // The same keys in quotes, dots and all.
         Kind::Endpoint => {
             table["patternProperties"] = json!({ "^ssl\\.": client::any() });
+        }
+        // Another engine takes link configs here.
+        Kind::EngineConfig => {
+            table["additionalProperties"] = json!({ "$ref": "#/definitions/link_config" });
         }
         Kind::Reference => {
             table["minProperties"] = json!(1);
@@ -211,6 +217,10 @@ fn value_of(takes: Takes) -> Value {
             "type": "object",
             "additionalProperties": { "$ref": "#/definitions/config" },
         }),
+        Takes::LinkConfig => json!({
+            "type": "object",
+            "additionalProperties": { "$ref": "#/definitions/link_config" },
+        }),
         Takes::Named(kind) => json!({
             "type": "object",
             "propertyNames": { "pattern": name_pattern(kind) },
@@ -237,6 +247,17 @@ fn config() -> Value {
                 "additionalProperties": { "$ref": "#/definitions/config" },
                 "minProperties": 1,
             },
+        ],
+    })
+}
+
+/// One value of a link's `config`: also a reference, a list, and a filter as brokers have it in JSON.
+fn link_config() -> Value {
+    json!({
+        "anyOf": [
+            { "type": ["string", "number", "boolean"] },
+            { "type": "array" },
+            { "type": "object", "minProperties": 1 },
         ],
     })
 }
