@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{document, schema};
 use crate::topology::Code;
+use crate::topology::engines::{Engine, Support};
 use crate::topology::explain;
 use crate::topology::read::key_table::{Key, Takes, Without, refusal};
 use crate::topology::read::keys::Kind;
@@ -298,11 +299,12 @@ fn the_words_of_the_table_are_those_that_the_reader_takes() {
                 }
             };
             for word in words {
-                let is_refused = word.asks.and_then(refusal).is_some();
-                let expected: &[Code] = if is_refused {
-                    &[Code::NotCarriedOut]
-                } else {
-                    &[]
+                let refuses = |setting| Engine::Kmirror.support(setting) != Support::Yes;
+                let expected: &[Code] = match word.text {
+                    _ if word.asks.is_some_and(refuses) => &[Code::NotCarriedOut],
+                    // The destination has no `rest`.
+                    "cluster-link" => &[Code::MissingKey],
+                    _ => &[],
                 };
                 expect(word.text, expected);
             }
@@ -316,19 +318,12 @@ fn the_words_of_the_table_are_those_that_the_reader_takes() {
 fn what_no_engine_carries_out_is_refused_by_the_reader_too() {
     for (line, expected) in [
         ("on_hole = { larger_than = 5, then = \"stop\" }", &[][..]),
-        (
-            "groups = { include = [\"*\"], interval = \"10s\" }",
-            &[Code::NotCarriedOut],
-        ),
-        ("acls = { sync = true }", &[Code::NotCarriedOut]),
         ("acls = { sync = false }", &[]),
         ("limit = { bytes_per_second = \"200MB\" }", &[]),
-        ("config = { a = 1 }", &[Code::UnknownKey]),
         ("config = { acks = \"1\" }", &[]),
         ("config = { acks = \"0\" }", &[Code::InvalidValue]),
         ("config = {}", &[]),
         ("check_interval = \"30s\"", &[Code::NotCarriedOut]),
-        ("properties_file = \"x\"", &[Code::NotCarriedOut]),
     ] {
         assert_eq!(codes_of_link(line), expected, "{line}");
         let judged = Schema::new().judge(&format!(
@@ -337,6 +332,21 @@ fn what_no_engine_carries_out_is_refused_by_the_reader_too() {
         let judged = judged.expect("it is TOML");
         assert_eq!(judged.is_ok(), expected.is_empty(), "{line}: {judged:?}");
     }
+}
+
+#[test]
+fn what_only_brokers_carry_out_is_refused_with_the_engine_that_does_it() {
+    for line in [
+        "groups = { include = [\"*\"], interval = \"10s\" }",
+        "acls = { sync = true }",
+        "properties_file = \"x\"",
+        "initiated_by = \"source\"",
+        "bidirectional = \"both\"",
+        "at_source = {}",
+    ] {
+        assert_eq!(codes_of_link(line), [Code::NotCarriedOut], "{line}");
+    }
+    assert_eq!(codes_of_link("config = { a = 1 }"), [Code::UnknownKey]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+mod broker_links;
 mod clients;
 mod properties;
 mod secrets;
