@@ -8,7 +8,7 @@ use super::{document, schema};
 use crate::topology::Code;
 use crate::topology::engines::{Engine, Support};
 use crate::topology::explain;
-use crate::topology::read::key_table::{Key, Takes, Without, refusal};
+use crate::topology::read::key_table::{Key, Takes, Without};
 use crate::topology::read::keys::Kind;
 use crate::topology::tests::EVERYTHING;
 
