@@ -19,4 +19,5 @@ pub mod report;
 pub mod rest;
 pub mod sandbox;
 pub mod server;
+pub mod status;
 pub mod topology;

@@ -1,6 +1,6 @@
 //! Promotion and failover on embedded clusters: what is asked for is carried out by workers, and there is no way back.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
@@ -10,6 +10,7 @@ use kmirror::control::records::{
     EndingKind, FailureCause, Fence, LockRecord, MirrorRecord, RECORD_VERSION,
 };
 use kmirror::control::{self, ControlState, progress};
+use kmirror::status::{self, MirrorState, MirrorStatus, Source};
 
 use crate::offsets::produce;
 use crate::sandboxes::TwoClusters;
@@ -179,4 +180,49 @@ fn a_failure_is_stored_until_the_partition_copies_again() {
     assert_eq!(copied(&clusters), 14);
     assert_eq!(failures(), []);
     assert_eq!(ask(&clusters, MirrorAction::Promote), Ok(Asked::Written));
+}
+
+fn status_of(clusters: &TwoClusters, sources: &HashMap<String, Source>) -> MirrorStatus {
+    let west = clusters.client(&clusters.west);
+    let found = clusters.block_on(status::look(&west, sources));
+    let mut found = found.expect("readable").expect("applied");
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+/// State and lag come from what is stored and what the clusters say; no worker runs here.
+#[test]
+fn states_and_lags_are_known_without_a_worker() {
+    let clusters = mirrored();
+    produce(&clusters, 7);
+    let east = clusters.client(&clusters.east);
+    let sources = HashMap::from([("east-id".to_owned(), Source::Connected(east))]);
+    let found = status_of(&clusters, &sources);
+    assert_eq!(found.state, MirrorState::Active);
+    let short = |status: &MirrorStatus| -> Vec<(Option<i64>, i64)> {
+        let partitions = status.partitions.iter();
+        partitions
+            .map(|it| (it.lag, it.last_source_fetch_offset))
+            .collect()
+    };
+    assert_eq!(short(&found), [(Some(7), 9), (Some(0), -1)]);
+    assert_eq!(
+        found.message.as_deref(),
+        Some("no worker runs, so nothing is copied")
+    );
+    ask(&clusters, MirrorAction::Promote).expect("it is active");
+    let found = status_of(&clusters, &sources);
+    assert_eq!(found.state, MirrorState::PendingStopped);
+    let message = found.message.unwrap_or_default();
+    assert!(message.contains("no worker runs"), "{message}");
+    work(&clusters);
+    let found = status_of(&clusters, &sources);
+    assert_eq!(
+        (found.state, found.message.as_deref()),
+        (MirrorState::Stopped, None)
+    );
+    assert_eq!(short(&found), [(Some(0), 16), (Some(0), -1)]);
+    // Without the source, what is recorded is still known.
+    let found = status_of(&clusters, &HashMap::new());
+    assert_eq!(found.partitions[0].last_source_fetch_offset, 16);
 }

@@ -240,6 +240,6 @@ fn coordinator(group: &str) -> Target {
     }
 }
 
-fn group_id(group: &str) -> GroupId {
+pub(super) fn group_id(group: &str) -> GroupId {
     GroupId(StrBytes::from_string(group.to_owned()))
 }

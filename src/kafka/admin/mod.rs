@@ -9,6 +9,7 @@
 mod configs;
 mod consumer_groups;
 mod groups;
+mod members;
 mod offsets;
 pub(crate) mod producers;
 mod throttle;
