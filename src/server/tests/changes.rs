@@ -1,7 +1,11 @@
 //! What can be changed of a cluster, and what cannot.
 
+use std::time::{Duration, Instant};
+
 use hyper::Request;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::client::Client;
 use super::scene::create;
@@ -77,6 +81,26 @@ async fn a_topic_is_created_changed_and_deleted() {
         client.delete(&at("/topics/orders")).await.refusal(),
         (404, 40403)
     );
+}
+
+/// Half of a change is worse than one whose answer nobody hears.
+#[tokio::test]
+async fn a_change_is_carried_through_when_its_caller_goes_away() {
+    let stand = Stand::new().await;
+    let client = stand.client();
+    let body = r#"{"topic_name": "orders"}"#;
+    let request = format!(
+        "POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+        at("/topics"),
+        body.len()
+    );
+    let mut stream = TcpStream::connect(client.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    drop(stream);
+    let patience = Instant::now() + Duration::from_secs(20);
+    while client.get(&at("/topics/orders")).await.status != 200 {
+        assert!(Instant::now() < patience, "it was given up");
+    }
 }
 
 #[tokio::test]

@@ -13,9 +13,11 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Answer, Client};
 use super::{CLUSTER_ID, Stand, serve, topology};
+use crate::sandbox::{Sandbox, SandboxConfig};
 use crate::server::limits::Limits;
 use crate::server::listener::Listener;
 use crate::server::state::ClusterState;
@@ -307,6 +309,25 @@ async fn a_cluster_that_was_not_reached_yet_is_unavailable() {
     let server = serve(cluster, &Access::default(), Limits::default()).await;
     let answer = Client::of(&server).get("/v3/clusters").await;
     assert_eq!(answer.refusal(), (503, 50302));
+}
+
+#[tokio::test]
+async fn a_cluster_that_comes_up_later_is_served_then() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = ClusterState::new("west", topology(&folder, &address.to_string()));
+    let stop = CancellationToken::new();
+    let trying = tokio::spawn(Arc::clone(&cluster).keep_connecting(stop.clone()));
+    let server = serve(cluster, &Access::default(), Limits::default()).await;
+    let client = Client::of(&server);
+    assert_eq!(client.get("/v3/clusters").await.status, 503);
+    let mut config = SandboxConfig::new("west", 1);
+    config.brokers[0].addresses = vec![address];
+    let _sandbox = Sandbox::start(config).await.unwrap();
+    trying.await.unwrap();
+    assert_eq!(client.get("/v3/clusters").await.status, 200);
 }
 
 #[tokio::test]
