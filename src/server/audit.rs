@@ -79,7 +79,7 @@ impl Line {
             target: "kmirror::audit",
             %user, %peer, method = %self.method, %path, about, status, error,
             took = ?self.began.elapsed(),
-            "request"
+            "audit"
         );
     }
 }

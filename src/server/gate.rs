@@ -80,7 +80,7 @@ impl Site {
         let room = room
             .map_err(|_| ApiError::too_many("this server works on as many requests as it takes"))?;
         let body = self.body(body).await?;
-        let scheme = if self.names.secure { "https" } else { "http" };
+        let scheme = self.names.scheme(&host, &parts.headers);
         parts.extensions.insert(Base::of(scheme, &host, &parts.uri));
         Ok(Admitted {
             request: Request::from_parts(parts, Body::from(body)),

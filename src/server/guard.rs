@@ -46,6 +46,19 @@ impl Names {
         Ok(host)
     }
 
+    /// How the caller speaks to the server, for addresses in the answer. A proxy that was named may have a certificate where this listener has
+    /// none; it says so in `X-Forwarded-Proto`.
+    pub fn scheme(&self, host: &Authority, headers: &HeaderMap) -> &'static str {
+        let forwarded = headers.get("x-forwarded-proto");
+        let forwarded = forwarded.filter(|_| self.is_named(host));
+        match forwarded.map(HeaderValue::as_bytes) {
+            Some(b"https") => "https",
+            Some(b"http") => "http",
+            _ if self.secure => "https",
+            _ => "http",
+        }
+    }
+
     fn is_named(&self, authority: &Authority) -> bool {
         let named = |host: &String| host.eq_ignore_ascii_case(authority.host());
         self.hosts.iter().any(named)
@@ -164,6 +177,22 @@ mod tests {
         assert_eq!(through(None), Ok(()));
         assert_eq!(through(Some("https://kafka.example")), Ok(()));
         assert_eq!(through(Some("https://evil.example")), Err(403));
+    }
+
+    #[test]
+    fn only_a_proxy_that_is_named_says_how_it_is_spoken_to() {
+        let names = Names {
+            hosts: vec!["kafka.example".to_owned()],
+            ..Names::default()
+        };
+        let scheme = |host: &'static str, proto: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-forwarded-proto", proto.parse().unwrap());
+            names.scheme(&Authority::from_static(host), &headers)
+        };
+        assert_eq!(scheme("kafka.example", "https"), "https");
+        assert_eq!(scheme("kafka.example", "javascript"), "http");
+        assert_eq!(scheme("other.example", "https"), "http");
     }
 
     #[test]

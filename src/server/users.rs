@@ -158,7 +158,7 @@ impl Users {
         // On a thread of its own: the others go on meanwhile.
         let checked = tokio::task::spawn_blocking(move || is_right(&password, &hash)).await;
         if !(checked.unwrap_or(false) && known) {
-            tracing::warn!(target: "kmirror::audit", user = %clean(&name), "refused: user name or password is wrong");
+            tracing::warn!(target: "kmirror::audit", user = %clean(&name), "audit: user name or password is wrong");
             return Err(failed());
         }
         self.remember(digest);

@@ -98,7 +98,12 @@ fn a_cluster_is_served_until_the_server_is_told_to_stop() {
         );
     };
     says(&["SIGTERM received"]);
-    says(&["method=DELETE", "path=/v3/clusters", "status=405"]);
+    says(&[
+        "INFO audit",
+        "method=DELETE",
+        "path=/v3/clusters",
+        "status=405",
+    ]);
 }
 
 #[test]

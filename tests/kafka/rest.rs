@@ -187,6 +187,10 @@ fn topics(serving: &Serving, cluster: &Cluster) -> Result<()> {
         document["synonyms"][1]["source"] == "DEFAULT_CONFIG",
         "{document}"
     );
+    // Records without keys are refused by a topic that is compacted.
+    let reset = serving.change("DELETE", config, None)?;
+    ensure!(reset == (204, Value::Null), "{reset:?}");
+    ensure!(serving.get(config)?["value"] == "delete");
     let all = serving.get("/topics")?;
     let internal = |name: &str| {
         let topics = all["data"].as_array()?;

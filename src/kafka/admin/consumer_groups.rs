@@ -178,11 +178,13 @@ async fn describe(
         return Ok(results);
     }
     let wanted: Vec<String> = missing.iter().map(|&index| wanted[index].clone()).collect();
-    for (index, result) in missing
-        .into_iter()
-        .zip(describe_later(connection, wanted).await?)
-    {
-        results[index] = result;
+    let later = describe_later(connection, wanted).await?;
+    for (index, result) in missing.into_iter().zip(later) {
+        let code = result.as_ref().err().and_then(Error::code);
+        // Kafka 3.7 to 3.9 knows the request and, unless it is told to, none of these groups.
+        if code != Some(ErrorCode::UNSUPPORTED_VERSION) {
+            results[index] = result;
+        }
     }
     Ok(results)
 }

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use hyper::Request;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::ApiKey;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -10,6 +12,8 @@ use tokio::net::TcpStream;
 use super::client::Client;
 use super::scene::create;
 use super::{CLUSTER_ID, Stand};
+use crate::server::Access;
+use crate::server::limits::Limits;
 
 fn at(path: &str) -> String {
     format!("/kafka/v3/clusters/{CLUSTER_ID}{path}")
@@ -101,6 +105,54 @@ async fn a_change_is_carried_through_when_its_caller_goes_away() {
     while client.get(&at("/topics/orders")).await.status != 200 {
         assert!(Instant::now() < patience, "it was given up");
     }
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_told_so_and_a_change_is_carried_on() {
+    let limits = Limits {
+        answer_time: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let stand = Stand::with(Access::default(), limits).await;
+    let client = stand.client();
+    for api in [ApiKey::Metadata, ApiKey::CreateTopics] {
+        stand
+            .sandbox
+            .faults()
+            .delay(api, Duration::from_millis(600));
+    }
+    let answer = client.get(&at("/topics")).await;
+    assert_eq!(answer.refusal(), (408, 40801));
+    let new = json!({"topic_name": "orders"});
+    let answer = client.post(&at("/topics"), &new).await;
+    assert_eq!(answer.refusal(), (408, 40801));
+    let message = answer.json()["message"].to_string();
+    assert!(message.contains("it is carried on"), "{message}");
+    stand.sandbox.faults().clear();
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !stand.sandbox.topics().contains(&"orders".to_owned()) {
+        assert!(Instant::now() < patience, "it was given up");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What brokers refuse comes through with its code, whatever was asked.
+#[tokio::test]
+async fn a_missing_right_is_a_403_that_names_it() {
+    let stand = Stand::new().await;
+    let client = stand.client();
+    stand.sandbox.faults().fail(
+        ApiKey::CreateTopics,
+        None,
+        ResponseError::TopicAuthorizationFailed,
+        1,
+    );
+    let answer = client
+        .post(&at("/topics"), &json!({"topic_name": "orders"}))
+        .await;
+    assert_eq!(answer.refusal(), (403, 40301));
+    let message = answer.json()["message"].to_string();
+    assert!(message.contains("it takes the right Create"), "{message}");
 }
 
 #[tokio::test]
