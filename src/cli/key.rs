@@ -86,7 +86,7 @@ async fn rotate(args: &RotateArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     let rotated = operations::rotate(&clients, old.as_ref(), &new, &holder).await;
     let rotated = rotated.map_err(|refusal| {
         let hint = match &refusal {
-            Refusal::First(_) => Some(format!(
+            Refusal::Sealed(_) => Some(format!(
                 "the key that secrets are encrypted with so far goes into {OLD_KEY_VARIABLE}, or into a file that --old-key-file names"
             )),
             _ => None,

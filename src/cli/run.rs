@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{CliError, ErrorKind, ExitCode, Style, Ui, http};
+use crate::linking::Key;
 use crate::mirror::worker::destination::RunError;
 use crate::mirror::worker::figures::{Figures, Snapshot};
 use crate::mirror::worker::{self, ConnectedCluster, Options};
@@ -83,6 +84,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
         true => None,
         false => Some(args.http.prepare(&topology).await?),
     };
+    let key = super::key::look(args.key_file.as_deref())?.map(Arc::new);
     let (stop, stopped) = watch::channel(false);
     let interrupted = listen_for_signals(stop, ui.clone())?;
     let figures = Figures::default();
@@ -91,13 +93,13 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
         until_caught_up: args.until_caught_up,
         holder: super::apply::holder(),
         memory: args.memory,
-        key: super::key::look(args.key_file.as_deref())?.map(Arc::new),
+        key: key.clone(),
         ..Options::default()
     };
     let began = Instant::now();
     let display = tokio::spawn(show(ui.clone(), figures.clone()));
     let serve = |clusters: &[ConnectedCluster]| {
-        let server = prepared.map(|prepared| serve(prepared, &topology, clusters));
+        let server = prepared.map(|prepared| serve(prepared, &topology, clusters, key.as_ref()));
         if let Some(server) = &server {
             args.http.warn(ui);
             http::tell(server, ui);
@@ -144,12 +146,15 @@ fn serve(
     prepared: Prepared,
     topology: &topology::Topology,
     clusters: &[ConnectedCluster],
+    key: Option<&Arc<Key>>,
 ) -> Server {
+    let key = key.cloned();
     let topology = Arc::new(topology.clone());
     prepared.serve(Limits::default(), |name| {
         let cluster = clusters.iter().find(|cluster| cluster.name == name);
         let cluster = cluster.expect("listeners are for clusters of the file");
-        ClusterState::connected(cluster.client.clone(), Arc::clone(&topology))
+        let served = ClusterState::connected(cluster.client.clone(), Arc::clone(&topology));
+        served.with_scribe(super::apply::holder(), key.clone())
     })
 }
 

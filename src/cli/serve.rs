@@ -24,6 +24,10 @@ pub struct Args {
 
     #[command(flatten)]
     http: http::Args,
+
+    /// File with the key that secrets of links are encrypted with; KMIRROR_KEY or KMIRROR_KEY_FILE without it
+    #[arg(long, value_name = "PATH")]
+    key_file: Option<PathBuf>,
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -37,12 +41,14 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
         let error = CliError::new(ErrorKind::Usage, "nothing is served without an address");
         return Err(error.with_hint("say where: --http 127.0.0.1:8090"));
     }
+    let key = super::key::look(args.key_file.as_deref())?.map(Arc::new);
     let prepared = args.http.prepare(&topology).await?;
     args.http.warn(ui);
     let clusters: BTreeMap<String, Arc<ClusterState>> = prepared
         .clusters()
         .map(|name| {
             let cluster = ClusterState::new(name, Arc::clone(&topology));
+            let cluster = cluster.with_scribe(super::apply::holder(), key.clone());
             (name.to_owned(), cluster)
         })
         .collect();

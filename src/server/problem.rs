@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::json;
 use crate::control::ControlError;
 use crate::kafka::{Error, ErrorClass, ErrorCode};
+use crate::linking::operations::Refusal;
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub mod codes {
     /// The cluster, or this server, does not know how to do that.
     pub const UNSUPPORTED: i32 = 40035;
     pub const AUTHENTICATION: i32 = 40101;
+    /// Something else has the name.
+    pub const EXISTS: i32 = 40902;
     pub const AUTHORIZATION: i32 = 40301;
     pub const UNKNOWN_TOPIC_OR_PARTITION: i32 = 40403;
     pub const TIMEOUT: i32 = 40801;
@@ -253,6 +256,25 @@ fn retriable(message: impl Into<String>) -> ApiError {
 fn kafka_error(message: impl Into<String>) -> ApiError {
     let status = StatusCode::INTERNAL_SERVER_ERROR;
     ApiError::new(status, codes::KAFKA_ERROR, message)
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let words = refusal.to_string();
+        match refusal {
+            Refusal::NotFound(_) => Self::not_found(words),
+            Refusal::Invalid(_)
+            | Refusal::Remote(_)
+            | Refusal::Unreachable { .. }
+            | Refusal::Sealed(_) => Self::invalid(words),
+            Refusal::Unsupported(_) => Self::unsupported(words),
+            Refusal::Exists(_) => Self::new(StatusCode::CONFLICT, codes::EXISTS, words),
+            Refusal::First(_) | Refusal::OwnedByFile { .. } => Self::forbidden(words),
+            Refusal::Busy(_) => Self::unavailable(words),
+            Refusal::Kafka(error) => (*error).into(),
+            Refusal::Control(error) => error.into(),
+        }
+    }
 }
 
 impl From<ControlError> for ApiError {

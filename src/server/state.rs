@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::problem::ApiError;
 use super::urls::{Base, Urls};
 use crate::kafka::{Admin, Backoff, Client, ClientConfig, Error};
+use crate::linking::Key;
+use crate::linking::operations::Desk;
 use crate::topology::Topology;
 
 /// What brokers get for a call, so that its answer still fits into [`super::limits::Limits::answer_time`].
@@ -22,6 +24,17 @@ pub struct ClusterState {
     name: String,
     topology: Arc<Topology>,
     client: OnceLock<Client>,
+    scribe: OnceLock<Scribe>,
+    desk: OnceLock<Desk>,
+}
+
+/// Who changes links.
+#[derive(Debug)]
+struct Scribe {
+    /// As others are told that wait for the lock.
+    holder: String,
+    /// What secrets of links are sealed with, if this server has it.
+    key: Option<Arc<Key>>,
 }
 
 /// Why a cluster cannot be served.
@@ -51,6 +64,8 @@ impl ClusterState {
             name: name.to_owned(),
             topology,
             client: OnceLock::new(),
+            scribe: OnceLock::new(),
+            desk: OnceLock::new(),
         })
     }
 
@@ -60,7 +75,29 @@ impl ClusterState {
             name: client.cluster_name().to_owned(),
             topology,
             client: OnceLock::from(client),
+            scribe: OnceLock::new(),
+            desk: OnceLock::new(),
         })
+    }
+
+    /// Says who changes links, and gives the key that their secrets are sealed with. What was said first stays.
+    #[must_use]
+    pub fn with_scribe(self: Arc<Self>, holder: String, key: Option<Arc<Key>>) -> Arc<Self> {
+        let _ = self.scribe.set(Scribe { holder, key });
+        self
+    }
+
+    /// Who does what is asked of links.
+    ///
+    /// # Errors
+    /// 503 as long as no broker has answered.
+    pub fn desk(&self) -> Result<&Desk, ApiError> {
+        let client = self.client()?;
+        let desk = || match self.scribe.get() {
+            Some(scribe) => Desk::new(client.clone(), scribe.key.clone(), &scribe.holder),
+            None => Desk::new(client.clone(), None, "a server"),
+        };
+        Ok(self.desk.get_or_init(desk))
     }
 
     /// The cluster's name in the file.

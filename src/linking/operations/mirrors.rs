@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Desk, Refusal, configs_of, own_link, release, remote};
+use super::{Desk, Refusal, configs_of, own_link, release};
 use crate::apply::{Event, Follow, Outcome, Progress};
 use crate::control::actions::{self, ActionRefusal, Asked, MirrorAction};
 use crate::control::records::{
@@ -14,7 +14,7 @@ use crate::control::records::{
 };
 use crate::control::{ControlState, ControlWriter, Write, progress};
 use crate::kafka::{Client, ErrorCode, Topics};
-use crate::linking::configs::{Configs, ConnectionMode};
+use crate::linking::configs::ConnectionMode;
 use crate::topology::names;
 use crate::topology::resolve::LinkRule;
 
@@ -82,30 +82,6 @@ impl Desk {
                 }
             }
         }
-    }
-
-    /// The source cluster of a link, as its configs say.
-    ///
-    /// # Errors
-    /// The configs cannot be opened here, or the cluster cannot be reached, or it is another one.
-    pub async fn source_of(
-        &self,
-        state: &ControlState,
-        link: &LinkRecord,
-    ) -> Result<Client, Refusal> {
-        let stored = state.configs.get(&link.id).ok_or_else(|| {
-            Refusal::Invalid(format!("the configs of the link `{}` are gone", link.name))
-        })?;
-        let configs = Configs::open(stored, link.id, self.key.as_deref())?;
-        let client = remote::connect(&link.name, &configs).await?;
-        let found = client.cluster_id();
-        if found != link.source_cluster_id {
-            return Err(Refusal::Remote(format!(
-                "the cluster that the link `{}` reaches has the id {found}, and the link is for {}",
-                link.name, link.source_cluster_id
-            )));
-        }
-        Ok(client)
     }
 
     /// Writes down what is wanted, and makes it as a worker would, under one lock.

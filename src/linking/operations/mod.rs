@@ -9,6 +9,8 @@ mod mirrors;
 mod refusal;
 mod remote;
 mod rotate;
+mod sources;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +24,10 @@ pub use refusal::Refusal;
 pub use remote::connect;
 pub(crate) use remote::unreachable;
 pub use rotate::{Rotated, rotate};
+pub use sources::{Health, Trouble};
+pub use views::{Lag, MirrorView, Status};
 
+use self::sources::Sources;
 use super::configs::Configs;
 use super::seal::Key;
 use crate::control::records::{LinkRecord, LockRecord, Owner, RECORD_VERSION};
@@ -45,6 +50,7 @@ pub struct Desk {
     holder: Arc<str>,
     /// One change of this process at a time: others need not find out by the lock's record.
     turn: Arc<Mutex<()>>,
+    sources: Arc<Sources>,
 }
 
 impl Desk {
@@ -54,6 +60,7 @@ impl Desk {
             key,
             holder: holder.into(),
             turn: Arc::default(),
+            sources: Arc::default(),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Why something asked for over REST is not done.
 
 use crate::control::ControlError;
-use crate::kafka::{Error, ErrorClass, ErrorCode};
+use crate::kafka::Error;
 use crate::linking::configs::Invalid;
 use crate::linking::seal::Unreadable;
-use crate::observe::Unreachable;
+use crate::observe;
 
 /// A refusal, by what its asker can do about it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -32,17 +32,20 @@ pub enum Refusal {
     /// Somebody else is at work on the same cluster.
     #[error("{0}")]
     Busy(String),
-    /// The other cluster of the link cannot be reached, or is not what it should be.
+    /// The other cluster of the link is not what it should be.
     #[error("{0}")]
     Remote(String),
+    /// Nobody answers at the other end as the link's configs say.
+    #[error("the other cluster of the link `{link}` cannot be reached as its configs say: {error}")]
+    Unreachable { link: String, error: Box<Error> },
+    /// The link's secrets cannot be read here.
+    #[error("{0}")]
+    Sealed(String),
     /// This cluster does not do it.
-    #[error("{words}")]
-    Kafka {
-        words: String,
-        code: Option<ErrorCode>,
-        /// Whether trying again may help.
-        passes: bool,
-    },
+    #[error("{0}")]
+    Kafka(Box<Error>),
+    #[error("{0}")]
+    Control(ControlError),
 }
 
 impl From<Invalid> for Refusal {
@@ -53,17 +56,13 @@ impl From<Invalid> for Refusal {
 
 impl From<Unreadable> for Refusal {
     fn from(unreadable: Unreadable) -> Self {
-        Self::First(unreadable.to_string())
+        Self::Sealed(unreadable.to_string())
     }
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self::Kafka {
-            words: error.to_string(),
-            code: error.code(),
-            passes: error.class() != ErrorClass::Fatal,
-        }
+        Self::Kafka(Box::new(error))
     }
 }
 
@@ -72,17 +71,13 @@ impl From<ControlError> for Refusal {
         match error {
             ControlError::Kafka(error) => error.into(),
             fenced @ ControlError::Fenced { .. } => Self::Busy(fenced.to_string()),
-            other => Self::Kafka {
-                words: other.to_string(),
-                code: None,
-                passes: false,
-            },
+            other => Self::Control(other),
         }
     }
 }
 
-impl From<Unreachable> for Refusal {
-    fn from(error: Unreachable) -> Self {
+impl From<observe::Unreachable> for Refusal {
+    fn from(error: observe::Unreachable) -> Self {
         Self::Remote(format!("the clusters cannot be compared: {error}"))
     }
 }

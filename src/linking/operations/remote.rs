@@ -20,7 +20,8 @@ pub async fn connect(link: &str, configs: &Configs) -> Result<Client, Refusal> {
 }
 
 pub(crate) fn unreachable(link: &str, error: &Error) -> Refusal {
-    Refusal::Remote(format!(
-        "the other cluster of the link `{link}` cannot be reached as its configs say: {error}"
-    ))
+    Refusal::Unreachable {
+        link: link.to_owned(),
+        error: Box::new(error.clone()),
+    }
 }

@@ -8,6 +8,10 @@ pub mod clusters;
 pub mod documents;
 pub mod groups;
 pub mod lags;
+pub mod link_configs;
+pub mod links;
+pub mod mirror_actions;
+pub mod mirrors;
 pub mod partitions;
 pub mod topic_configs;
 pub mod topics;
@@ -27,4 +31,8 @@ pub(super) fn routes() -> Router<Arc<ClusterState>> {
         .merge(topic_configs::routes())
         .merge(partitions::routes())
         .merge(groups::routes())
+        .merge(links::routes())
+        .merge(link_configs::routes())
+        .merge(mirrors::routes())
+        .merge(mirror_actions::routes())
 }
