@@ -4,6 +4,7 @@ mod changes;
 mod client;
 mod description;
 mod entrance;
+mod links;
 mod reads;
 mod scene;
 
@@ -49,6 +50,11 @@ impl Stand {
 
     fn client(&self) -> Client {
         Client::of(&self.server)
+    }
+
+    /// Where the brokers are.
+    fn servers(&self) -> String {
+        self.sandbox.addresses().join(",")
     }
 }
 
