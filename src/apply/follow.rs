@@ -5,7 +5,7 @@
 //! same mirror whether it was there at the apply or came a day later. Configs of existing mirrors are
 //! left to the next apply.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
@@ -94,7 +94,14 @@ impl Follow {
         let mut observed = clusters.observe(&topology).await?;
         plan_for_its_owner(&mut observed, destination.cluster_name(), link);
         let mut plan = crate::plan::plan(&topology, &observed);
-        plan.entries.retain_mut(|entry| is_workers(entry, link));
+        let ended = ended(&observed, destination.cluster_name(), link);
+        plan.entries.retain_mut(|entry| {
+            let topic = match &entry.address {
+                Address::Mirror { source_topic, .. } => source_topic.as_str(),
+                _ => "",
+            };
+            !ended.contains(topic) && is_workers(entry, link)
+        });
         Ok(Self {
             topology,
             clusters,
@@ -158,6 +165,15 @@ impl Follow {
             .expect("one writer went in, one comes out");
         (outcome, writer)
     }
+}
+
+/// Source topics of mirrors that were handed over, or are about to be: they are nobody's to change.
+fn ended(observed: &Observed, destination: &str, link: &LinkRecord) -> HashSet<String> {
+    let cluster = observed.clusters.get(destination);
+    let control = cluster.and_then(|cluster| cluster.control.as_ref());
+    let mirrors = control.into_iter().flat_map(|control| &control.mirrors);
+    let ended = mirrors.filter(|mirror| mirror.id.link == link.id && mirror.ending.is_some());
+    ended.map(|mirror| mirror.source_topic.clone()).collect()
 }
 
 /// Keeps what a worker does by itself and what it can't do.

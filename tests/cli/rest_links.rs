@@ -14,7 +14,7 @@ use kmirror::linking::operations::{Checks, Desk, NewLink, NewMirror, OtherEnd, R
 use kmirror::linking::{Change, Configs, Key};
 use kmirror::mirror::worker::figures::Figures;
 use kmirror::mirror::worker::{self, Options};
-use kmirror::sandbox::Sandbox;
+use kmirror::sandbox::{Sandbox, SandboxConfig};
 use rdkafka::ClientConfig as RdConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tokio::sync::watch;
@@ -113,16 +113,14 @@ struct Worker {
 
 impl Worker {
     /// A worker with these clusters in its file.
-    fn start(clusters: &TwoClusters, names: &[&str], key: Option<&Arc<Key>>) -> Self {
+    fn start(clusters: &TwoClusters, sandboxes: &[&Sandbox], key: Option<&Arc<Key>>) -> Self {
         let mut text = "kmirror = 1\n".to_owned();
-        for sandbox in [&clusters.east, &clusters.west] {
-            if names.contains(&sandbox.name()) {
-                text.push_str(&format!(
-                    "[clusters.{}]\nbootstrap_servers = \"{}\"\n",
-                    sandbox.name(),
-                    sandbox.bootstrap_servers()
-                ));
-            }
+        for sandbox in sandboxes {
+            text.push_str(&format!(
+                "[clusters.{}]\nbootstrap_servers = \"{}\"\n",
+                sandbox.name(),
+                sandbox.bootstrap_servers()
+            ));
         }
         let topology = kmirror::topology::parse("t.toml".as_ref(), &text)
             .expect("a valid file")
@@ -166,7 +164,7 @@ fn a_link_made_over_rest_is_carried_promoted_and_deleted() {
     let clusters = TwoClusters::start(1, "");
     clusters.create(&clusters.east, "orders", 1, &[("retention.ms", "86400000")]);
     let desk = desk(&clusters, &clusters.west, None);
-    let worker = Worker::start(&clusters, &["west"], None);
+    let worker = Worker::start(&clusters, &[&clusters.west], None);
     let link = from_east(&clusters, &[("cluster.link.prefix", "east.")]);
     clusters
         .block_on(desk.create_link(link.clone(), CHECKED))
@@ -210,6 +208,23 @@ fn a_link_made_over_rest_is_carried_promoted_and_deleted() {
         refused,
         "the link `demo-link` has mirror topics: east.orders; promote, fail over or delete them first"
     );
+    let promote = |topics: &[String]| {
+        let acted = desk.act("demo-link", topics, MirrorAction::Promote, false);
+        clusters.block_on(acted).expect("is asked")
+    };
+    assert!(promote(&topics[..1])[0].1.is_ok());
+    await_stopped(&clusters, 1);
+    assert!(
+        promote(&topics[..1])[0].1.is_err(),
+        "it has stopped already"
+    );
+    // An ordinary topic by now.
+    produce(&clusters.west, "east.orders", 3);
+    produce(&clusters.east, "orders", 1);
+    let end = clusters.west.topics();
+    assert!(end.contains(&"east.orders".to_owned()));
+    let refused = clusters.block_on(desk.delete_link("demo-link", false, true));
+    refused.expect("nothing is mirrored any more");
     assert!(
         clusters
             .block_on(desk.delete_mirror_topic("east.orders"))
@@ -234,6 +249,98 @@ fn a_link_made_over_rest_is_carried_promoted_and_deleted() {
     eventually("the worker runs nothing", || {
         worker.figures.snapshot().partitions == 0
     });
+    worker.stop(&clusters);
+}
+
+fn await_stopped(clusters: &TwoClusters, count: usize) {
+    let client = clusters.client(&clusters.west);
+    eventually("the mirrors have stopped", || {
+        let state = clusters.block_on(control::read(&client));
+        let state = state.expect("readable").unwrap_or_default();
+        let stopped = state.mirrors.values().filter(|it| it.is_stopped());
+        stopped.count() == count
+    });
+}
+
+/// A failover is for the day on which nobody reaches the source any more, and its workers are gone with it.
+#[test]
+fn mirrors_are_failed_over_where_the_source_is_gone() {
+    let clusters = TwoClusters::start(1, "");
+    let mut config = SandboxConfig::new("north", 1);
+    config.cluster_id = Some("north-id".to_owned());
+    let north = clusters.block_on(Sandbox::start(config));
+    let north = north.expect("a free port on loopback");
+    clusters.create(&north, "orders", 1, &[]);
+    clusters.create(&north, "audit", 1, &[]);
+    let desk = desk(&clusters, &clusters.west, None);
+    let there = self::desk(&clusters, &north, None);
+    let inbound = NewLink {
+        name: "inbound".to_owned(),
+        other: Some(OtherEnd::Source("north-id".to_owned())),
+        configs: changes(&[("connection.mode", "INBOUND")]),
+    };
+    let from_north = NewLink {
+        name: "demo-link".to_owned(),
+        other: Some(OtherEnd::Source("north-id".to_owned())),
+        configs: changes(&[("bootstrap.servers", &north.bootstrap_servers())]),
+    };
+    let servers = clusters.west.bootstrap_servers();
+    let outbound = NewLink {
+        name: "inbound".to_owned(),
+        other: Some(OtherEnd::Destination("west-id".to_owned())),
+        configs: changes(&[("link.mode", "SOURCE"), ("bootstrap.servers", &servers)]),
+    };
+    clusters
+        .block_on(desk.create_link(from_north, CHECKED))
+        .expect("is created");
+    clusters
+        .block_on(desk.create_link(inbound, CHECKED))
+        .expect("is created");
+    clusters
+        .block_on(there.create_link(outbound, CHECKED))
+        .expect("is created");
+    let both = Worker::start(&clusters, &[&north, &clusters.west], None);
+    for (link, topic) in [("demo-link", "orders"), ("inbound", "audit")] {
+        clusters
+            .block_on(desk.create_mirror(link, &mirror_of(topic)))
+            .expect("is made");
+        produce(&north, topic, 2);
+        await_end(&clusters, &clusters.west, topic, 2);
+    }
+    both.stop(&clusters);
+    let west = Worker::start(&clusters, &[&clusters.west], None);
+    clusters.block_on(north.shutdown());
+    for (link, topic) in [("demo-link", "orders"), ("inbound", "audit")] {
+        let topics = [topic.to_owned()];
+        let acted = desk.act(link, &topics, MirrorAction::FailOver, false);
+        let acted = clusters.block_on(acted).expect("is asked");
+        assert!(acted[0].1.is_ok(), "{acted:?}");
+    }
+    await_stopped(&clusters, 2);
+    west.stop(&clusters);
+}
+
+/// Without workers nobody could end mirrors, and a link could never go.
+#[test]
+fn a_link_goes_by_force_with_its_mirrors_and_leaves_their_topics() {
+    let clusters = TwoClusters::start(1, "");
+    clusters.create(&clusters.east, "orders", 1, &[]);
+    let desk = desk(&clusters, &clusters.west, None);
+    clusters
+        .block_on(desk.create_link(from_east(&clusters, &[]), CHECKED))
+        .expect("is created");
+    clusters
+        .block_on(desk.create_mirror("demo-link", &mirror_of("orders")))
+        .expect("is made");
+    let worker = Worker::start(&clusters, &[&clusters.west], None);
+    produce(&clusters.east, "orders", 2);
+    await_end(&clusters, &clusters.west, "orders", 2);
+    clusters
+        .block_on(desk.delete_link("demo-link", true, false))
+        .expect("is deleted");
+    let left = state(&clusters, &clusters.west);
+    assert_eq!((left.links.len(), left.mirrors.len()), (0, 0));
+    assert!(clusters.west.topics().contains(&"orders".to_owned()));
     worker.stop(&clusters);
 }
 
@@ -398,7 +505,7 @@ fn topics_that_match_later_get_mirrors_and_follow_their_sources_configs() {
     clusters
         .block_on(desk.create_link(link, CHECKED))
         .expect("is created");
-    let worker = Worker::start(&clusters, &["west"], None);
+    let worker = Worker::start(&clusters, &[&clusters.west], None);
     let has = |topic: &str| clusters.west.topics().contains(&topic.to_owned());
     eventually("orders is mirrored", || has("orders"));
     clusters.create(&clusters.east, "late", 2, &[]);
@@ -495,8 +602,8 @@ fn the_source_carries_a_link_that_its_destination_cannot_open() {
     assert_eq!(halves.0.links[0].id, halves.1.source_links[0].id);
 
     // It reaches no more than the source by its file.
-    let beside_source = Worker::start(&clusters, &["east"], None);
-    let beside_destination = Worker::start(&clusters, &["west"], None);
+    let beside_source = Worker::start(&clusters, &[&clusters.east], None);
+    let beside_destination = Worker::start(&clusters, &[&clusters.west], None);
     clusters
         .block_on(west.create_mirror("demo-link", &mirror_of("orders")))
         .expect("is asked for");
@@ -558,7 +665,7 @@ fn a_worker_without_the_key_leaves_a_link_alone_and_carries_the_others() {
     clusters
         .block_on(with_key.create_mirror("demo-link", &mirror_of("orders")))
         .expect("is made");
-    let worker = Worker::start(&clusters, &["west"], None);
+    let worker = Worker::start(&clusters, &[&clusters.west], None);
     produce(&clusters.east, "orders", 4);
     await_end(&clusters, &clusters.west, "orders", 4);
     worker.stop(&clusters);

@@ -1,10 +1,13 @@
 //! Links: created, altered and deleted.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Desk, Refusal, configs_of, no_link, own_link, remote};
+use crate::control::actions::MirrorAction;
 use crate::control::records::{
     IncarnationId, LinkRecord, MirrorRecord, Owner, RECORD_VERSION, SourceLinkRecord,
 };
@@ -13,6 +16,10 @@ use crate::linking::configs::{Change, Configs, ConnectionMode, LinkMode};
 use crate::linking::keys;
 use crate::linking::record::{self, Identity};
 use crate::topology::names;
+
+/// How long workers have to end the mirrors of a link that is deleted by force.
+const FORCED: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A link that is asked for.
 #[derive(Clone, Debug)]
@@ -253,11 +260,15 @@ impl Desk {
         force: bool,
         validate_only: bool,
     ) -> Result<(), Refusal> {
-        let state = self.state().await?;
-        let gone = self.doomed_mirrors(&state, name, force)?;
+        let mut state = self.state().await?;
+        self.doomed_mirrors(&state, name, force)?;
         if validate_only {
             return Ok(());
         }
+        if force {
+            state = self.end_mirrors(state, name).await?;
+        }
+        let gone = self.doomed_mirrors(&state, name, force)?;
         if !gone.is_empty() {
             progress::forget(&self.client, &gone).await?;
         }
@@ -279,6 +290,39 @@ impl Desk {
             Ok((writes, ()))
         })
         .await
+    }
+
+    /// Fails over what is still mirrored by a link that goes, so that nothing of it is written afterwards. Where no worker does it
+    /// in time, the link goes all the same: a worker that wakes up later has long lost the right to write.
+    async fn end_mirrors(&self, state: ControlState, name: &str) -> Result<ControlState, Refusal> {
+        let Held::Destination { link, .. } = Held::find(&state, name)? else {
+            return Ok(state);
+        };
+        let is_live = |mirror: &&MirrorRecord| mirror.id.link == link.id && !mirror.is_stopped();
+        let live = state.mirrors.values().filter(is_live);
+        let topics: Vec<String> = live.map(|it| it.destination_topic.clone()).collect();
+        if topics.is_empty() {
+            return Ok(state);
+        }
+        self.act(name, &topics, MirrorAction::FailOver, false)
+            .await?;
+        let deadline = Instant::now() + FORCED;
+        loop {
+            let state = self.state().await?;
+            let left = state.mirrors.values().filter(is_live).count();
+            if left == 0 {
+                return Ok(state);
+            }
+            if Instant::now() > deadline {
+                tracing::warn!(
+                    link = name,
+                    mirrors = left,
+                    "no worker ended the mirrors of the link: it is deleted without"
+                );
+                return Ok(state);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// The mirrors that go with a link.
@@ -306,7 +350,7 @@ impl Desk {
                 .collect()
         };
         let pending = topics(&|mirror| mirror.pending().is_some());
-        if !pending.is_empty() {
+        if !pending.is_empty() && !force {
             return Err(Refusal::First(format!(
                 "the link `{name}` cannot be deleted while mirror topics are being stopped: {}; wait until they are STOPPED",
                 some_of(&pending)

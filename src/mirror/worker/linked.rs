@@ -4,7 +4,8 @@
 //! source, with how the destination is reached: then a worker beside the source goes there and works as one of
 //! the destination's. Each link has a job of its own with a worker group of its own ([`Scope::Link`]), which is joined
 //! once both clusters are reached. So the trouble of one link is no other's, and a worker that lacks the key or the way leaves a
-//! link to those that have them.
+//! link to those that have them. A failover is for the case that nobody can reach the source any more: it is carried
+//! out by any worker of the destination.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use super::destination::{DestinationWorker, Ended, RunError};
 use super::figures::Figures;
 use super::scope::Scope;
 use super::{ConnectedCluster, Options};
-use crate::control::records::{LinkConfigsRecord, Owner};
+use crate::control::records::{EndingKind, LinkConfigsRecord, Owner};
 use crate::control::{self, ControlState, Watch};
 use crate::kafka::{Backoff, Client, ClientConfig};
 use crate::linking::configs::{Configs, ConnectionMode};
@@ -32,6 +33,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// Where it cannot be read: it may be none of this worker's business.
 const LOOK_LATER: Duration = Duration::from_secs(30);
 const TIDY: Duration = Duration::from_millis(500);
+/// How long those that carry a link have for a failover before others stand in.
+const STAND_IN_AFTER: Duration = Duration::from_secs(5);
 
 /// Which of a link's halves a job is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +43,8 @@ enum Role {
     Destination,
     /// Its half stands here, at the source.
     Source,
+    /// Mirrors of the link are failed over, which takes nobody's source: whoever is there does it.
+    StandIn,
 }
 
 /// What a job needs to know; one that changes is begun anew.
@@ -50,7 +55,7 @@ struct Task {
     name: String,
     source_cluster_id: String,
     destination_cluster_id: String,
-    remote: Reach,
+    remote: Option<Reach>,
     local: Option<Reach>,
 }
 
@@ -175,6 +180,18 @@ impl Carrier {
             .filter(|link| link.owner == Owner::Rest && link.destination_cluster_id == own_id);
         let mut wanted = BTreeMap::new();
         for link in rest {
+            if is_failing_over(state, link.id) {
+                let task = Task {
+                    role: Role::StandIn,
+                    id: link.id,
+                    name: link.name.clone(),
+                    source_cluster_id: link.source_cluster_id.clone(),
+                    destination_cluster_id: own_id.clone(),
+                    remote: None,
+                    local: None,
+                };
+                wanted.insert((link.id, Role::StandIn), Some(task));
+            }
             let Some(record) = state.configs.get(&link.id) else {
                 continue;
             };
@@ -216,7 +233,7 @@ impl Carrier {
             .and_then(|configs| {
                 let remote = configs.reach(Side::Remote).map_err(|invalid| invalid.0)?;
                 let local = match role {
-                    Role::Destination => None,
+                    Role::Destination | Role::StandIn => None,
                     Role::Source => Some(configs.reach(Side::Local).map_err(|invalid| invalid.0)?),
                 };
                 Ok((remote, local))
@@ -230,7 +247,7 @@ impl Carrier {
                     name: name.to_owned(),
                     source_cluster_id: String::new(),
                     destination_cluster_id: String::new(),
-                    remote,
+                    remote: Some(remote),
                     local,
                 })
             }
@@ -274,6 +291,14 @@ impl Carrier {
     }
 }
 
+fn is_failing_over(state: &ControlState, link: Uuid) -> bool {
+    let mut mirrors = state.mirrors.values();
+    mirrors.any(|mirror| {
+        let pending = mirror.pending();
+        mirror.id.link == link && pending.is_some_and(|it| it.kind == EndingKind::FailOver)
+    })
+}
+
 /// Carries one link until told to stop.
 async fn carry(
     task: Task,
@@ -284,6 +309,12 @@ async fn carry(
 ) {
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     let mut told: HashSet<String> = HashSet::new();
+    if task.role == Role::StandIn {
+        tokio::select! {
+            () = tokio::time::sleep(STAND_IN_AFTER) => {}
+            _ = stop.changed() => return,
+        }
+    }
     while !*stop.borrow() {
         let reached = tokio::select! {
             reached = reach(&task, &cluster) => reached,
@@ -292,12 +323,13 @@ async fn carry(
         let trouble = match reached {
             Ok((destination, source, id)) => {
                 backoff.reset();
-                let clusters = [&source, &destination];
+                let clusters = source.iter().chain([&destination]);
                 let clusters = clusters.map(|one| (one.cluster_id.clone(), one.clone()));
+                let clusters = clusters.collect();
                 let worker = DestinationWorker::new(
                     Scope::Link(id),
                     destination,
-                    HashMap::from(clusters),
+                    clusters,
                     options.clone(),
                     figures.clone(),
                 );
@@ -332,28 +364,31 @@ fn words(error: &RunError) -> String {
     error.to_string()
 }
 
-/// Both clusters of a link, connected, and the link's id at its destination.
+/// The clusters of a link, connected, and the link's id at its destination. A stand-in needs no source.
 async fn reach(
     task: &Task,
     cluster: &ConnectedCluster,
-) -> Result<(ConnectedCluster, ConnectedCluster, Uuid), Refusal> {
+) -> Result<(ConnectedCluster, Option<ConnectedCluster>, Uuid), Refusal> {
+    let Some(remote) = &task.remote else {
+        return Ok((cluster.clone(), None, task.id));
+    };
     match task.role {
-        Role::Destination => {
+        Role::Destination | Role::StandIn => {
             let name = format!("{} (source)", task.name);
-            let source = connect(task, &name, &task.remote, cluster).await?;
+            let source = connect(task, &name, remote, cluster).await?;
             check(task, &source, &task.source_cluster_id)?;
-            Ok((cluster.clone(), source, task.id))
+            Ok((cluster.clone(), Some(source), task.id))
         }
         Role::Source => {
             let name = format!("{} (destination)", task.name);
-            let destination = connect(task, &name, &task.remote, cluster).await?;
+            let destination = connect(task, &name, remote, cluster).await?;
             check(task, &destination, &task.destination_cluster_id)?;
             let state = control::read(&destination.client)
                 .await?
                 .unwrap_or_default();
             let half = operations::inbound_half(&state, &task.name, &task.source_cluster_id)?;
             let source = local(task, cluster).await?;
-            Ok((destination, source, half.id))
+            Ok((destination, Some(source), half.id))
         }
     }
 }

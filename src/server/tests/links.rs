@@ -422,6 +422,17 @@ async fn a_mirror_is_made_copied_paused_and_acted_upon() {
     assert_eq!(act("promote", &[]).await.refusal(), (400, 40002));
     let held = two.ask("DELETE", "/links/demo-link", None).await;
     assert_eq!(held.refusal(), (403, 403));
+
+    let promoted = act("promote", &["orders-eu"]).await.json();
+    assert_eq!(promoted["kind"], "KafkaPromoteMirror");
+    assert_eq!(promoted["data"][0]["error_code"], Value::Null);
+    let lag = json!([{"partition": 0, "lag": 0, "last_source_fetch_offset": 5}]);
+    assert_eq!(promoted["data"][0]["mirror_lags"], lag);
+    two.await_mirror(at, |mirror| mirror["mirror_status"] == "STOPPED")
+        .await;
+    let again = act("failover", &["orders-eu"]).await.json();
+    assert_eq!(again["data"][0]["error_code"], 400);
+    assert_eq!(two.change("DELETE", "/links/demo-link", None).await.0, 204);
     stop.send_replace(true);
     worker.await.unwrap();
 }
