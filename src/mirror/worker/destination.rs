@@ -15,7 +15,7 @@ use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::protocol::Request;
 use rdkafka::error::KafkaError;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{RwLock, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
@@ -52,6 +52,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 const STOPPING: Duration = Duration::from_secs(15);
 /// The same where slots go to another worker: less than the rebalance waits, so that nothing leaves after it.
 const HANDING_OVER: Duration = Duration::from_secs(6);
+/// How long a stopping worker waits for what it does under the destination's lock.
+const FINISHING: Duration = Duration::from_secs(5);
 /// How often a worker for which nothing was applied yet looks again.
 const LOOK_FOR_LINKS: Duration = Duration::from_secs(2);
 /// How soon the same trouble is told again.
@@ -169,6 +171,8 @@ pub struct DestinationWorker {
     trouble: Option<(String, Instant)>,
     /// For the follower.
     orders: watch::Sender<Orders>,
+    /// Held while a part of this worker changes what is desired.
+    at_work: Arc<RwLock<()>>,
     /// Links and mirrors that were named in the log already.
     known_links: HashSet<Uuid>,
     known_mirrors: HashSet<IncarnationId>,
@@ -214,6 +218,7 @@ impl DestinationWorker {
             denied: None,
             trouble: None,
             orders: watch::Sender::new(Orders::default()),
+            at_work: Arc::default(),
             known_links: HashSet::new(),
             known_mirrors: HashSet::new(),
         }
@@ -340,6 +345,9 @@ impl DestinationWorker {
                 }
             }
         }
+        // Once it has the right alone, nothing is under way, and nothing more begins.
+        let at_work = Arc::clone(&self.at_work);
+        let _idle = tokio::time::timeout(FINISHING, at_work.write()).await;
         for task in leading {
             task.abort();
         }
@@ -544,6 +552,7 @@ impl DestinationWorker {
         self.orders.send_replace(Orders {
             state: self.state.clone(),
             leads: self.slots.contains(&LEADING_SLOT),
+            at_work: Arc::clone(&self.at_work),
         });
         self.name_news();
         if let Err(error) = self.steps.read(&self.cluster.client, &self.state).await {

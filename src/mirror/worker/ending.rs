@@ -215,6 +215,7 @@ pub async fn run(destination: ConnectedCluster, orders: watch::Receiver<Orders>,
             continue;
         }
         let ends = ends.get_or_insert_with(|| Ends::new(&destination.client));
+        let _at_work = now.at_work.read().await;
         if let Err(error) = finish(&destination, &now.state, ends, &holder).await {
             tracing::debug!(cluster = destination.name, %error, "mirrors that end cannot be looked at just now");
         }

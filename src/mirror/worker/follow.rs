@@ -4,9 +4,10 @@
 //! changed, plans as `apply` does, and writes as the holder of the same lock.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -28,6 +29,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Orders {
     pub state: ControlState,
     pub leads: bool,
+    /// Held for reading while something is done under the destination's lock: whoever stops waits for it, or the lock would
+    /// be left to go stale.
+    pub at_work: Arc<RwLock<()>>,
 }
 
 /// Follows the links of one destination until it is aborted.
@@ -45,12 +49,14 @@ pub async fn run(
         seen: HashMap::new(),
         synced: HashMap::new(),
         told: HashSet::new(),
+        at_work: Arc::default(),
     };
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let now = orders.borrow().clone();
+        follower.at_work = Arc::clone(&now.at_work);
         if !now.leads {
             follower.seen.clear();
             continue;
@@ -77,6 +83,7 @@ struct Follower {
     synced: HashMap<Uuid, Instant>,
     /// Refusals that were told already.
     told: HashSet<(Uuid, String, String)>,
+    at_work: Arc<RwLock<()>>,
 }
 
 impl Follower {
@@ -136,6 +143,8 @@ impl Follower {
         if !look.has_work() {
             return true;
         }
+        let at_work = Arc::clone(&self.at_work);
+        let _at_work = at_work.read().await;
         let lock = LockRecord {
             version: RECORD_VERSION,
             holder: self.holder.clone(),

@@ -197,6 +197,7 @@ pub async fn run(
         let exists = |id: &_| now.state.mirrors.contains_key(id);
         let now_ms = jiff::Timestamp::now().as_millisecond();
         if let Some(next) = balancer.next(&now.state.slots, &seen, exists, now_ms) {
+            let _at_work = now.at_work.read().await;
             write(&destination, &now.state.slots, next, &holder).await;
         }
     }

@@ -8,7 +8,12 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::client::Client;
 use super::{CLUSTER_ID, Stand};
+use crate::client::Secret;
 use crate::kafka::admin::NewTopic;
+use crate::kafka::{Client as KafkaClient, ClientConfig as KafkaConfig};
+use crate::linking::Change;
+use crate::linking::operations::{Checks, NewLink, NewMirror, OtherEnd};
+use crate::sandbox::{Sandbox, SandboxConfig};
 
 /// The topic `orders` with two partitions and five records in the first, and the group `billing`, whose one member has read
 /// two of them.
@@ -16,6 +21,8 @@ pub struct Scene {
     stand: Stand,
     member: String,
     _consumer: BaseConsumer,
+    /// What the link copies from.
+    source: Option<Sandbox>,
 }
 
 impl Scene {
@@ -35,7 +42,15 @@ impl Scene {
             member: member.expect("the group has a member").to_owned(),
             stand,
             _consumer: consumer,
+            source: None,
         }
+    }
+
+    /// With the link `demo-link` from another cluster, and its mirror topic `sales`.
+    pub async fn linked() -> Self {
+        let mut scene = Self::new().await;
+        scene.source = Some(link(&scene.stand).await);
+        scene
     }
 
     pub fn client(&self) -> Client {
@@ -47,6 +62,9 @@ impl Scene {
         vec![
             ("broker_id", "1".to_owned()),
             ("topic_name", "orders".to_owned()),
+            ("link_name", "demo-link".to_owned()),
+            ("mirror_topic_name", "sales".to_owned()),
+            ("config_name", "num.cluster.link.fetchers".to_owned()),
             ("name", "retention.ms".to_owned()),
             ("partition_id", "0".to_owned()),
             ("consumer_group_id", "billing".to_owned()),
@@ -67,6 +85,44 @@ pub async fn create(stand: &Stand, topic: &str, partitions: i32) {
     for (_, outcome) in admin.create_topics(vec![topic], false).await {
         outcome.unwrap();
     }
+}
+
+/// Makes the link, and the cluster that it copies from.
+async fn link(stand: &Stand) -> Sandbox {
+    let mut config = SandboxConfig::new("north", 1);
+    config.cluster_id = Some("north-id".to_owned());
+    let source = Sandbox::start(config).await.unwrap();
+    let config = KafkaConfig::new("north", vec![source.bootstrap_servers()]);
+    let admin = KafkaClient::connect(config).await.unwrap().admin();
+    let topics = ["sales", "invoices"].map(|name| NewTopic {
+        name: name.to_owned(),
+        partitions: Some(1),
+        replication_factor: Some(1),
+        configs: Vec::new(),
+    });
+    for (_, outcome) in admin.create_topics(topics.to_vec(), false).await {
+        outcome.unwrap();
+    }
+    let desk = stand.cluster.desk().unwrap();
+    let link = NewLink {
+        name: "demo-link".to_owned(),
+        other: Some(OtherEnd::Source("north-id".to_owned())),
+        configs: vec![Change {
+            name: "bootstrap.servers".to_owned(),
+            value: Some(Secret::new(source.bootstrap_servers())),
+        }],
+    };
+    let checks = Checks {
+        validate_only: false,
+        validate_link: true,
+    };
+    desk.create_link(link, checks).await.unwrap();
+    let mirror = NewMirror {
+        source_topic: "sales".to_owned(),
+        ..NewMirror::default()
+    };
+    desk.create_mirror("demo-link", &mirror).await.unwrap();
+    source
 }
 
 fn fill(servers: &str) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::StatusCode;
@@ -198,13 +199,18 @@ fn new_topic(asked: NewTopicData) -> Result<NewTopic, ApiError> {
     })
 }
 
+/// A mirror topic goes with all that is known of its mirror.
 async fn delete(
     cluster: InCluster,
+    State(state): State<Arc<ClusterState>>,
     notes: Notes,
     Named(Which { topic_name }): Named<Which>,
 ) -> Result<StatusCode, ApiError> {
     notes.add(format!("topic {topic_name}"));
     refuse_own(&topic_name)?;
+    if state.desk()?.delete_mirror_topic(&topic_name).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
     // By its id: a topic that takes its name meanwhile stays.
     let topic = cluster.topic(&topic_name).await?;
     let deleted = cluster.admin.delete_exactly(vec![(topic_name, topic.id)]);
