@@ -207,6 +207,8 @@ pub(super) async fn bind(listeners: Vec<Resolved>) -> Result<Vec<Bound>, StartEr
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -234,6 +236,15 @@ mod tests {
             "::1:80",
         ] {
             assert!(asked(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_an_address_or_a_mistake(text in "\\PC{0,40}") {
+            if let Ok(asked) = text.parse::<Asked>() {
+                prop_assert!(asked.address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()));
+            }
         }
     }
 

@@ -408,6 +408,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The least work that bcrypt can be asked for.
@@ -548,6 +550,35 @@ mod tests {
         assert!(hash("").is_err());
         let cut = hash_with(&"x".repeat(72), 4).unwrap();
         assert!(!is_right(&"x".repeat(73), &cut));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_header_says_is_no_panic(bytes in prop::collection::vec(32_u8..=255, 0..80)) {
+            if let Ok(header) = HeaderValue::from_bytes(&bytes) {
+                prop_assert!(credentials(&header).is_none());
+            }
+        }
+
+        /// A colon parts the two; all further ones belong to the password.
+        #[test]
+        fn a_name_and_a_password_come_through(name in "[^:\\x00-\\x1f]{0,20}", password in "\\PC{0,20}") {
+            let header = basic(&format!("{name}:{password}"));
+            let found = credentials(&header).map(|(name, password)| (name, password.to_string()));
+            prop_assert_eq!(found, Some((name, password)));
+        }
+
+        /// What is written by `kmirror user` is read by the server, and nothing else of the file is lost.
+        #[test]
+        fn an_edited_file_is_read_again(name in "[a-z][a-z0-9.@-]{0,20}", cost in 4_u32..6) {
+            let hash = hash_with("x", cost).unwrap();
+            let before = "# ops\n".to_owned() + &line("zoe.0", "y");
+            let (text, _) = edited(&before, &name, Some(&hash));
+            let entries = parse(&text).unwrap();
+            prop_assert_eq!(entries.get(&name), Some(&hash));
+            prop_assert!(entries.contains_key("zoe.0") && text.starts_with("# ops\n"));
+            prop_assert_eq!(edited(&text, &name, None).0, before);
+        }
     }
 
     #[test]

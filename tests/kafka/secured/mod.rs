@@ -11,6 +11,7 @@ mod refusals;
 mod renewal;
 pub mod rights;
 mod secrets;
+mod serving;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,7 @@ pub fn tests() -> Vec<Test> {
         renewal::tests(),
         rights::tests(),
         secrets::tests(),
+        serving::tests(),
     ]
     .concat()
 }
