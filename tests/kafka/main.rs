@@ -17,6 +17,7 @@ mod formats;
 mod import;
 mod kill;
 mod kit;
+mod links;
 mod live;
 mod memory;
 mod network;
@@ -60,6 +61,7 @@ fn main() {
         sharing::tests(),
         doctor::tests(),
         rest::tests(),
+        links::tests(),
         storage::tests(),
         sandbox_tools::tests(),
         secured::tests(),

@@ -37,9 +37,9 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// `kmirror serve`, asked as curl asks.
-struct Serving {
-    process: Process,
-    address: String,
+pub struct Serving {
+    pub process: Process,
+    pub address: String,
     cluster: String,
 }
 
@@ -51,10 +51,16 @@ impl Serving {
         );
         let kmirror = Kmirror::new(lab, &text)?;
         let process = kmirror.start_command("serve", &["--http", "127.0.0.1:0"])?;
+        Self::of(process)
+    }
+
+    /// Waits until the process serves its first cluster.
+    pub fn of(process: Process) -> Result<Self> {
         let started = Instant::now();
         let address = loop {
             let log = process.log_text();
-            let served = log.split_once("serving cluster west at http://");
+            let served = log.split_once("serving cluster ");
+            let served = served.and_then(|(_, rest)| rest.split_once(" at http://"));
             if let Some((_, rest)) = served
                 && let Some((address, _)) = rest.split_once("/kafka/v3")
             {
@@ -78,32 +84,15 @@ impl Serving {
     }
 
     /// Status and document.
-    fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("an answer")?;
-        let status = head.split(' ').nth(1).context("a status")?.parse()?;
-        let body = match body {
-            "" => Value::Null,
-            body => serde_json::from_str(body)?,
-        };
-        Ok((status, body))
+    pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
+        send(&self.address, method, path, body)
     }
 
-    fn at(&self, path: &str) -> String {
+    pub fn at(&self, path: &str) -> String {
         format!("/kafka/v3/clusters/{}{path}", self.cluster)
     }
 
-    fn get(&self, path: &str) -> Result<Value> {
+    pub fn get(&self, path: &str) -> Result<Value> {
         match self.send("GET", &self.at(path), None)? {
             (200, document) => Ok(document),
             (status, document) => bail!("{path}: {status} {document}"),
@@ -111,10 +100,31 @@ impl Serving {
     }
 
     /// A change with the status that it ends in and, where it is refused, the error code.
-    fn change(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
+    pub fn change(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
         let (status, mut document) = self.send(method, &self.at(path), body)?;
         Ok((status, document["error_code"].take()))
     }
+}
+
+/// Asks once, on a connection of its own.
+pub fn send(address: &str, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer")?;
+    let status = head.split(' ').nth(1).context("a status")?.parse()?;
+    let body = match body {
+        "" => Value::Null,
+        body => serde_json::from_str(body)?,
+    };
+    Ok((status, body))
 }
 
 fn topics_and_groups(lab: &Lab, version: Version) -> Result<()> {

@@ -191,7 +191,8 @@ impl Way {
         Ok(way)
     }
 
-    fn cluster(&self, name: &str) -> String {
+    /// Its tables in a topology file.
+    pub fn cluster(&self, name: &str) -> String {
         let mut text = format!(
             "[clusters.{name}]\nbootstrap_servers = \"{}\"\n",
             self.address
