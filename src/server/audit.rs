@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request};
 use axum::response::Response;
 use hyper::http::request::Parts;
 use hyper::{Method, Uri};
@@ -49,24 +49,43 @@ impl<S: Sync> FromRequestParts<S> for Notes {
     }
 }
 
-/// Whether a request of this kind is told.
-pub(super) fn is_change(method: &Method) -> bool {
+fn is_change(method: &Method) -> bool {
     !(method == Method::GET || method == Method::HEAD || method == Method::OPTIONS)
 }
 
 /// A request on its way, to be told when it has ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Line {
-    pub user: Option<String>,
-    pub peer: Peer,
-    pub method: Method,
-    pub uri: Uri,
+    /// Once it is known.
+    user: Option<String>,
     pub notes: Notes,
-    pub began: Instant,
+    peer: Peer,
+    method: Method,
+    uri: Uri,
+    began: Instant,
 }
 
 impl Line {
-    pub fn tell(self, response: &Response) {
+    /// Of a request that may change something.
+    pub fn of(request: &Request) -> Option<Self> {
+        let peer = request.extensions().get::<Peer>();
+        peer.filter(|_| is_change(request.method()))
+            .map(|peer| Self {
+                user: None,
+                notes: Notes::default(),
+                peer: *peer,
+                method: request.method().clone(),
+                uri: request.uri().clone(),
+                began: Instant::now(),
+            })
+    }
+
+    /// The same with who asks.
+    pub fn by(self, user: Option<String>) -> Self {
+        Self { user, ..self }
+    }
+
+    pub fn tell(&self, response: &Response) {
         let user = self.user.as_deref().map_or("-".to_owned(), clean);
         let path = self.uri.path_and_query();
         let path = short(path.map_or("", |path| path.as_str()));

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
 use super::problem::ApiError;
+use super::stalled::Stalled;
 use crate::kafka::security::acceptor::Acceptor;
 
 /// Requests that hyper reads whole before it hands them on; what is between this and [`Limits::head`] is refused with a document.
@@ -123,7 +124,10 @@ impl Door {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_time)
             .max_buf_size(LARGEST_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(
+                TokioIo::new(Stalled::new(stream, self.limits.stalled)),
+                service,
+            );
         let mut stopping = false;
         let ended = loop {
             let polled = poll_fn(|context| connection.poll_without_shutdown(context));

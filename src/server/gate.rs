@@ -20,10 +20,8 @@ use hyper::header::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
-use super::audit::{self, Notes};
-use super::connection::Peer;
+use super::audit;
 use super::guard::Names;
 use super::limits::Limits;
 use super::problem::ApiError;
@@ -41,11 +39,16 @@ pub(super) struct Site {
 
 /// Lets a request through to its handler, or refuses it.
 pub(super) async fn pass(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let admitted = site.admit(request).await;
-    let mut response = match admitted {
-        Ok(admitted) => site.carry_out(admitted, began, next).await,
-        Err(refusal) => refusal.into_response(),
+    let line = audit::Line::of(&request);
+    let mut response = match site.admit(request).await {
+        Ok(admitted) => site.carry_out(admitted, line, next).await,
+        Err(refusal) => {
+            let response = refusal.into_response();
+            if let Some(line) = line {
+                line.tell(&response);
+            }
+            response
+        }
     };
     dress(&mut response);
     response
@@ -106,26 +109,27 @@ impl Site {
         }
     }
 
-    async fn carry_out(&self, admitted: Admitted, began: Instant, next: Next) -> Response {
+    /// `line` is there for what may change something.
+    async fn carry_out(
+        &self,
+        admitted: Admitted,
+        line: Option<audit::Line>,
+        next: Next,
+    ) -> Response {
         let Admitted {
             mut request,
             user,
             room,
         } = admitted;
-        let is_change = audit::is_change(request.method());
-        let notes = Notes::default();
-        let line = request.extensions().get::<Peer>().map(|peer| audit::Line {
-            user,
-            peer: *peer,
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            notes: notes.clone(),
-            began,
-        });
-        request.extensions_mut().insert(notes);
+        let is_change = line.is_some();
+        let line = line.map(|line| line.by(user));
+        if let Some(line) = &line {
+            request.extensions_mut().insert(line.notes.clone());
+        }
+        let unheard = line.clone();
         let work = tokio::spawn(async move {
             let response = next.run(request).await;
-            if let Some(line) = line.filter(|_| is_change) {
+            if let Some(line) = line {
                 line.tell(&response);
             }
             drop(room);
@@ -137,7 +141,12 @@ impl Site {
             Ok(Ok(response)) => response,
             Ok(Err(panic)) => {
                 tracing::error!(%panic, "a request ended in a mistake of kmirror's own");
-                ApiError::bare(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                let response = ApiError::bare(status).into_response();
+                if let Some(line) = unheard {
+                    line.tell(&response);
+                }
+                response
             }
             Err(_) if is_change => {
                 ApiError::timeout("this takes longer than an answer may; it is carried on")

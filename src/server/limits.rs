@@ -21,6 +21,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// From the end of a request to its answer.
     pub answer_time: Duration,
+    /// How long a peer may take nothing of its answer.
+    pub stalled: Duration,
     /// How long a stopping server waits for requests that are under way.
     pub farewell: Duration,
 }
@@ -36,6 +38,7 @@ impl Default for Limits {
             head_time: Duration::from_secs(15),
             body_time: Duration::from_secs(30),
             answer_time: Duration::from_secs(60),
+            stalled: Duration::from_secs(30),
             farewell: Duration::from_secs(10),
         }
     }

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod listener;
 pub mod openapi;
 pub mod problem;
+mod stalled;
 pub mod state;
 pub mod urls;
 pub mod users;

@@ -88,6 +88,9 @@ fn a_cluster_is_served_until_the_server_is_told_to_stop() {
     assert!(!answer.contains("east-id"), "{answer}");
     let answer = serving.ask("DELETE /v3/clusters");
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    // A page of elsewhere, in a browser on this machine.
+    let answer = serving.ask("POST /v3/clusters HTTP/1.1\r\norigin: https://evil.example\r\nx:");
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     let (said, code) = serving.end("-TERM");
     assert_eq!(code, Some(0), "{said:?}");
     let says = |words: &[&str]| {
