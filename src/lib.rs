@@ -9,6 +9,7 @@ pub mod control;
 pub mod doctor;
 pub mod files;
 pub mod import;
+pub mod inventory;
 pub mod kafka;
 pub mod linking;
 pub mod mirror;

@@ -21,10 +21,13 @@ pub mod http;
 pub mod import;
 pub mod journal;
 pub mod key;
+pub mod link;
 pub mod logging;
 pub mod man;
+pub mod mirror;
 pub mod offsets;
 pub mod plan;
+pub mod replica;
 pub mod run;
 pub mod sandbox;
 mod saved;
@@ -66,6 +69,9 @@ pub enum Command {
     Serve(serve::Args),
     User(user::Args),
     Key(key::Args),
+    Link(link::Args),
+    Mirror(mirror::Args),
+    Replica(replica::Args),
     Offsets(offsets::Args),
     Doctor(doctor::Args),
     Sandbox(sandbox::Args),
@@ -91,6 +97,9 @@ impl Command {
             | Self::Show(_)
             | Self::Journal(_)
             | Self::Key(_)
+            | Self::Link(_)
+            | Self::Mirror(_)
+            | Self::Replica(_)
             | Self::Offsets(_)
             | Self::Doctor(_)
             | Self::Sandbox(_)
@@ -124,6 +133,9 @@ impl Command {
             Self::Serve(args) => serve::run(args, ui).await,
             Self::User(args) => user::run(&args, ui),
             Self::Key(args) => key::run(args, ui).await,
+            Self::Link(args) => link::run(args, ui).await,
+            Self::Mirror(args) => mirror::run(args, ui).await,
+            Self::Replica(args) => replica::run(args, ui).await,
             Self::Offsets(args) => offsets::run(args, ui).await,
             Self::Doctor(args) => doctor::run(args, ui).await,
             Self::Sandbox(args) => sandbox::run(&args, ui).await,

@@ -132,6 +132,19 @@ impl Clusters {
         }
     }
 
+    /// The clusters that there is a connection to.
+    pub fn names(&self) -> Vec<String> {
+        self.clients.keys().cloned().collect()
+    }
+
+    /// Those that no broker answered for, and why.
+    pub fn silent(&self) -> Vec<(String, String)> {
+        let silent = self.silent.iter();
+        silent
+            .map(|(name, error)| (name.clone(), error.to_string()))
+            .collect()
+    }
+
     /// Whether there is a connection to this cluster.
     pub fn has(&self, cluster: &str) -> bool {
         self.clients.contains_key(cluster)

@@ -81,7 +81,7 @@ pub fn rest_client(endpoint: &Endpoint) -> Result<RestClient, RestError> {
 }
 
 /// Asks for all links of a cluster, their configs and mirrors.
-pub(super) async fn read(api: &LinkApi, cluster_id: &str) -> Linking {
+pub async fn read(api: &LinkApi, cluster_id: &str) -> Linking {
     match read_all(api, cluster_id).await {
         Ok(links) => Linking::Known(links),
         Err((why, said)) => Linking::Unknown { why, said },

@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod drift;
 pub mod findings;
 pub mod graph;
+pub mod inventory;
 pub mod journal;
 pub mod json;
 mod junit;

@@ -16,6 +16,7 @@ mod graph;
 mod import;
 mod import_clusters;
 mod import_link;
+mod inventory;
 mod journal;
 mod life;
 mod links;

@@ -9,6 +9,7 @@
 mod configs;
 mod consumer_groups;
 mod groups;
+mod log_dirs;
 mod members;
 mod offsets;
 pub(crate) mod producers;
@@ -35,6 +36,7 @@ pub use consumer_groups::{GroupDescription, GroupMember, ListedGroup};
 use throttle::Throttle;
 
 pub use groups::{CommittedOffset, OffsetCommit};
+pub use log_dirs::ReplicaLag;
 pub use offsets::{ListedOffset, OffsetSpec};
 pub use producers::{ProducerIdentity, ProducerState};
 pub use topics::{CreatedTopic, NewTopic};
