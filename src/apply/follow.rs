@@ -261,6 +261,7 @@ fn topology_of(link: &LinkRecord, source: &Client, destination: &Client) -> Topo
         other_files: Vec::new(),
         clusters: clusters.into_iter().collect(),
         links: [(link.name.clone(), link)].into_iter().collect(),
+        adopts: false,
     }
 }
 

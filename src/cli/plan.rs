@@ -30,6 +30,10 @@ pub struct Args {
     #[arg(long)]
     allow_delete: bool,
 
+    /// Take over links that were made over REST and have the names of the file's; without it they are blocked
+    #[arg(long)]
+    adopt: bool,
+
     /// Save the plan, for `kmirror apply PLAN.json` to carry out exactly this
     #[arg(short, long = "out", value_name = "PLAN.json")]
     out: Option<PathBuf>,
@@ -76,7 +80,8 @@ impl Format {
 /// # Errors
 /// Mistakes in the file, or clusters that can't be read.
 pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    let topology = ui.load_topology_or_report(&args.file, args.format.form())?;
+    let mut topology = ui.load_topology_or_report(&args.file, args.format.form())?;
+    topology.adopts = args.adopt;
     let clusters = Clusters::connect_to_plan(&topology).await?;
     let choices = Choices {
         allow_delete: args.allow_delete,

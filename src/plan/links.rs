@@ -129,7 +129,7 @@ pub(super) fn find_applied<'a>(
         });
     }
     let applied = by_name.or(by_former)?;
-    if applied.owner == Owner::Rest {
+    if applied.owner == Owner::Rest && !world.topology.adopts {
         entry.block(Blocker::LinkOwnedByRest);
     }
     Some(applied)
@@ -255,6 +255,11 @@ pub(super) fn settings(mirror: &Mirror) -> MirrorSettings {
 fn attributes(record: &LinkRecord) -> Vec<(String, Option<Value>)> {
     let mut list = vec![
         ("name".to_owned(), Some(record.name.as_str().into())),
+        // Of a link that a file adopts; all others are files'.
+        (
+            "owner".to_owned(),
+            (record.owner == Owner::Rest).then(|| "rest".into()),
+        ),
         ("topics".to_owned(), Some(selectors(&record.topics))),
         (
             "exclude".to_owned(),

@@ -388,7 +388,7 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
         ),
         Blocker::LinkOwnedByRest => obstacle(
             "The link was made through the REST interface and belongs to it.",
-            "Give the link in the file another name.",
+            "Give the link in the file another name, or take it over with `--adopt`: it is then what the file says, and reached as the file says.",
         ),
         Blocker::MovedLinkExists { from, to } => obstacle(
             format!(

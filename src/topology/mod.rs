@@ -163,6 +163,7 @@ pub fn parse_in(
             .into_iter()
             .map(|draft| (draft.link.name.clone(), draft.link))
             .collect(),
+        adopts: false,
     };
     Ok(Loaded {
         topology,

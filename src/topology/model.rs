@@ -52,6 +52,8 @@ pub struct Topology {
     pub other_files: Vec<PathBuf>,
     pub clusters: IndexMap<String, Cluster>,
     pub links: IndexMap<String, Link>,
+    /// Whether links that were made over REST and have the name of one of the file's become the file's. No file says so.
+    pub adopts: bool,
 }
 
 impl Topology {

@@ -769,3 +769,40 @@ fn a_files_link_is_not_changed_over_rest() {
         );
     }
 }
+
+#[test]
+fn a_file_takes_over_a_link_that_was_made_over_rest_when_told_to() {
+    let text =
+        "[links.demo-link]\nsource = \"east\"\ndestination = \"west\"\ntopics = [\"orders\"]\n";
+    let clusters = TwoClusters::start(1, text);
+    clusters.create(&clusters.east, "orders", 1, &[]);
+    let desk = desk(&clusters, &clusters.west, None);
+    clusters
+        .block_on(desk.create_link(from_east(&clusters, &[]), CHECKED))
+        .expect("is created");
+    clusters
+        .block_on(desk.create_mirror("demo-link", &mirror_of("orders")))
+        .expect("is made");
+    produce(&clusters.east, "orders", 4);
+    let before = state(&clusters, &clusters.west);
+    let blocked = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_eq!(blocked.code, Some(3), "{blocked}");
+    assert!(blocked.stderr.contains("--adopt"), "{blocked}");
+
+    let adopted = clusters.run(&["apply", "--yes", "--adopt", "mirror.toml"]);
+    assert_eq!(adopted.code, Some(0), "{adopted}");
+    let after = state(&clusters, &clusters.west);
+    assert_eq!(after.links[0].owner, Owner::File);
+    assert_eq!(after.links[0].id, before.links[0].id);
+    assert_eq!(after.configs.len(), 0, "the file says how it is reached");
+    assert_eq!(
+        after.mirrors.keys().collect::<Vec<_>>(),
+        before.mirrors.keys().collect::<Vec<_>>(),
+        "its mirrors go on where they are"
+    );
+    let again = clusters.run(&["plan", "--detailed-exitcode", "mirror.toml"]);
+    assert_eq!(again.code, Some(0), "{again}");
+    let ran = clusters.run(&["run", "--until-caught-up", "mirror.toml"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    await_end(&clusters, &clusters.west, "orders", 4);
+}

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::apply::effects::{ConfigAlteration, Effects, Failure, ProducerId};
 use crate::control::Write;
-use crate::control::records::{IncarnationId, MirrorRecord, RECORD_VERSION};
+use crate::control::records::{IncarnationId, MirrorRecord, Owner, RECORD_VERSION};
 use crate::observe::model::Observed;
 use crate::plan::model::{
     Address, Entry, MirrorOperation, MirrorRecordChange, MirrorTopic, Operation, Plan,
@@ -380,6 +380,10 @@ impl Execution<'_> {
                     record.id = Uuid::new_v4();
                 }
                 links.insert(record.name.clone(), record.id);
+                if self.was_made_over_rest(cluster, record.id) {
+                    // From now on the file says how the source is reached; what REST kept secret goes.
+                    writes.push(Write::DropLinkConfigs(record.id));
+                }
                 writes.push(Write::Link(record));
                 written.push(&entry.address);
             }
@@ -409,6 +413,12 @@ impl Execution<'_> {
                 }
             }
         }
+    }
+
+    fn was_made_over_rest(&self, cluster: &str, id: Uuid) -> bool {
+        let control = self.observed.clusters[cluster].control.iter();
+        let mut links = control.flat_map(|control| &control.links);
+        links.any(|link| link.id == id && link.owner == Owner::Rest)
     }
 
     fn applied_links(&self, cluster: &str) -> HashMap<String, Uuid> {

@@ -42,6 +42,10 @@ pub struct Args {
     #[arg(long)]
     allow_delete: bool,
 
+    /// Take over links that were made over REST and have the names of the file's; for a plan that was saved with --adopt, too
+    #[arg(long)]
+    adopt: bool,
+
     /// Only what has this address, and what that depends on: mirror.LINK/TOPIC, link.LINK with its mirrors, cluster.NAME
     /// with its topics, cluster.NAME/topic.TOPIC; topics may be globs. May be given several times
     #[arg(long = "target", value_name = "ADDRESS")]
@@ -87,7 +91,8 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
         )
         .with_hint("save one with `kmirror plan --out PLAN.json FILE`"));
     }
-    let topology = ui.load_topology(&args.file)?;
+    let mut topology = ui.load_topology(&args.file)?;
+    topology.adopts = args.adopt;
     let clusters = Clusters::connect_to_plan(&topology).await?;
     let choices = Choices {
         allow_delete: args.allow_delete,

@@ -44,7 +44,8 @@ pub(super) async fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             "say where it is with --topology, or go to the folder where the plan was made",
         ));
     }
-    let topology = ui.load_topology(&topology)?;
+    let mut topology = ui.load_topology(&topology)?;
+    topology.adopts = args.adopt;
     if !planned.has_changes() {
         ui.say(&format!("{shown} holds nothing to do."));
         return Ok(ExitCode::Ok);
