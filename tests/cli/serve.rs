@@ -19,8 +19,10 @@ replication_factor = 1
 /// A server that has said where it listens.
 struct Serving {
     child: Child,
-    /// `127.0.0.1:…`
+    /// `127.0.0.1:…`, of the first listener.
     address: String,
+    /// Of all listeners.
+    addresses: Vec<String>,
     lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
 }
 
@@ -32,31 +34,36 @@ fn start(scenario: &Scenario, arguments: &[&str]) -> Serving {
         .spawn()
         .expect("the program starts");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let listeners = arguments.iter().filter(|argument| **argument == "--http");
+    let listeners = listeners.count();
     let mut shown = Vec::new();
-    let address = loop {
+    let mut addresses = Vec::new();
+    while addresses.len() < listeners {
         let Some(line) = lines.next() else {
             panic!("it ended: {shown:?}");
         };
         let line = line.expect("text");
-        let address = line.split_once(" at http://");
-        if let Some((_, address)) = address {
-            break address
-                .strip_suffix("/kafka/v3")
-                .expect("the prefix")
-                .to_owned();
+        if let Some((_, address)) = line.split_once(" at http://") {
+            let address = address.strip_suffix("/kafka/v3").expect("the prefix");
+            addresses.push(address.to_owned());
         }
         shown.push(line);
-    };
+    }
     Serving {
         child,
-        address,
+        address: addresses[0].clone(),
+        addresses,
         lines,
     }
 }
 
 impl Serving {
     fn ask(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        self.ask_at(&self.address, request)
+    }
+
+    fn ask_at(&self, address: &str, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).expect("it listens");
         let head = format!(
             "{request} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
             self.address
@@ -107,6 +114,36 @@ fn a_cluster_is_served_until_the_server_is_told_to_stop() {
         "path=/v3/clusters",
         "status=405",
     ]);
+}
+
+#[test]
+fn each_listener_knows_its_own_cluster_and_no_other() {
+    let clusters = TwoClusters::start(1, LINK);
+    let arguments = [
+        "serve",
+        "mirror.toml",
+        "--http",
+        "east=127.0.0.1:0",
+        "--http",
+        "west=127.0.0.1:0",
+    ];
+    let serving = start(&clusters.scenario, &arguments);
+    for (address, own, other) in [
+        (&serving.addresses[0], "east-id", "west-id"),
+        (&serving.addresses[1], "west-id", "east-id"),
+    ] {
+        let answer = serving.ask_at(address, "GET /v3/clusters");
+        assert!(answer.contains(own) && !answer.contains(other), "{answer}");
+        let answer = serving.ask_at(address, &format!("GET /v3/clusters/{own}/topics"));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let answer = serving.ask_at(address, &format!("GET /v3/clusters/{other}/topics"));
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        assert!(
+            answer.contains(&format!("Cluster {other} cannot be found.")),
+            "{answer}"
+        );
+    }
+    assert_eq!(serving.end("-INT").1, Some(0));
 }
 
 #[test]
