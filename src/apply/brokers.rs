@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::effects::{ConfigAlteration, Effects, Failure, LinkEffects, ProducerId};
+use crate::control::actions;
 use crate::control::records::IncarnationId;
 use crate::control::{ControlWriter, Write, progress};
 use crate::kafka::{Backoff, ClusterMetadata, Error, ErrorCode, Operation, TopicMetadata, Topics};
@@ -194,6 +195,17 @@ impl Effects for Brokers<'_> {
         progress::forget(client, ids)
             .await
             .map_err(|error| Failure::from(&error))
+    }
+
+    async fn has_failed(&self, cluster: &str, id: IncarnationId) -> bool {
+        let client = self.clusters.client(cluster);
+        match actions::failed(client, &std::collections::HashSet::from([id])).await {
+            Ok(failed) => failed.contains(&id),
+            Err(error) => {
+                tracing::warn!(%cluster, %error, "whether the mirror has failed cannot be read");
+                false
+            }
+        }
     }
 
     async fn topic_ids(&self, cluster: &str, topics: &[String]) -> Vec<Result<Uuid, Failure>> {

@@ -111,6 +111,10 @@ pub trait Effects: Send + Sync {
     /// Removes what is stored of the progress of mirrors that are no more.
     async fn forget_progress(&self, cluster: &str, ids: &[IncarnationId]) -> Result<(), Failure>;
 
+    /// Whether a worker has stored that a partition of a mirror stands still. What can't be read is not known, and no reason to
+    /// refuse anything.
+    async fn has_failed(&self, cluster: &str, id: IncarnationId) -> bool;
+
     /// Ids of topics that were just created or seen; nil where brokers know none.
     async fn topic_ids(&self, cluster: &str, topics: &[String]) -> Vec<Result<Uuid, Failure>>;
 

@@ -6,6 +6,7 @@
 
 mod brokers;
 pub mod effects;
+mod endings;
 mod execute;
 mod follow;
 pub mod journal;
@@ -16,6 +17,7 @@ pub(crate) mod model;
 mod model_links;
 mod session;
 
+pub use endings::{Awaited, awaited, wait_for};
 pub use execute::{Asked, Event, Manner, Outcome, PARALLELISM, Progress, execute};
 pub use follow::{Follow, is_due};
 pub use session::{ApplyError, ApplyOptions, apply};

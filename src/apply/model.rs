@@ -304,6 +304,10 @@ impl Effects for Model {
         Ok(())
     }
 
+    async fn has_failed(&self, _: &str, _: IncarnationId) -> bool {
+        false
+    }
+
     async fn topic_ids(&self, cluster: &str, topics: &[String]) -> Vec<Result<Uuid, Failure>> {
         let observed = self.observed();
         let known = &observed.clusters[cluster].topics;

@@ -180,6 +180,14 @@ pub struct LinkRecord {
 }
 
 impl LinkRecord {
+    /// The consumer group of the workers that carry the link.
+    pub fn worker_group(&self) -> String {
+        match self.owner {
+            Owner::File => WORKER_GROUP.to_owned(),
+            Owner::Rest => link_worker_group(self.id),
+        }
+    }
+
     /// With the version that a reader has to know at least.
     pub(super) fn as_written(&self) -> Self {
         let mut mirrors = self.mirrors.values();
@@ -198,6 +206,11 @@ fn version_of(speaks_of_an_end: bool) -> u16 {
     } else {
         RECORD_VERSION
     }
+}
+
+/// The consumer group of the workers of a link that was made over REST.
+pub fn link_worker_group(id: Uuid) -> String {
+    format!("{WORKER_GROUP}-link-{id}")
 }
 
 /// Of links that were recorded before offsets could be kept equal.

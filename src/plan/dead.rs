@@ -6,14 +6,14 @@
 
 use std::borrow::Cow;
 
-use super::links;
 use super::model::{
     Action, Address, Change, Entry, LinkOperation, MirrorOperation, MirrorRecordChange,
     MirrorTopic, Operation, Origin, Plan, Route, Side, TopicChanges, Value,
 };
 use super::reason::{Blocker, Note};
 use super::world::World;
-use crate::control::records::{DesiredState, LinkRecord, MirrorRecord};
+use super::{endings, links};
+use crate::control::records::{DesiredState, EndingKind, LinkRecord, MirrorRecord};
 use crate::observe::model::Observed;
 use crate::topology::model::{Link, MirrorState, Topology};
 
@@ -74,34 +74,43 @@ pub(super) fn plan(plan: &mut Plan, world: &World<'_>) {
         |note| !matches!(note, Note::LinkNotInFile { link, .. } if names.contains(&link.as_str())),
     );
     for link in world.topology.links.values().filter(dead) {
-        let (entries, note) = plan_link(world, link);
+        let (entries, notes) = plan_link(world, link);
         plan.entries.extend(entries);
-        plan.notes.extend(note);
+        plan.notes.extend(notes);
     }
 }
 
-fn plan_link(world: &World<'_>, link: &Link) -> (Vec<Entry>, Option<Note>) {
+fn plan_link(world: &World<'_>, link: &Link) -> (Vec<Entry>, Vec<Note>) {
     let mut entry = links::entry(world, link);
     if world.blocked.contains_key(&link.destination) {
         entry.block(Blocker::ClusterBlocked {
             cluster: link.destination.clone(),
         });
-        return (vec![entry], None);
+        return (vec![entry], Vec::new());
     }
     let Some(applied) = links::find_applied(world, link, &mut entry) else {
-        return (Vec::new(), None);
+        return (Vec::new(), Vec::new());
     };
     if !entry.blocked.is_empty() {
-        return (vec![entry], None);
+        return (vec![entry], Vec::new());
     }
     let cause = world.observed.unreachable[&link.source].clone();
     let blocker = Blocker::SourceUnreachable {
         cluster: link.source.clone(),
         cause: cause.clone(),
     };
+    let control = world.cluster(&link.destination).control.iter();
+    let mirrors: Vec<&MirrorRecord> = control
+        .flat_map(|control| &control.mirrors)
+        .filter(|record| record.id.link == applied.id)
+        .collect();
     let wanted = links::wanted_record(world, link, Some(applied));
     entry.changes = links::changes(world, link, Some(applied), &wanted);
-    if entry.changes.iter().any(|change| !pauses(change)) {
+    if entry
+        .changes
+        .iter()
+        .any(|change| !needs_no_source(change, &mirrors))
+    {
         entry.block(blocker.clone());
     } else if let [first, ..] = entry.changes.as_slice() {
         let action = match first.attribute == "state" && entry.changes.len() == 1 {
@@ -111,11 +120,6 @@ fn plan_link(world: &World<'_>, link: &Link) -> (Vec<Entry>, Option<Note>) {
         let operation = Operation::Link(LinkOperation { record: wanted });
         entry.act(action, operation);
     }
-    let control = world.cluster(&link.destination).control.iter();
-    let mirrors: Vec<&MirrorRecord> = control
-        .flat_map(|control| &control.mirrors)
-        .filter(|record| record.id.link == applied.id)
-        .collect();
     let mut entries: Vec<Entry> = mirrors
         .iter()
         .filter_map(|record| plan_mirror(world, link, record, &blocker))
@@ -125,6 +129,7 @@ fn plan_link(world: &World<'_>, link: &Link) -> (Vec<Entry>, Option<Note>) {
         // That nothing has to be done is not known.
         entry.block(blocker);
     }
+    let mut notes = endings::notes(link, mirrors.iter().copied());
     let note = entry.blocked.is_empty().then(|| Note::SourceUnreachable {
         link: link.name.clone(),
         cluster: link.source.clone(),
@@ -132,15 +137,63 @@ fn plan_link(world: &World<'_>, link: &Link) -> (Vec<Entry>, Option<Note>) {
         cause,
     });
     entries.push(entry);
-    (entries, note)
+    notes.extend(note);
+    (entries, notes)
 }
 
-/// Whether a change of a link's record stops copying and does nothing else.
-fn pauses(change: &Change) -> bool {
-    let is_state = change.attribute == "state"
-        || (change.attribute.starts_with("mirrors.") && change.attribute.ends_with(".state"));
-    let paused = Value::from("paused");
-    is_state && change.new.as_ref().is_some_and(|side| side.value == paused)
+/// Whether a change of a link's record stops copying and does nothing else, or says what has happened already.
+fn needs_no_source(change: &Change, mirrors: &[&MirrorRecord]) -> bool {
+    let mirror = change.attribute.strip_prefix("mirrors.");
+    let mirror = mirror.and_then(|rest| rest.strip_suffix(".state"));
+    let Some(new) = change.new.as_ref().map(|side| &side.value) else {
+        return false;
+    };
+    let has_ended = |topic: &str| {
+        let mut own = mirrors.iter().filter(|it| it.source_topic == topic);
+        own.any(|record| endings::state_of(record) == *new)
+    };
+    match mirror {
+        Some(topic) => {
+            *new == Value::from("paused")
+                || *new == Value::from("failed-over")
+                || *new == Value::from("promoted") && has_ended(topic)
+        }
+        None => change.attribute == "state" && *new == Value::from("paused"),
+    }
+}
+
+/// A mirror that ends or has ended. Failing it over takes nothing of the source.
+fn plan_end(
+    world: &World<'_>,
+    link: &Link,
+    record: &MirrorRecord,
+    blocker: &Blocker,
+) -> Option<Entry> {
+    let settings = link.mirrors.get(&record.source_topic);
+    let address = Address::Mirror {
+        link: link.name.clone(),
+        source_topic: record.source_topic.clone(),
+    };
+    let mut entry = Entry::new(address, &link.destination);
+    entry.asked_by = settings.and_then(|mirror| world.place(mirror.span));
+    match endings::wanted(link, &record.source_topic) {
+        Some(kind) if !endings::is_due(record, kind) => return None,
+        Some(kind) => {
+            endings::plan_end(world, link, record, kind, &mut entry);
+            if kind == EndingKind::Promote {
+                entry.block(blocker.clone());
+            }
+        }
+        // Whether a pattern still takes the topic can't be told; that somebody wants it back can.
+        None => {
+            let state = settings.and_then(|mirror| mirror.state.as_ref())?;
+            match state.value {
+                MirrorState::Absent => entry.block(blocker.clone()),
+                _ => entry.block(endings::handed_over(link, record)),
+            }
+        }
+    }
+    Some(entry)
 }
 
 /// A mirror by its record; none where nothing is asked of it.
@@ -151,6 +204,10 @@ fn plan_mirror(
     blocker: &Blocker,
 ) -> Option<Entry> {
     let settings = link.mirrors.get(&record.source_topic);
+    let ends = endings::wanted(link, &record.source_topic);
+    if ends.is_some() || record.ending.is_some() {
+        return plan_end(world, link, record, blocker);
+    }
     let asked = settings.and_then(|mirror| mirror.state.as_ref());
     let wanted = match asked.map(|state| state.value) {
         Some(

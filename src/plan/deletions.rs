@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::links;
 use super::model::{
     Action, Address, Change, DoomedTopic, Entry, MirrorDeletion, Operation, Origin, Plan, Route,
     Side, same_topic,
 };
 use super::reason::{Blocker, Reason};
 use super::world::World;
+use super::{endings, links};
 use crate::control::records::{IncarnationId, LinkRecord, MirrorRecord};
 use crate::observe::model::{Described, ObservedTopic};
 use crate::topology::model::{Link, LinkState, Mirror, MirrorState, OwnedTopic, Span};
@@ -107,12 +107,18 @@ impl Doomed {
         });
         entry.changes.push(Change {
             attribute: "state".to_owned(),
-            old: Some(Side::new(links::state(last.state), Origin::Applied)),
+            old: Some(Side::new(endings::state_of(last), Origin::Applied)),
             new: Some(Side::new("absent", Origin::File)),
             asked_by: world.place(span),
         });
         let mut topics = Vec::new();
         for record in &records {
+            if record.pending().is_some() {
+                entry.block(Blocker::EndingUnderWay {
+                    cluster: link.destination.clone(),
+                    topic: record.destination_topic.clone(),
+                });
+            }
             topics.extend(self.topic_of_record(world, link, record, &mut entry));
         }
         entry.act(

@@ -295,6 +295,9 @@ fn of_blocker(blocker: &Blocker) -> Option<Direction> {
         | Blocker::BrokerLinkHasMirrors { .. }
         | Blocker::LinkHasMirrors { .. } => Some(Direction::LiveButUndeclared),
         Blocker::ProvenanceFixed { .. } => Some(Direction::DeclaredButNotApplied),
+        // Somebody handed it over without the file.
+        Blocker::HandedOver { .. } => Some(Direction::ChangedLive),
+        Blocker::NothingToEnd { .. } => Some(Direction::DeclaredButMissing),
         Blocker::ClusterBlocked { .. }
         | Blocker::SourceUnreachable { .. }
         | Blocker::TopicHidden { .. }
@@ -316,6 +319,7 @@ fn of_blocker(blocker: &Blocker) -> Option<Direction> {
         | Blocker::PrefixTaken { .. }
         | Blocker::FactorOnCloud { .. }
         | Blocker::ConfigSyncedByBrokers { .. }
+        | Blocker::EndingUnderWay { .. }
         | Blocker::Refused { .. } => None,
     }
 }
@@ -329,6 +333,7 @@ fn of_note(note: &Note, plan: &Plan) -> Option<Drifted> {
         | Note::SourceUnreachable { .. }
         | Note::NothingMatches { .. }
         | Note::ConfigsNotInFile { .. }
+        | Note::EndingPending { .. }
         | Note::Locked { .. } => return None,
         Note::LinkNotInFile {
             cluster,

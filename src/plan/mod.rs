@@ -31,6 +31,7 @@ mod dead;
 mod deletions;
 mod diff;
 pub mod drift;
+mod endings;
 mod links;
 mod mirrors;
 pub mod model;
@@ -275,6 +276,8 @@ fn plan_links(world: &mut World<'_>, routes: &[routes::Route], plan: &mut Plan) 
                 &link,
                 is_routed,
             ));
+            plan.notes
+                .extend(endings::pending(world, &topology.links[name], &link));
             plan.notes
                 .extend(gone_sources(world, &topology.links[name], &link));
             plan.notes

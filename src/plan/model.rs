@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::reason::{Blocker, Note, Reason};
-use crate::control::records::{DesiredState, IncarnationId, LinkRecord};
+use crate::control::records::{DesiredState, EndingKind, IncarnationId, LinkRecord};
 
 /// Version of the serialised plan.
 pub const PLAN_VERSION: u32 = 1;
@@ -689,6 +689,13 @@ pub enum MirrorRecordChange {
         provenance_header: bool,
         /// Records of earlier incarnations, whose destination topic is gone.
         replaces: Vec<IncarnationId>,
+    },
+    /// Its promotion or failover is asked for; workers carry it out.
+    End {
+        id: IncarnationId,
+        kind: EndingKind,
+        /// What the record must still have when it is written.
+        generation: u64,
     },
     State {
         id: IncarnationId,

@@ -56,6 +56,10 @@ pub enum Reason {
         /// Between log starts and log ends, where that is known.
         offsets: Option<u64>,
     },
+    /// What the source has is copied, then the topic is handed over for good.
+    Promotes,
+    /// The topic is handed over for good as it is.
+    FailsOver,
     /// The topic to be deleted is not there any more; what is recorded of it goes.
     TopicGoneAlready { cluster: String, topic: String },
     /// Configs of a link that brokers carry which are set there, and which nobody can read back.
@@ -334,6 +338,27 @@ pub enum Blocker {
         link: String,
         topics: Vec<String>,
     },
+    /// A mirror that was promoted or failed over, and that the file wants otherwise.
+    HandedOver {
+        cluster: String,
+        topic: String,
+        link: String,
+        source_topic: String,
+        /// What it is, as the file would say it.
+        state: String,
+    },
+    /// A mirror that is to be promoted or failed over, and that there is not.
+    NothingToEnd {
+        link: String,
+        source_topic: String,
+        /// The state that is asked for.
+        kind: String,
+    },
+    /// A mirror that is to be deleted while its promotion or failover is under way.
+    EndingUnderWay {
+        cluster: String,
+        topic: String,
+    },
     /// The broker refused the rehearsal.
     Refused {
         cluster: String,
@@ -414,6 +439,17 @@ pub enum Note {
         link: String,
         cluster: String,
         topics: Vec<String>,
+    },
+    /// A mirror whose promotion or failover was asked for and is not over.
+    EndingPending {
+        link: String,
+        /// The destination.
+        cluster: String,
+        source_topic: String,
+        destination_topic: String,
+        /// The state that it is to come to.
+        kind: String,
+        since_ms: i64,
     },
     /// Somebody is at work on the cluster.
     Locked {

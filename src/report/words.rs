@@ -189,6 +189,12 @@ pub fn reason(reason: &Reason) -> String {
                 clean(topic)
             )
         }
+        Reason::Promotes => {
+            "what the source has is copied, then the topic is handed over to whoever writes to it: this cannot be undone".to_owned()
+        }
+        Reason::FailsOver => {
+            "the topic is handed over as it is to whoever writes to it, without what the source still has: this cannot be undone".to_owned()
+        }
         Reason::TopicGoneAlready { cluster, topic } => format!(
             "topic {cluster}/{} is gone already: what is recorded of the mirror goes",
             clean(topic)
@@ -295,6 +301,56 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
                 by.iter().map(|it| clean(it)).collect::<Vec<_>>().join(", ")
             ),
             "Give the mirror `state = \"absent\"` too, or leave the topic.",
+        ),
+        Blocker::HandedOver {
+            cluster,
+            topic,
+            link,
+            source_topic,
+            state,
+        } => {
+            let ended = match state.as_str() {
+                "promoted" => "promoted",
+                _ => "failed over",
+            };
+            obstacle(
+                format!(
+                    "The mirror was {ended}: {cluster}/{} belongs to whoever writes to it, and nothing is copied into it again.",
+                    clean(topic)
+                ),
+                format!(
+                    "Write state = \"{state}\" in [links.{0}.mirrors.{1}] to keep it so. To copy the source anew, let state = \"absent\" and \
+                     `kmirror apply --allow-delete` delete the topic with all that it holds first, or mirror {1} under another name.",
+                    clean(link),
+                    clean(source_topic)
+                ),
+            )
+        }
+        Blocker::NothingToEnd {
+            link,
+            source_topic,
+            kind,
+        } => obstacle(
+            format!(
+                "There is no mirror of {} that could be {}.",
+                clean(source_topic),
+                match kind.as_str() {
+                    "promoted" => "promoted",
+                    _ => "failed over",
+                }
+            ),
+            format!(
+                "Write state = \"active\" in [links.{}.mirrors.{}] and apply, so that there is one; or leave it out.",
+                clean(link),
+                clean(source_topic)
+            ),
+        ),
+        Blocker::EndingUnderWay { cluster, topic } => obstacle(
+            format!(
+                "The mirror {cluster}/{} is being handed over, which is not finished.",
+                clean(topic)
+            ),
+            "Let `kmirror run` finish it, then apply again.",
         ),
         Blocker::LinkHasMirrors { link, topics } => {
             let shown = topics.iter().take(LISTED).map(|topic| clean(topic));
@@ -669,6 +725,26 @@ pub fn note(note: &Note, now_ms: i64) -> String {
             format!(
                 "configs that are set on topics which the file owns, and that it does not name, stay as they are on `{cluster}` (other_configs = \"reset\" resets them): {}",
                 list.join(", ")
+            )
+        }
+        Note::EndingPending {
+            link,
+            cluster,
+            destination_topic,
+            kind,
+            since_ms,
+            ..
+        } => {
+            let what = match kind.as_str() {
+                "promoted" => "promotion",
+                _ => "failover",
+            };
+            let since = super::duration(now_ms - since_ms)
+                .map_or_else(String::new, |age| format!(", for {age}"));
+            format!(
+                "the {what} of {cluster}/{} by link {} is under way{since}; workers carry it out",
+                clean(destination_topic),
+                clean(link)
             )
         }
         Note::Locked {

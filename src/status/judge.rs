@@ -11,7 +11,6 @@ use crate::control::records::{
     LinkRecord, MirrorRecord, WantedState,
 };
 use crate::control::store::ControlState;
-use crate::mirror::worker::scope::Scope;
 use crate::topology::resolve::LinkRule;
 
 /// What is kept of partitions.
@@ -300,13 +299,7 @@ impl Judge<'_> {
     }
 
     fn message(&self, state: MirrorState, trouble: Option<Trouble>) -> Option<String> {
-        let workers = || {
-            let scope = match self.link.owner {
-                crate::control::records::Owner::File => Scope::Files,
-                crate::control::records::Owner::Rest => Scope::Link(self.link.id),
-            };
-            self.live.workers.get(&scope.group()).copied()
-        };
+        let workers = || self.live.workers.get(&self.link.worker_group()).copied();
         match state {
             MirrorState::Stopped => {
                 let unfenced = self

@@ -6,12 +6,11 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::{Live, MirrorStatus, TopicEnds, Topics, mirrors};
-use crate::control::records::Owner;
+use crate::control::records::LinkRecord;
 use crate::control::store::{self, ControlState};
 use crate::control::{ControlError, progress};
 use crate::kafka::admin::OffsetSpec;
 use crate::kafka::{self, Client, ErrorCode, Isolation, Operation};
-use crate::mirror::worker::scope::Scope;
 
 /// A broker that does not answer must not keep the states of all other mirrors from whoever asks.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -144,14 +143,7 @@ async fn ends(
 
 /// How many workers there are for the links, as far as this user may know.
 async fn workers(destination: &Client, state: &ControlState) -> HashMap<String, usize> {
-    let groups: BTreeSet<String> = state
-        .links
-        .values()
-        .map(|link| match link.owner {
-            Owner::File => Scope::Files.group(),
-            Owner::Rest => Scope::Link(link.id).group(),
-        })
-        .collect();
+    let groups: BTreeSet<String> = state.links.values().map(LinkRecord::worker_group).collect();
     let admin = destination.admin().with_deadline(PATIENCE);
     let asked = groups.into_iter().map(|group| {
         let admin = admin.clone();

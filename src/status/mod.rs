@@ -14,7 +14,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 pub use judge::mirrors;
-pub use look::{Source, look};
+pub use look::{Source, look, look_at};
 
 use crate::control::records::{EndingRecord, FailureRecord, IncarnationId};
 

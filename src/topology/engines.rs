@@ -160,6 +160,8 @@ fn built_in(setting: Setting) -> Support {
         | Setting::StartTime
         | Setting::Limit
         | Setting::Config
+        | Setting::Promoted
+        | Setting::FailedOver
         | Setting::MirrorAbsent
         | Setting::LinkAbsent => return Support::Yes,
         Setting::Groups => (
@@ -169,10 +171,6 @@ fn built_in(setting: Setting) -> Support {
         Setting::Acls => (
             "ACLs are not synced",
             "write acls = { sync = false } or leave it out, and create the ACLs at the destination yourself",
-        ),
-        Setting::Promoted | Setting::FailedOver => (
-            "mirrors are not promoted: the topic would still be taken for a copy",
-            "write state = \"paused\": nothing is copied until it is active again",
         ),
     };
     Support::No { why, instead }
@@ -424,7 +422,10 @@ mod tests {
             able(Setting::StartTime),
             [Engine::Kmirror, Engine::ClusterLink]
         );
-        assert_eq!(able(Setting::Promoted), [Engine::ClusterLink]);
+        assert_eq!(
+            able(Setting::Promoted),
+            [Engine::Kmirror, Engine::ClusterLink]
+        );
         assert_eq!(
             able(Setting::Groups),
             [Engine::ClusterLink, Engine::MirrorMaker2]

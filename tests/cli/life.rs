@@ -12,6 +12,7 @@ use kmirror::control::records::{
 use kmirror::control::{self, ControlState, progress};
 use kmirror::status::{self, MirrorState, MirrorStatus, Source};
 
+use crate::assert_shown;
 use crate::offsets::produce;
 use crate::sandboxes::TwoClusters;
 
@@ -225,4 +226,68 @@ fn states_and_lags_are_known_without_a_worker() {
     // Without the source, what is recorded is still known.
     let found = status_of(&clusters, &HashMap::new());
     assert_eq!(found.partitions[0].last_source_fetch_offset, 16);
+}
+
+fn with_state(state: &str) -> String {
+    format!("{LINK}\n[links.copy.mirrors.orders]\nstate = \"{state}\"\n")
+}
+
+/// The file's word is carried out, waited for, and cannot be taken back by another file.
+#[test]
+fn a_file_promotes_a_mirror_and_no_older_file_takes_it_back() {
+    let clusters = mirrored();
+    produce(&clusters, 5);
+    clusters.write(&with_state("promoted"));
+    let ran = clusters.run(&["plan", "mirror.toml"]);
+    assert_shown("cli_promote_planned", &ran);
+    // Nobody carries it out: it is said so, and asking again waits on.
+    for _ in 0..2 {
+        let ran = clusters.run(&["apply", "--yes", "--wait", "1s", "mirror.toml"]);
+        assert_eq!(ran.code, Some(1), "{ran}");
+        assert!(ran.stderr.contains("1 mirror is still pending"), "{ran}");
+        assert!(
+            ran.stderr.contains("PENDING_STOPPED, no worker runs"),
+            "{ran}"
+        );
+    }
+    work(&clusters);
+    assert_eq!(copied(&clusters), 15);
+    let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert!(mirror(&clusters).is_stopped());
+    for state in ["active", "paused"] {
+        clusters.write(&with_state(state));
+        let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
+        assert_eq!(ran.code, Some(3), "{ran}");
+        assert!(ran.stderr.contains("The mirror was promoted"), "{ran}");
+    }
+    clusters.write(LINK);
+    let ran = clusters.run(&["plan", "mirror.toml"]);
+    assert_shown("cli_promoted_blocked", &ran);
+    // A word that comes too late changes nothing.
+    clusters.write(&with_state("failed-over"));
+    let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    let ending = mirror(&clusters).ending.expect("it ended");
+    assert_eq!(ending.kind, EndingKind::Promote);
+}
+
+/// The day for which there is a failover: nobody answers at the source, and a promotion would never end.
+#[test]
+fn a_file_fails_over_without_its_source_and_promotes_not() {
+    let clusters = mirrored();
+    for id in 0..2 {
+        clusters.east.faults().stop_broker(id);
+    }
+    clusters.write(&with_state("promoted"));
+    let ran = clusters.run(&["plan", "mirror.toml"]);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    clusters.write(&with_state("failed-over"));
+    let ran = clusters.run(&["plan", "mirror.toml"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert!(ran.stdout.contains("1 to fail over"), "{ran}");
+    let ran = clusters.run(&["apply", "--yes", "--wait", "0s", "mirror.toml"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    let pending = mirror(&clusters).pending().map(|ending| ending.kind);
+    assert_eq!(pending, Some(EndingKind::FailOver));
 }

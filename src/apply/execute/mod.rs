@@ -20,7 +20,8 @@ use uuid::Uuid;
 
 use crate::apply::effects::{ConfigAlteration, Effects, Failure, ProducerId};
 use crate::control::Write;
-use crate::control::records::{IncarnationId, MirrorRecord, Owner, RECORD_VERSION};
+use crate::control::actions::{self, ActionRefusal, MirrorAction};
+use crate::control::records::{EndingKind, IncarnationId, MirrorRecord, Owner, RECORD_VERSION};
 use crate::observe::model::Observed;
 use crate::plan::model::{
     Address, Entry, MirrorOperation, MirrorRecordChange, MirrorTopic, Operation, Plan,
@@ -443,6 +444,26 @@ impl Execution<'_> {
             match &mirror.record {
                 MirrorRecordChange::Keep => {}
                 MirrorRecordChange::New { .. } => fresh.push((*entry, *mirror)),
+                MirrorRecordChange::End { id, kind, .. } => {
+                    let action = match kind {
+                        EndingKind::Promote => MirrorAction::Promote,
+                        EndingKind::FailOver => MirrorAction::FailOver,
+                    };
+                    if action == MirrorAction::Promote && self.has_failed(cluster, *id).await {
+                        let refusal = ActionRefusal::Failed {
+                            topic: mirror.destination_topic.clone(),
+                        };
+                        let failure = Failure {
+                            error: "refused".to_owned(),
+                            message: refusal.to_string(),
+                        };
+                        self.fail(&entry.address, failure);
+                        continue;
+                    }
+                    let now_ms = jiff::Timestamp::now().as_millisecond();
+                    let record = actions::changed(self.recorded(cluster, *id), action, now_ms);
+                    written.push((*entry, vec![Write::Mirror(record)]));
+                }
                 MirrorRecordChange::State {
                     id,
                     state,
@@ -466,6 +487,11 @@ impl Execution<'_> {
             }
         }
         written
+    }
+
+    /// Whether a worker has stored that a partition of the mirror stands still; what can't be read is found out later.
+    async fn has_failed(&self, cluster: &str, id: IncarnationId) -> bool {
+        self.effects.has_failed(cluster, id).await
     }
 
     fn recorded(&self, cluster: &str, id: IncarnationId) -> &MirrorRecord {

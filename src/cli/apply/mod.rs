@@ -1,6 +1,7 @@
 //! `kmirror apply`: plan, ask, do.
 
 mod confirm;
+mod endings;
 mod saved;
 mod watch;
 
@@ -70,6 +71,10 @@ pub struct Args {
     /// How long to wait for another apply to end, such as 30s or 5min
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
     lock_timeout: Duration,
+
+    /// How long to wait until mirrors that are promoted or failed over have stopped, such as 30s or 10min; 0s not at all
+    #[arg(long, value_name = "TIME", default_value = endings::PATIENCE, value_parser = humantime::parse_duration)]
+    wait: Duration,
 }
 
 /// Plans, asks and applies.
@@ -121,6 +126,11 @@ async fn carry_out(
         .with_hint("solve what is listed under \"blocked\" above, then apply again"));
     }
     if !plan.has_changes() {
+        // Asked for by an earlier apply, perhaps, that did not wait for it.
+        if !crate::apply::awaited(plan).is_empty() {
+            let stop = stop_on_signal(ui);
+            endings::wait(topology, clusters, plan, args.wait, &stop, ui).await?;
+        }
         return Ok(ExitCode::Ok);
     }
     if !args.yes {
@@ -149,12 +159,14 @@ async fn carry_out(
         journal.end(result.as_ref().map_err(ToString::to_string));
     }
     let outcome = result.map_err(CliError::from)?;
-    conclude(&outcome, stop.is_cancelled(), ui).inspect_err(|_| {
+    let code = conclude(&outcome, stop.is_cancelled(), ui).inspect_err(|_| {
         if let Some(kept) = &kept {
             let path = clean(&kept.path.display().to_string());
             ui.say(&format!("The journal of this apply: {path}"));
         }
-    })
+    })?;
+    endings::wait(topology, clusters, plan, args.wait, &stop, ui).await?;
+    Ok(code)
 }
 
 /// Who is told what happens.

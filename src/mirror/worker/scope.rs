@@ -7,7 +7,7 @@
 use uuid::Uuid;
 
 use crate::control::ControlState;
-use crate::control::records::{Owner, WORKER_GROUP};
+use crate::control::records::{Owner, WORKER_GROUP, link_worker_group};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -22,7 +22,7 @@ impl Scope {
     pub fn group(self) -> String {
         match self {
             Self::Files => WORKER_GROUP.to_owned(),
-            Self::Link(id) => format!("{WORKER_GROUP}-link-{id}"),
+            Self::Link(id) => link_worker_group(id),
         }
     }
 

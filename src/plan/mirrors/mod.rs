@@ -7,6 +7,7 @@
 mod identity;
 
 use super::diff::{self, ConfigDiff, Others};
+use super::endings;
 use super::links::{self, PlannedLink};
 use super::model::{
     Action, Address, Change, Entry, MirrorOperation, MirrorRecordChange, MirrorTopic, Operation,
@@ -34,6 +35,10 @@ pub(super) fn plan_mirror(
         for blocker in &route.blocked {
             entry.block(blocker.clone());
         }
+        return entry;
+    }
+    let topic = (link, route.source_topic.as_str());
+    if endings::plan(world, planned, topic, &mut entry) {
         return entry;
     }
     let source = world
@@ -80,6 +85,7 @@ pub(super) fn plan_unselected(
         let gone = world.topic(&link.source, &record.source_topic).is_none();
         if record.id.link != applied.id
             || record.state == DesiredState::Paused
+            || record.ending.is_some()
             || gone
             || is_routed(&record.source_topic)
         {
@@ -144,7 +150,7 @@ fn new_entry(world: &World<'_>, link: &Link, route: &Route) -> Entry {
     entry
 }
 
-fn shown_route(link: &Link, source: &str, destination: &str) -> ShownRoute {
+pub(super) fn shown_route(link: &Link, source: &str, destination: &str) -> ShownRoute {
     ShownRoute {
         source_cluster: link.source.clone(),
         source_topic: source.to_owned(),
@@ -559,6 +565,7 @@ impl MirrorPlanner<'_> {
             .map(|it| it.value)
         {
             // Absent ones are not routed.
+            // And those that end are planned apart.
             Some(
                 MirrorState::Paused
                 | MirrorState::Promoted

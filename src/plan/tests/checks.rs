@@ -354,6 +354,10 @@ impl Effects for Mortal<'_> {
         unless_dead(granted, topics.len(), results).await
     }
 
+    async fn has_failed(&self, cluster: &str, id: IncarnationId) -> bool {
+        self.model.has_failed(cluster, id).await
+    }
+
     async fn forget_progress(&self, cluster: &str, ids: &[IncarnationId]) -> Result<(), Failure> {
         let granted = self.spend(1);
         unless_dead(granted, 1, ()).await;

@@ -205,7 +205,7 @@ const MIRROR: &[Key] = rows! {
         asking("promoted", Setting::Promoted),
         asking("failed-over", Setting::FailedOver),
         asking("absent", Setting::MirrorAbsent),
-    ]), Words("the link's") => "What this mirror does; `absent` deletes the topic at the destination, if `--allow-delete` says so too.";
+    ]), Words("the link's") => "What this mirror does. `promoted` and `failed-over` hand its topic over for good, after all that the source has is copied or at once; `absent` deletes the topic at the destination, if `--allow-delete` says so too.";
     "replication_factor" REPLICATION_FACTOR, Words("the link's") => "Number of replicas of this mirror.";
     "config" Config, Words("none") => "Topic configs that win over the source topic's.";
 };
