@@ -17,6 +17,7 @@ mod formats;
 mod import;
 mod kill;
 mod kit;
+mod life;
 mod links;
 mod live;
 mod memory;
@@ -53,6 +54,7 @@ fn main() {
         live::tests(),
         import::tests(),
         kill::tests(),
+        life::tests(),
         faults::tests(),
         memory::tests(),
         network::tests(),
