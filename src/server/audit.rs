@@ -57,7 +57,7 @@ fn is_change(method: &Method) -> bool {
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     /// Once it is known.
-    user: Option<String>,
+    pub user: Option<String>,
     pub notes: Notes,
     peer: Peer,
     method: Method,
@@ -78,11 +78,6 @@ impl Line {
                 uri: request.uri().clone(),
                 began: Instant::now(),
             })
-    }
-
-    /// The same with who asks.
-    pub fn by(self, user: Option<String>) -> Self {
-        Self { user, ..self }
     }
 
     pub fn tell(&self, response: &Response) {

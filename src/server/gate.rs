@@ -39,8 +39,8 @@ pub(super) struct Site {
 
 /// Lets a request through to its handler, or refuses it.
 pub(super) async fn pass(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    let line = audit::Line::of(&request);
-    let mut response = match site.admit(request).await {
+    let mut line = audit::Line::of(&request);
+    let mut response = match site.admit(request, &mut line).await {
         Ok(admitted) => site.carry_out(admitted, line, next).await,
         Err(refusal) => {
             let response = refusal.into_response();
@@ -57,12 +57,16 @@ pub(super) async fn pass(State(site): State<Arc<Site>>, request: Request, next: 
 /// A request that may be carried out.
 struct Admitted {
     request: Request,
-    user: Option<String>,
     room: OwnedSemaphorePermit,
 }
 
 impl Site {
-    async fn admit(&self, request: Request) -> Result<Admitted, ApiError> {
+    /// `line` learns who asks.
+    async fn admit(
+        &self,
+        request: Request,
+        line: &mut Option<audit::Line>,
+    ) -> Result<Admitted, ApiError> {
         let (mut parts, body) = request.into_parts();
         let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
         let headers: usize = parts.headers.iter().map(size).sum();
@@ -75,19 +79,23 @@ impl Site {
             return Err(ApiError::bare(status).closing());
         }
         let host = self.names.admit(&parts.uri, &parts.headers)?;
-        let user = match &self.users {
-            Some(users) => Some(users.identify(parts.headers.get(AUTHORIZATION)).await?),
-            None => None,
+        if let Some(users) = &self.users {
+            let user = users.identify(parts.headers.get(AUTHORIZATION)).await?;
+            if let Some(line) = line {
+                line.user = Some(user);
+            }
+        }
+        let turn = Arc::clone(&self.requests).acquire_owned();
+        let Ok(Ok(room)) = tokio::time::timeout(self.limits.turn, turn).await else {
+            return Err(ApiError::too_many(
+                "this server works on as many requests as it takes",
+            ));
         };
-        let room = Arc::clone(&self.requests).try_acquire_owned();
-        let room = room
-            .map_err(|_| ApiError::too_many("this server works on as many requests as it takes"))?;
         let body = self.body(body).await?;
         let scheme = self.names.scheme(&host, &parts.headers);
         parts.extensions.insert(Base::of(scheme, &host, &parts.uri));
         Ok(Admitted {
             request: Request::from_parts(parts, Body::from(body)),
-            user,
             room,
         })
     }
@@ -116,13 +124,8 @@ impl Site {
         line: Option<audit::Line>,
         next: Next,
     ) -> Response {
-        let Admitted {
-            mut request,
-            user,
-            room,
-        } = admitted;
+        let Admitted { mut request, room } = admitted;
         let is_change = line.is_some();
-        let line = line.map(|line| line.by(user));
         if let Some(line) = &line {
             request.extensions_mut().insert(line.notes.clone());
         }

@@ -9,6 +9,8 @@ pub struct Limits {
     pub connections: usize,
     /// Requests that are worked on at a time.
     pub requests: usize,
+    /// How long a request waits for its turn where there are more.
+    pub turn: Duration,
     /// Bytes of a request's body.
     pub body: usize,
     /// Bytes of a request's line and headers.
@@ -32,6 +34,7 @@ impl Default for Limits {
         Self {
             connections: 256,
             requests: 32,
+            turn: Duration::from_secs(5),
             body: 1 << 20,
             head: 16 << 10,
             handshake: Duration::from_secs(10),

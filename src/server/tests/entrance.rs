@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::future::join_all;
 use hyper::Request;
 use hyper::http::request::Builder;
 use rustls::pki_types::ServerName;
@@ -161,15 +162,30 @@ async fn more_connections_than_there_are_places_for_are_told_so() {
 }
 
 #[tokio::test]
-async fn more_requests_at_once_than_there_is_room_for_are_sent_away() {
+async fn a_request_for_which_there_is_no_room_for_long_is_sent_away() {
     let limits = Limits {
         requests: 0,
+        turn: Duration::from_millis(50),
         ..Limits::default()
     };
     let stand = Stand::with(Access::default(), limits).await;
     let answer = stand.client().get("/v3/clusters").await;
     assert_eq!(answer.refusal(), (429, 42901));
     assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn requests_that_come_at_once_wait_for_their_turn() {
+    let limits = Limits {
+        requests: 1,
+        ..Limits::default()
+    };
+    let stand = Stand::with(Access::default(), limits).await;
+    let client = stand.client();
+    let asking = (0..20).map(|_| client.get("/v3/clusters"));
+    for answer in join_all(asking).await {
+        assert_eq!(answer.status, 200);
+    }
 }
 
 #[tokio::test]
