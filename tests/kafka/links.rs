@@ -128,7 +128,7 @@ impl Stage {
         let at = format!("/links/demo-link/mirrors/{TOPIC}");
         await_mirror(west, &at, |mirror| {
             mirror["mirror_status"] == "ACTIVE"
-                && mirror["mirror_lags"][0]["last_source_fetch_offset"] == 5
+                && mirror["mirror_lags"][0]["last_source_fetch_offset"] == 4
         })?;
         let topics = json!({"mirror_topic_names": [TOPIC]});
         let promote = west.at("/links/demo-link/mirrors:promote");

@@ -25,7 +25,7 @@ pub use remote::connect;
 pub(crate) use remote::unreachable;
 pub use rotate::{Rotated, rotate};
 pub use sources::{Health, Trouble};
-pub use views::{Lag, MirrorView, Status};
+pub use views::MirrorView;
 
 use self::sources::Sources;
 use super::configs::Configs;

@@ -125,7 +125,7 @@ fn topics(asked: AlterMirrors, views: &[MirrorView]) -> Result<Vec<String>, ApiE
     if let Some(pattern) = asked.mirror_topic_name_pattern {
         let pattern = TopicSelector::from_regex(&pattern)
             .map_err(|_| ApiError::invalid("mirror_topic_name_pattern is no regular expression"))?;
-        let names = views.iter().map(|view| view.mirror_topic.clone());
+        let names = views.iter().map(|view| view.mirror_topic().to_owned());
         topics.extend(names.filter(|name| pattern.matches(name)));
     }
     if topics.is_empty() {
@@ -142,8 +142,8 @@ fn document(
     views: &[MirrorView],
     (topic, outcome): ActedOn,
 ) -> Resource<OutcomeData> {
-    let view = views.iter().find(|view| view.mirror_topic == topic);
-    let lags = view.into_iter().flat_map(|view| &view.lags);
+    let view = views.iter().find(|view| view.mirror_topic() == topic);
+    let lags = view.into_iter().flat_map(|view| &view.status.partitions);
     let refusal = outcome.err();
     let data = OutcomeData {
         error_code: refusal.as_ref().map(|refusal| match refusal {

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::documents::{List, Resource};
 use super::links::{ErrorData, NewConfig, Scalar, Which};
-use crate::linking::operations::{Held, Lag, MirrorView, NewMirror};
+use crate::linking::operations::{Held, MirrorView, NewMirror};
 use crate::server::audit::Notes;
 use crate::server::json::{self, Asked, Document, Json, Named};
 use crate::server::problem::ApiError;
 use crate::server::state::{ClusterState, InCluster};
+use crate::status::{MirrorState, PartitionStatus};
 
 pub(super) fn routes() -> Router<Arc<ClusterState>> {
     Router::new()
@@ -51,12 +52,12 @@ pub struct LagData {
     pub last_source_fetch_offset: i64,
 }
 
-impl From<&Lag> for LagData {
-    fn from(lag: &Lag) -> Self {
+impl From<&PartitionStatus> for LagData {
+    fn from(partition: &PartitionStatus) -> Self {
         Self {
-            partition: lag.partition,
-            lag: lag.lag,
-            last_source_fetch_offset: lag.last_source_fetch_offset,
+            partition: partition.partition,
+            lag: partition.lag.unwrap_or(-1),
+            last_source_fetch_offset: partition.last_source_fetch_offset,
         }
     }
 }
@@ -135,7 +136,7 @@ fn listed(
     let asked = query.mirror_status.as_deref();
     let views = views
         .iter()
-        .filter(|view| asked.is_none_or(|asked| view.status.name().eq_ignore_ascii_case(asked)));
+        .filter(|view| asked.is_none_or(|asked| view.state().eq_ignore_ascii_case(asked)));
     let documents = views.map(|view| document(cluster, view, false)).collect();
     List::new("KafkaMirrorDataList", url, documents)
 }
@@ -149,7 +150,7 @@ async fn one(
     let views = views(&state, &which.link_name).await?;
     let found = views
         .iter()
-        .find(|view| view.mirror_topic == which.mirror_topic_name);
+        .find(|view| view.mirror_topic() == which.mirror_topic_name);
     let view = found.ok_or_else(|| {
         ApiError::not_found(format!(
             "The link `{}` has no mirror topic `{}`.",
@@ -199,21 +200,23 @@ fn text(value: Scalar) -> String {
 }
 
 fn document(cluster: &InCluster, view: &MirrorView, with_errors: bool) -> Resource<MirrorData> {
-    let (link, topic) = (view.link.as_str(), view.mirror_topic.as_str());
-    let failure = view.failure.as_ref();
-    let errors = failure.map(|(word, message)| ErrorData {
-        error_code: word,
+    let status = &view.status;
+    let (link, topic) = (status.link_name.as_str(), status.mirror_topic.as_str());
+    let failure = status.message.as_ref();
+    let failure = failure.filter(|_| status.state == MirrorState::Failed);
+    let errors = failure.map(|message| ErrorData {
+        error_code: status.error.name(),
         error_message: message.clone(),
     });
     let data = MirrorData {
         link_name: link.to_owned(),
         mirror_topic_name: topic.to_owned(),
-        source_topic_name: view.source_topic.clone(),
-        num_partitions: view.lags.len(),
-        mirror_lags: view.lags.iter().map(LagData::from).collect(),
-        mirror_status: view.status.name(),
-        mirror_topic_error: failure.map_or("NO_ERROR", |(word, _)| word),
-        state_time_ms: view.state_time_ms,
+        source_topic_name: status.source_topic.clone(),
+        num_partitions: status.partitions.len(),
+        mirror_lags: status.partitions.iter().map(LagData::from).collect(),
+        mirror_status: view.state(),
+        mirror_topic_error: status.error.name(),
+        state_time_ms: status.since_ms.unwrap_or(0),
         // What is wrong is told without being asked for, too.
         mirror_state_transition_errors: (with_errors || errors.is_some())
             .then(|| errors.into_iter().collect()),
