@@ -124,12 +124,13 @@ fn plan_link(world: &World<'_>, link: &Link) -> (Vec<Entry>, Vec<Note>) {
         .iter()
         .filter_map(|record| plan_mirror(world, link, record, &blocker))
         .collect();
+    let mut notes = endings::notes(link, mirrors.iter().copied());
     let asks = |entry: &Entry| entry.action != Action::Unchanged;
-    if !asks(&entry) && !entries.iter().any(asks) {
+    // What is under way is waited for.
+    if !asks(&entry) && !entries.iter().any(asks) && notes.is_empty() {
         // That nothing has to be done is not known.
         entry.block(blocker);
     }
-    let mut notes = endings::notes(link, mirrors.iter().copied());
     let note = entry.blocked.is_empty().then(|| Note::SourceUnreachable {
         link: link.name.clone(),
         cluster: link.source.clone(),

@@ -157,3 +157,32 @@ fn what_forbids_a_change_forbids_it_also_while_the_source_is_down() {
     assert!(!planned.has_changes(), "{:?}", summary(&planned));
     assert!(planned.is_blocked());
 }
+
+/// The day for which there is a failover. What is recorded says which mirrors there are.
+#[test]
+fn mirrors_are_failed_over_while_the_source_is_down_and_not_promoted() {
+    let (model, plan) = dead(&["east"]);
+    let state = |state: &str| {
+        file(&format!(
+            "[links.copy.mirrors.orders]\nstate = \"{state}\"\n"
+        ))
+    };
+    let promoted = plan(&state("promoted"), &model);
+    assert!(promoted.is_blocked(), "{:?}", summary(&promoted));
+    let first = plan(&state("failed-over"), &model);
+    assert_eq!(
+        summary(&first),
+        ["update link.copy", "failover mirror.copy/orders"]
+    );
+    assert!(carry_out(&first, &model, &["east"]).is_complete());
+    // It is under way, and can be waited for.
+    let second = plan(&state("failed-over"), &model);
+    assert!(!second.has_changes() && !second.is_blocked());
+    let back = plan(&state("active"), &model);
+    let told = causes(&back);
+    assert!(
+        told.iter()
+            .any(|it| it.starts_with("The mirror was failed over")),
+        "{told:?}"
+    );
+}

@@ -7,6 +7,7 @@ mod cluster_links;
 mod dead;
 mod deletions;
 mod drift;
+mod endings;
 mod guards;
 mod properties;
 mod rings;
