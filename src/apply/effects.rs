@@ -71,8 +71,8 @@ pub trait LinkEffects: Send + Sync {
         topics: &[String],
     ) -> Vec<Result<(), Failure>>;
 
-    /// Waits until brokers know nothing of mirror topics whose topics were deleted.
-    async fn await_no_mirrors(
+    /// Deletes mirror topics, and waits until brokers know nothing of them.
+    async fn delete_mirrors(
         &self,
         cluster: &str,
         link: &str,

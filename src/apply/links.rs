@@ -317,7 +317,7 @@ impl LinkEffects for Brokers<'_> {
         futures::future::join_all(waiting).await
     }
 
-    async fn await_no_mirrors(
+    async fn delete_mirrors(
         &self,
         cluster: &str,
         link: &str,
@@ -328,6 +328,8 @@ impl LinkEffects for Brokers<'_> {
             Err(failure) => return topics.iter().map(|_| Err(failure.clone())).collect(),
         };
         let waiting = topics.iter().map(|topic| async {
+            let deleted = api.delete_mirror_topic(topic).await;
+            deleted.map_err(|error| Failure::from(&error))?;
             let mut patience = Patience::of(CHANGE);
             loop {
                 match api.mirror(link, topic).await {

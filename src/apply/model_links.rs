@@ -197,17 +197,24 @@ impl LinkEffects for Model {
             .collect()
     }
 
-    async fn await_no_mirrors(
+    async fn delete_mirrors(
         &self,
         cluster: &str,
         _link: &str,
         topics: &[String],
     ) -> Vec<Result<(), Failure>> {
-        self.with_links(cluster, |links| {
-            for topic in topics {
-                links.mirrors.remove(topic);
-            }
-        });
-        topics.iter().map(|_| Ok(())).collect()
+        topics
+            .iter()
+            .map(|topic| {
+                self.note(format!("delete {cluster}/{topic}"));
+                self.check(topic)?;
+                self.with_links(cluster, |links| links.mirrors.remove(topic));
+                self.change(|observed| {
+                    let cluster = observed.clusters.get_mut(cluster).expect("known cluster");
+                    cluster.topics.remove(topic);
+                });
+                Ok(())
+            })
+            .collect()
     }
 }

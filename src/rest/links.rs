@@ -24,6 +24,8 @@ use crate::kafka::security::rest::{RestClient, RestError};
 const MOST_PAGES: usize = 1_000;
 /// How long what may pass is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server that does not answer is tried, where asking again does no harm.
+const UNANSWERED: Duration = Duration::from_secs(3);
 /// Bytes of the shortest part of a secret that is looked for in what a server says; fewer are in any word.
 const LEAST_SECRET: usize = 4;
 /// What names of links, topics and configs have; anything else is escaped.
@@ -287,6 +289,16 @@ impl LinkApi {
         self.send(Method::POST, &url, mirror).await
     }
 
+    /// Deletes a mirror topic with what brokers keep of it; there is no other call for that. One that is gone already
+    /// counts as deleted.
+    ///
+    /// # Errors
+    /// Nobody answers, or with another refusal.
+    pub async fn delete_mirror_topic(&self, topic: &str) -> Result<(), LinkError> {
+        let url = format!("{}/topics/{}", self.cluster, escaped(topic));
+        there(self.call(Method::DELETE, &url, None).await).map(|_| ())
+    }
+
     /// Asks for something to be done to mirror topics. Each has an outcome of its own, and what was accepted may take a
     /// while.
     ///
@@ -372,7 +384,7 @@ impl LinkApi {
         body: Option<Vec<u8>>,
     ) -> Result<Vec<u8>, LinkError> {
         let target = HttpUrl::of(url).map_err(LinkError::Unreadable)?;
-        let until = Instant::now() + PATIENCE;
+        let began = Instant::now();
         let mut backoff = Backoff::for_requests();
         loop {
             let answered = self.http.call(method.clone(), &target, body.clone()).await;
@@ -389,7 +401,11 @@ impl LinkApi {
                 _ => false,
             };
             let pause = backoff.next_delay();
-            if !again || Instant::now() + pause > until {
+            let patience = match &error {
+                LinkError::Rest(_) => UNANSWERED,
+                _ => PATIENCE,
+            };
+            if !again || began.elapsed() + pause > patience {
                 return Err(error);
             }
             tracing::debug!(%method, url, %error, "asked again");

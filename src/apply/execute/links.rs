@@ -280,29 +280,18 @@ impl Execution<'_> {
             self.progress
                 .event(Event::Asked(&entry.address, Asked::Deletion));
         }
-        let doomed = entries.iter().filter_map(|entry| mirror_of(entry));
-        let doomed: Vec<_> = doomed.filter_map(|mirror| mirror.delete.clone()).collect();
-        let results = self.effects.delete_topics(cluster, &doomed).await;
-        self.failed(entries, results);
-        let left: Vec<&Entry> = entries
-            .iter()
-            .filter(|entry| !self.is_settled(&entry.address))
-            .copied()
-            .collect();
-        let topics: Vec<String> = left
+        let topics: Vec<String> = entries
             .iter()
             .filter_map(|entry| Some(mirror_of(entry)?.topic.clone()))
             .collect();
-        let waiting = self
-            .effects
-            .links()
-            .await_no_mirrors(cluster, link, &topics);
+        let links = self.effects.links();
+        let waiting = links.delete_mirrors(cluster, link, &topics);
         let results = tokio::select! {
             results = waiting => results,
             () = self.stop.cancelled() => return,
         };
-        self.failed(&left, results);
-        for entry in left {
+        self.failed(entries, results);
+        for entry in entries {
             if !self.is_settled(&entry.address) {
                 self.done(&entry.address);
             }
