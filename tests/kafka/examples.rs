@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::links::{Stage, stop};
 use crate::secured::{Pair, rights};
 use crate::support::client::{self, Offsets, Place};
 use crate::support::jars::Version;
@@ -14,7 +15,7 @@ use crate::support::ports::Port;
 use crate::support::runner::{Test, Tier};
 use crate::support::secured::acl::{On, Right};
 use crate::support::secured::pki::{Encryption, Store, keep};
-use crate::support::secured::{CLIENT_SECRET, Door, KMIRROR, STORE_PASSWORD};
+use crate::support::secured::{ADMIN, CLIENT_SECRET, Door, KMIRROR, STORE_PASSWORD};
 use crate::support::worker::Kmirror;
 
 pub fn tests() -> Vec<Test> {
@@ -32,6 +33,20 @@ pub fn tests() -> Vec<Test> {
             2,
             30,
             cluster_linking_tutorial,
+        ),
+        test(
+            "examples::cluster_linking_tutorial_by_brokers",
+            Tier::Readme,
+            2,
+            60,
+            |lab| by_brokers(lab, false),
+        ),
+        test(
+            "examples::cluster_linking_tutorial_begun_at_the_source",
+            Tier::Long,
+            2,
+            60,
+            |lab| by_brokers(lab, true),
         ),
         test(
             "examples::secured_migration",
@@ -147,6 +162,92 @@ fn cluster_linking_tutorial(lab: &Lab) -> Result<()> {
     let status = worker.wait(Duration::from_secs(20))?;
     ensure!(status.success(), "{status}: {}", worker.log_text());
     Ok(())
+}
+
+/// The same file with `engine = "cluster-link"`: kmirror as the client of kmirror's own REST API.
+fn by_brokers(lab: &Lab, is_begun_at_the_source: bool) -> Result<()> {
+    const TOPIC: &str = "demo-link-topic";
+    let stage = Stage::new(lab)?;
+    let (east, west) = (&stage.pair.east, &stage.pair.west);
+    let at_west = stage.worker(lab, "west", west)?;
+    let at_east = stage.worker(lab, "east", east)?;
+    let rest = |address: &str| format!("rest = {{ url = \"http://{address}/kafka\" }}");
+    let begun = match is_begun_at_the_source {
+        true => "initiated_by = \"source\"\n",
+        false => "",
+    };
+    let titles = (
+        format!("title = \"Source cluster\"\n{}", rest(&at_east.address)),
+        format!("title = \"Destination cluster\"\n{}", rest(&at_west.address)),
+    );
+    let engine = format!("[links.demo-link]\nengine = \"cluster-link\"\n{begun}");
+    let (source, destination) = (east.door(Door::Sasl), west.door(Door::Sasl));
+    let example = Example::of(
+        lab,
+        "cluster-linking-tutorial",
+        &[
+            ("source.example:9094", &source),
+            ("destination.example:9094", &destination),
+            ("title = \"Source cluster\"", &titles.0),
+            ("title = \"Destination cluster\"", &titles.1),
+            ("[links.demo-link]\n", &engine),
+            ("sasl.username=kmirror", &format!("sasl.username={}", ADMIN.name)),
+        ],
+    )?;
+    let store = stage.pair.realm.trust_store(Store::Jks)?;
+    example.beside("cluster-linking-tutorial/client.truststore.jks", &store)?;
+    let kmirror = || {
+        example
+            .kmirror(lab)
+            .env("SOURCE_PASSWORD", ADMIN.password)
+            .env("DESTINATION_PASSWORD", ADMIN.password)
+            .env("TRUSTSTORE_PASSWORD", STORE_PASSWORD)
+    };
+    let planned = kmirror().ok("plan", &[])?;
+    ensure!(
+        planned.contains("(sensitive)") && !planned.contains(ADMIN.password),
+        "{planned}"
+    );
+    kmirror().ok("apply", &["--yes"])?;
+    let again = kmirror().ok("plan", &[])?;
+    ensure!(again.contains("No changes."), "{again}");
+    east.tools().console_producer(TOPIC, "1\n2\n3\n4\n5\n")?;
+    let consumed = west.tools().console_consumer(TOPIC, 5)?;
+    ensure!(consumed == "1\n2\n3\n4\n5\n", "consumed {consumed:?}");
+    let file = example.file.to_str().context("a plain name")?;
+    let shown = |words: &[&str]| -> Result<String> {
+        let words = [&words[..2], &[file], &words[2..]].concat();
+        let output = kmirror().without_file(&words)?;
+        ensure!(output.status.success(), "{}", output.text());
+        ensure!(!output.text().contains(ADMIN.password), "{}", output.text());
+        Ok(output.stdout)
+    };
+    let links = shown(&["link", "list"])?;
+    ensure!(links.contains("demo-link"), "{links}");
+    let described = shown(&["link", "describe", "demo-link"])?;
+    ensure!(described.contains("sasl.jaas.config"), "{described}");
+    let replicas = shown(&["replica", "status", "--include-linked"])?;
+    ensure!(replicas.lines().count() == 3, "{replicas}");
+    // Promoted, the topic is written to by anybody; then everything goes.
+    let text = fs::read_to_string(&example.file)?;
+    fs::write(&example.file, format!("{text}state = \"promoted\"\n"))?;
+    kmirror().ok("apply", &["--yes"])?;
+    let stopped = shown(&["mirror", "list", "--state", "stopped"])?;
+    ensure!(stopped.contains(TOPIC), "{stopped}");
+    west.tools().console_producer(TOPIC, "6\n")?;
+    let consumed = west.tools().console_consumer(TOPIC, 6)?;
+    ensure!(consumed == "1\n2\n3\n4\n5\n6\n", "consumed {consumed:?}");
+    let absent = text.replace(
+        "engine = \"cluster-link\"",
+        "engine = \"cluster-link\"\nstate = \"absent\"",
+    );
+    fs::write(&example.file, format!("{absent}state = \"absent\"\n"))?;
+    kmirror().ok("apply", &["--yes", "--allow-delete"])?;
+    ensure!(shown(&["link", "list"])? == "No links.\n", "links are left");
+    stage.keeps_secrets(east)?;
+    stage.keeps_secrets(west)?;
+    stop(at_east)?;
+    stop(at_west)
 }
 
 fn secured_migration(lab: &Lab) -> Result<()> {

@@ -46,15 +46,15 @@ pub fn tests() -> Vec<Test> {
 const TOPIC: &str = "demo-link-topic";
 
 /// Two clusters that are reached over SASL_SSL, and a key for what links keep secret.
-struct Stage {
-    pair: Pair,
+pub struct Stage {
+    pub pair: Pair,
     trust: String,
     key: String,
     started: AtomicU32,
 }
 
 impl Stage {
-    fn new(lab: &Lab) -> Result<Self> {
+    pub fn new(lab: &Lab) -> Result<Self> {
         let pair = Pair::start(lab, Version::V4_3, &[Door::Sasl])?;
         let trust = std::fs::read_to_string(&pair.realm.authority.certificate)?;
         let made = Kmirror::new(lab, "kmirror = 1\n")?.without_file(&["key", "new"])?;
@@ -68,7 +68,7 @@ impl Stage {
     }
 
     /// A worker that serves one cluster, with nothing but that in its file.
-    fn worker(&self, lab: &Lab, name: &str, cluster: &Secured) -> Result<Serving> {
+    pub fn worker(&self, lab: &Lab, name: &str, cluster: &Secured) -> Result<Serving> {
         let way = Way::to(cluster.door(Door::Sasl))
             .set("security.protocol", "SASL_SSL")
             .set("sasl.mechanism", "PLAIN")
@@ -106,7 +106,7 @@ impl Stage {
     }
 
     /// Nothing that a cluster holds gives a password away.
-    fn keeps_secrets(&self, cluster: &Secured) -> Result<()> {
+    pub fn keeps_secrets(&self, cluster: &Secured) -> Result<()> {
         for record in client::read_everything(&cluster.bootstrap())? {
             let text = format!("{record:?}");
             ensure!(!text.contains(ADMIN.password), "{text}");
@@ -188,7 +188,7 @@ fn await_mirror(west: &Serving, at: &str, is_so: impl Fn(&Value) -> bool) -> Res
     }
 }
 
-fn stop(mut serving: Serving) -> Result<()> {
+pub fn stop(mut serving: Serving) -> Result<()> {
     serving.process.signal("TERM")?;
     let ended = serving.process.wait(Duration::from_secs(30))?;
     ensure!(ended.success(), "{ended}");
