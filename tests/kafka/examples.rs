@@ -178,7 +178,10 @@ fn by_brokers(lab: &Lab, is_begun_at_the_source: bool) -> Result<()> {
     };
     let titles = (
         format!("title = \"Source cluster\"\n{}", rest(&at_east.address)),
-        format!("title = \"Destination cluster\"\n{}", rest(&at_west.address)),
+        format!(
+            "title = \"Destination cluster\"\n{}",
+            rest(&at_west.address)
+        ),
     );
     let engine = format!("[links.demo-link]\nengine = \"cluster-link\"\n{begun}");
     let (source, destination) = (east.door(Door::Sasl), west.door(Door::Sasl));
@@ -191,7 +194,10 @@ fn by_brokers(lab: &Lab, is_begun_at_the_source: bool) -> Result<()> {
             ("title = \"Source cluster\"", &titles.0),
             ("title = \"Destination cluster\"", &titles.1),
             ("[links.demo-link]\n", &engine),
-            ("sasl.username=kmirror", &format!("sasl.username={}", ADMIN.name)),
+            (
+                "sasl.username=kmirror",
+                &format!("sasl.username={}", ADMIN.name),
+            ),
         ],
     )?;
     let store = stage.pair.realm.trust_store(Store::Jks)?;
