@@ -12,9 +12,10 @@ use super::model::{
 };
 use super::reason::{Blocker, Note};
 use super::world::World;
-use super::{endings, links};
+use super::{cluster_link, endings, links};
 use crate::control::records::{DesiredState, EndingKind, LinkRecord, MirrorRecord};
 use crate::observe::model::Observed;
+use crate::topology::engines::Engine;
 use crate::topology::model::{Link, MirrorState, Topology};
 
 /// The file without the clusters that can't be read and the links from them.
@@ -43,8 +44,16 @@ pub fn can_do_without(topology: &Topology, observed: &Observed, cluster: &str) -
         .values()
         .filter(|link| link.source == cluster || link.destination == cluster)
         .peekable();
-    links.peek().is_some()
-        && links.all(|link| link.source == cluster && applied(link, observed).is_some())
+    links.peek().is_some() && links.all(|link| link.source == cluster && is_known(link, observed))
+}
+
+/// Whether it is known what the link has, without its source: by what was applied, or by the brokers that carry it.
+fn is_known(link: &Link, observed: &Observed) -> bool {
+    if link.engine == Engine::ClusterLink {
+        // The half at the source is asked about at the source.
+        return !link.has_half_at_source() && cluster_link::carried(link, observed).is_some();
+    }
+    applied(link, observed).is_some()
 }
 
 /// The link as it was applied, by its name or its former one.
@@ -73,8 +82,16 @@ pub(super) fn plan(plan: &mut Plan, world: &World<'_>) {
     plan.notes.retain(
         |note| !matches!(note, Note::LinkNotInFile { link, .. } if names.contains(&link.as_str())),
     );
+    let links = world.topology.links.values();
+    let carried: Vec<&str> = links.filter(dead).map(Link::broker_name).collect();
+    plan.notes.retain(|note| {
+        !matches!(note, Note::BrokerLinkNotInFile { link, .. } if carried.contains(&link.as_str()))
+    });
     for link in world.topology.links.values().filter(dead) {
-        let (entries, notes) = plan_link(world, link);
+        let (entries, notes) = match link.engine {
+            Engine::ClusterLink => cluster_link::plan_without_source(world, link),
+            _ => plan_link(world, link),
+        };
         plan.entries.extend(entries);
         plan.notes.extend(notes);
     }

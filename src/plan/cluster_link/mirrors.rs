@@ -397,6 +397,46 @@ impl Planner<'_> {
     }
 }
 
+/// What is asked of a mirror that is there, whatever its source is like.
+pub(super) fn plan_step(world: &World<'_>, link: &Link, mirror: &LiveMirror) -> Entry {
+    let (source, topic) = (&mirror.source_topic_name, &mirror.mirror_topic_name);
+    let entry = new_entry(world, link, source, topic);
+    let route = Route {
+        link: link.name.clone(),
+        source_topic: source.clone(),
+        destination_topic: topic.clone(),
+        asked_by: None,
+        blocked: Vec::new(),
+        depth: 0,
+        in_ring: false,
+    };
+    let mut planner = Planner {
+        link,
+        route: &route,
+        settings: link.mirrors.get(source),
+        operation: operation(link, topic),
+        entry,
+    };
+    let step = planner.step(world, mirror);
+    let Planner {
+        mut entry,
+        mut operation,
+        ..
+    } = planner;
+    if let Some(step) = step {
+        operation.action = Some(step);
+        let action = match step {
+            MirrorAction::Pause => Action::Pause,
+            MirrorAction::Resume => Action::Resume,
+            MirrorAction::Promote => Action::Promote,
+            MirrorAction::FailOver => Action::FailOver,
+        };
+        entry.rehearsal = Rehearsal::Pending;
+        entry.act(action, Operation::BrokerMirror(operation));
+    }
+    entry
+}
+
 /// Mirror topics that the file wants to be gone.
 pub(in crate::plan) fn plan_absent(world: &World<'_>, link: &Link) -> Vec<Entry> {
     let absent = link.mirrors.values().filter(|mirror| mirror.is_absent());

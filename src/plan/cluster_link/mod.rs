@@ -5,9 +5,11 @@
 //! config is compared by whether it is set.
 
 mod configs;
+mod dead;
 mod link;
 mod mirrors;
 mod wanted;
 
+pub(super) use dead::{carried, plan_without_source};
 pub(super) use link::{PlannedBrokerLink, plan_link};
 pub(super) use mirrors::{notes, plan_absent, plan_mirror};

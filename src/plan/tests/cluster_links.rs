@@ -568,3 +568,38 @@ fn confluent_clouds_three_replicas_are_not_asked_to_be_others() {
         ["`west` is on Confluent Cloud, where topics have three replicas, not 1."]
     );
 }
+
+#[test]
+fn with_a_dead_source_mirrors_are_failed_over_and_not_promoted() {
+    let model = clusters();
+    let of = |state: &str| {
+        dr(&format!(
+            "topics = [\"payments\"]\n[links.dr.mirrors.orders]\nstate = \"{state}\"\n"
+        ))
+    };
+    done(&of("active"), &model);
+    model.take_writes();
+    model.change(|observed| {
+        observed.clusters.remove("east");
+        let cause = "connection refused".to_owned();
+        observed.unreachable.insert("east".to_owned(), cause);
+    });
+    let observed = model.observed();
+    assert!(crate::plan::can_do_without(
+        &of("active"),
+        &observed,
+        "east"
+    ));
+    let promoting = plan(&of("promoted"), &model);
+    assert_eq!(summary(&promoting), ["blocked mirror.dr/orders"]);
+    let failing = plan(&of("failed-over"), &model);
+    assert_eq!(summary(&failing), ["failover mirror.dr/orders"]);
+    assert_eq!(failing.notes.len(), 1, "{:?}", failing.notes);
+    let outcome = apply(&of("failed-over"), &model);
+    assert!(outcome.is_complete(), "{outcome:?}");
+    assert_eq!(model.take_writes(), ["FailOver orders on west/dr"]);
+    assert_eq!(
+        summary(&plan(&of("failed-over"), &model)),
+        Vec::<String>::new()
+    );
+}
