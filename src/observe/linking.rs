@@ -100,7 +100,7 @@ async fn read_all(api: &LinkApi, cluster_id: &str) -> Result<BrokerLinks, (NoLin
         return Err((NoLinking::OtherCluster, clusters.join(", ")));
     }
     let links = api.links().await.map_err(|error| match &error {
-        LinkError::Refused(refusal) if refusal.is_unknown_way() => {
+        LinkError::Refused(refusal) if refusal.is_unknown_way() || refusal.says_disabled() => {
             (NoLinking::NotOffered, error.to_string())
         }
         _ => cause(&error),

@@ -1,4 +1,5 @@
-//! Kafka's REST API v3, as far as cluster links go: what it answers ([`documents`]), and asking for it ([`links`]).
+//! Kafka's REST API v3, as far as cluster links go: what it answers ([`documents`]), asking for it ([`links`]), and
+//! waiting until what was asked for is so ([`steps`]).
 //!
 //! The facts are those of the OpenAPI documents that Confluent publishes for Confluent Cloud and for Confluent Platform (7.0, 7.1 and
 //! later), which differ from each other and from what servers answer. So reading is lenient: both spellings of a key,
@@ -7,5 +8,6 @@
 pub mod documents;
 pub mod links;
 pub mod refusal;
+pub mod steps;
 #[cfg(test)]
 mod tests;

@@ -61,6 +61,12 @@ impl Refusal {
         )
     }
 
+    /// Whether the cluster is of a type that has no links, such as Confluent Cloud's smallest.
+    pub fn says_disabled(&self) -> bool {
+        let message = self.message.as_deref().unwrap_or_default();
+        message.to_ascii_lowercase().contains("disabled")
+    }
+
     /// Whether what was asked for needs something that was made a moment ago and is not known everywhere yet: the other
     /// half of a link, or the link of a mirror.
     pub fn awaits_link(&self) -> bool {

@@ -1,19 +1,22 @@
 //! The client against a stand-in that answers as servers of different versions do.
 
+mod steps;
+mod versions;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::documents::{
-    ConfigChange, ConfigOperation, LinkState, MirrorState, NewConfig, NewLink, NewMirror,
-};
-use super::links::{Action, LinkApi, LinkError, Validation, base_of};
-use super::refusal::Refusal;
 use crate::client::Secret;
 use crate::client::settings::TlsSettings;
 use crate::kafka::security::rest::{Asker, RestClient};
+use crate::rest::documents::{
+    ConfigChange, ConfigOperation, LinkState, MirrorState, NewConfig, NewLink, NewMirror,
+};
+use crate::rest::links::{Action, LinkApi, LinkError, Validation, base_of};
+use crate::rest::refusal::Refusal;
 
 /// What is expected to be asked, and what is answered.
 struct Exchange {

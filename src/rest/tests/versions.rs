@@ -1,0 +1,142 @@
+//! Whole clusters as servers of different versions tell of them.
+
+use super::*;
+use crate::observe::linking;
+use crate::observe::model::{Linking, NoLinking};
+
+const CLUSTERS: &str = "GET /kafka/v3/clusters";
+const LIST: &str = "GET /kafka/v3/clusters/lkc-1/links";
+const TWO: &str = r#"{"data":[{"kind":"KafkaCluster","cluster_id":"lkc-1"}]}"#;
+
+async fn read(script: Vec<Exchange>) -> (Linking, bool) {
+    let server = StandIn::start(script).await;
+    let found = linking::read(&server.api(), "lkc-1").await;
+    (found, server.is_done())
+}
+
+fn why(found: &Linking) -> NoLinking {
+    match found {
+        Linking::Unknown { why, .. } => *why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// 7.0: states in lower case, no link_state, and configs with `default` in place of `is_default`.
+#[tokio::test]
+async fn a_link_of_7_0() {
+    let links = r#"{"kind":"KafkaLinkDataList","data":[{"kind":"KafkaLinkData","source_cluster_id":"src","link_name":"dr","link_id":"0e5b1bf6-4c42-4d4e-9d41-2d1b9f7c5b5c","cluster_link_id":"a","topics_names":["orders"]}]}"#;
+    let configs = r#"{"data":[{"name":"bootstrap.servers","value":"s:9092","default":false,"read_only":false,"sensitive":false,"source":"DYNAMIC_CLUSTER_LINK_CONFIG","synonyms":[]},{"name":"consumer.offset.sync.enable","value":"false","default":true,"read_only":false,"sensitive":false,"source":"DEFAULT_CONFIG","synonyms":[]}]}"#;
+    let mirrors = r#"{"data":[{"link_name":"dr","mirror_topic_name":"orders","source_topic_name":"orders","num_partitions":1,"mirror_lags":[{"partition":0,"lag":-1,"last_source_fetch_offset":-1}],"mirror_status":"active","state_time_ms":0}]}"#;
+    let (found, done) = read(vec![
+        exchange(CLUSTERS, 200, TWO),
+        exchange(LIST, 200, links),
+        exchange(
+            "GET /kafka/v3/clusters/lkc-1/links/dr/configs",
+            200,
+            configs,
+        ),
+        exchange(
+            "GET /kafka/v3/clusters/lkc-1/links/dr/mirrors",
+            200,
+            mirrors,
+        ),
+    ])
+    .await;
+    let there = found.known().expect("it is told");
+    assert!(done);
+    let link = &there.links["dr"];
+    assert_eq!(link.link.link_state, None);
+    assert!(link.configs["bootstrap.servers"].is_set());
+    assert!(!link.configs["consumer.offset.sync.enable"].is_set());
+    let mirror = &there.mirrors["orders"];
+    assert_eq!(mirror.mirror_status, MirrorState::Active);
+    // Before the first fetch nothing is known of its lag.
+    assert_eq!(mirror.mirror_lags[0].known(), None);
+}
+
+/// 7.1 and later: the half at the source has no mirrors, and is not asked for any. What is left of a link whose other half
+/// was deleted has no name, and is passed over.
+#[tokio::test]
+async fn the_half_at_a_source_of_7_1() {
+    let links = r#"{"data":[{"destination_cluster_id":"dst","link_name":"dr","cluster_link_id":"a","link_state":"ACTIVE"},{"link_name":"","cluster_link_id":"b","link_state":"UNMANAGED_SOURCE"}]}"#;
+    let configs = r#"{"data":[{"name":"link.mode","value":"SOURCE","default":false,"source":"DYNAMIC_CLUSTER_LINK_CONFIG"},{"name":"sasl.jaas.config","value":null,"sensitive":true,"source":"DYNAMIC_CLUSTER_LINK_CONFIG"}]}"#;
+    let (found, done) = read(vec![
+        exchange(CLUSTERS, 200, TWO),
+        exchange(LIST, 200, links),
+        exchange(
+            "GET /kafka/v3/clusters/lkc-1/links/dr/configs",
+            200,
+            configs,
+        ),
+    ])
+    .await;
+    let there = found.known().expect("it is told");
+    assert!(done);
+    assert_eq!(there.links.len(), 1);
+    let jaas = &there.links["dr"].configs["sasl.jaas.config"];
+    assert!(jaas.is_set() && jaas.is_sensitive && jaas.value.is_none());
+}
+
+/// Cloud: `is_default` and so on, null for what is not told, `remote_cluster_id` of a bidirectional link, unknown states kept.
+#[tokio::test]
+async fn a_bidirectional_link_of_cloud() {
+    let links = r#"{"data":[{"source_cluster_id":null,"destination_cluster_id":null,"remote_cluster_id":"lkc-2","link_name":"dr","cluster_link_id":"a","topic_names":null,"link_error":"NO_ERROR","link_error_message":null,"link_state":"SOMETHING_NEW","tasks":null,"category_counts":null}]}"#;
+    let configs = r#"{"data":[{"cluster_id":"lkc-1","link_name":"dr","name":"link.mode","value":"BIDIRECTIONAL","is_default":false,"is_read_only":true,"is_sensitive":false,"source":"DYNAMIC_CLUSTER_LINK_CONFIG","synonyms":["link.mode"]}]}"#;
+    let (found, _) = read(vec![
+        exchange(CLUSTERS, 200, TWO),
+        exchange(LIST, 200, links),
+        exchange(
+            "GET /kafka/v3/clusters/lkc-1/links/dr/configs",
+            200,
+            configs,
+        ),
+        exchange(
+            "GET /kafka/v3/clusters/lkc-1/links/dr/mirrors",
+            200,
+            r#"{"data":[]}"#,
+        ),
+    ])
+    .await;
+    let there = found.known().expect("it is told");
+    let link = &there.links["dr"];
+    assert_eq!(link.link.remote_cluster_id.as_deref(), Some("lkc-2"));
+    assert_eq!(
+        link.link.link_state,
+        Some(LinkState::Other("SOMETHING_NEW".to_owned()))
+    );
+    assert!(link.configs["link.mode"].is_read_only);
+}
+
+/// Without Cluster Linking, in a REST Proxy of another cluster, behind a login, and at an address of something else: each is told
+/// apart, because each wants something else of whoever wrote the file.
+#[tokio::test]
+async fn a_server_that_tells_no_links_is_told_apart() {
+    let none = r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#;
+    let (found, _) = read(vec![
+        exchange(CLUSTERS, 200, TWO),
+        exchange(LIST, 404, none),
+    ])
+    .await;
+    assert_eq!(why(&found), NoLinking::NotOffered);
+    let other = r#"{"data":[{"cluster_id":"lkc-9"}]}"#;
+    let (found, _) = read(vec![exchange(CLUSTERS, 200, other)]).await;
+    assert_eq!(why(&found), NoLinking::OtherCluster);
+    let (found, _) = read(vec![exchange(
+        CLUSTERS,
+        401,
+        r#"{"error_code":40101,"message":"Unauthorized"}"#,
+    )])
+    .await;
+    assert_eq!(why(&found), NoLinking::NotAllowed);
+    let (found, _) = read(vec![exchange(CLUSTERS, 404, "<html>not here</html>")]).await;
+    assert_eq!(why(&found), NoLinking::NotThere);
+    // Cloud's Basic clusters refuse links as such.
+    let disabled =
+        r#"{"error_code":40002,"message":"Cluster linking is disabled in this cluster."}"#;
+    let (found, _) = read(vec![
+        exchange(CLUSTERS, 200, TWO),
+        exchange(LIST, 400, disabled),
+    ])
+    .await;
+    assert_eq!(why(&found), NoLinking::NotOffered);
+}
