@@ -146,15 +146,13 @@ config = { cleanup.policy = ["compact", "delete"] }
 fn check_13_a_promotion_that_cannot_be_is_refused_offline() {
     let ran = validate(
         r#"
+[clusters.west.topics.audit]
+state = "promoted"
+
 [links.east-to-west]
 source = "east"
 destination = "west"
-topics = ["orders", "audit"]
-
-[links.east-to-west.mirrors.orders]
-state = "promoted"
-
-[links.east-to-west.mirrors.audit]
+topics = ["orders"]
 state = "failed-over"
 "#,
     );
