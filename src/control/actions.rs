@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::progress;
@@ -19,7 +20,7 @@ use super::writer::{ControlWriter, LockError, Write};
 use crate::kafka::Client;
 
 /// What is asked of a mirror.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum MirrorAction {
     Pause,
     Resume,

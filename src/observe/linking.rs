@@ -108,6 +108,8 @@ async fn read_all(api: &LinkApi, cluster_id: &str) -> Result<BrokerLinks, (NoLin
     let mut reading: Vec<BoxFuture<'_, Result<_, LinkError>>> = Vec::new();
     for link in links {
         let read = async move {
+            // Tasks are only told of a link that is asked for by itself.
+            let link = api.link(&link.link_name).await?.unwrap_or(link);
             let configs = api.configs(&link.link_name).await?;
             let mode = configs.iter().flatten().find(|it| it.name == "link.mode");
             let mode = mode.and_then(|it| it.value.as_deref());

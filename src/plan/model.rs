@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::reason::{Blocker, Note, Reason};
+pub use crate::control::actions::MirrorAction;
 use crate::control::records::{DesiredState, EndingKind, IncarnationId, LinkRecord};
 
 /// Version of the serialised plan.
@@ -591,15 +592,6 @@ pub struct NewBrokerMirror {
     /// `None`: what brokers choose.
     pub replication_factor: Option<i16>,
     pub configs: Vec<(String, String)>,
-}
-
-/// What is asked of brokers about a mirror topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum MirrorAction {
-    Pause,
-    Resume,
-    Promote,
-    FailOver,
 }
 
 /// A topic to be deleted: the one with this id, and no other of that name.

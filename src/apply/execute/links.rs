@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 
-use super::{Asked, Event, Execution};
+use super::{Asked, Event, Execution, levels};
 use crate::apply::effects::{ConfigAlteration, Failure};
 use crate::plan::model::{
     BrokerLinkOperation, BrokerMirrorOperation, Entry, HalfStep, MirrorAction, Operation,
@@ -43,18 +43,8 @@ fn deletes(link: &BrokerLinkOperation) -> bool {
 impl Execution<'_> {
     /// Links one after the other: a half is made when the one that it needs is there.
     pub(super) async fn broker_links(&mut self, entries: &[&Entry]) {
-        let mut left: Vec<&Entry> = entries
-            .iter()
-            .filter(|entry| link_of(entry).is_some_and(|link| !deletes(link)))
-            .copied()
-            .collect();
-        while !left.is_empty() {
-            let waits = |entry: &Entry| {
-                let mut before = entry.depends_on.iter();
-                before.any(|on| left.iter().any(|it| it.address == *on))
-            };
-            let next = left.iter().position(|entry| !waits(entry)).unwrap_or(0);
-            let entry = left.remove(next);
+        let is_meant = |entry: &Entry| link_of(entry).is_some_and(|link| !deletes(link));
+        for entry in levels(entries, is_meant).into_iter().flatten() {
             if self.stop.is_cancelled() {
                 return;
             }
@@ -97,23 +87,12 @@ impl Execution<'_> {
 
     /// Mirrors that are made, then what is changed about those that are there.
     pub(super) async fn broker_mirrors(&mut self, entries: &[&Entry]) {
-        let mut left: Vec<&Entry> = entries
-            .iter()
-            .filter(|entry| mirror_of(entry).is_some_and(|mirror| mirror.create.is_some()))
-            .copied()
-            .collect();
-        while !left.is_empty() && !self.stop.is_cancelled() {
-            let waits = |entry: &&Entry| {
-                let mut before = entry.depends_on.iter();
-                before.any(|on| *on != entry.address && left.iter().any(|it| it.address == *on))
-            };
-            let (mut later, mut ready): (Vec<&Entry>, Vec<&Entry>) =
-                left.iter().copied().partition(waits);
-            if ready.is_empty() {
-                std::mem::swap(&mut later, &mut ready);
+        let is_new = |entry: &Entry| mirror_of(entry).is_some_and(|mirror| mirror.create.is_some());
+        for level in levels(entries, is_new) {
+            if self.stop.is_cancelled() {
+                break;
             }
-            left = later;
-            self.create_mirrors(&ready).await;
+            self.create_mirrors(&level).await;
         }
         let there: Vec<&Entry> = entries
             .iter()

@@ -137,7 +137,8 @@ pub async fn execute(
     run.owned_topics(&entries).await;
     run.broker_links(&entries).await;
     run.broker_mirrors(&entries).await;
-    for level in levels(&entries) {
+    let is_mirror = |entry: &Entry| matches!(entry.operation, Operation::Mirror(_));
+    for level in levels(&entries, is_mirror) {
         run.mirror_topics(&level).await;
     }
     run.records(&entries).await;
@@ -151,31 +152,32 @@ pub async fn execute(
     run.outcome
 }
 
-/// Mirrors whose source is another entry's mirror come after that one.
-fn levels<'p>(entries: &[&'p Entry]) -> Vec<Vec<&'p Entry>> {
-    let mirrors: BTreeMap<&Address, &'p Entry> = entries
+/// Those of the entries that are meant, what depends on others of them after these: a mirror whose source is another
+/// mirror, a half of a link that needs the other one.
+fn levels<'p>(entries: &[&'p Entry], is_meant: impl Fn(&Entry) -> bool) -> Vec<Vec<&'p Entry>> {
+    let meant: BTreeMap<&Address, &'p Entry> = entries
         .iter()
-        .filter(|entry| matches!(entry.operation, Operation::Mirror(_)))
+        .filter(|entry| is_meant(entry))
         .map(|entry| (&entry.address, *entry))
         .collect();
     let mut placed: BTreeSet<&Address> = BTreeSet::new();
     let mut levels = Vec::new();
-    while placed.len() < mirrors.len() {
-        let level: Vec<&Entry> = mirrors
+    while placed.len() < meant.len() {
+        let level: Vec<&Entry> = meant
             .values()
             .filter(|entry| !placed.contains(&entry.address))
             .filter(|entry| {
                 entry
                     .depends_on
                     .iter()
-                    .all(|on| !mirrors.contains_key(on) || placed.contains(on))
+                    .all(|on| !meant.contains_key(on) || placed.contains(on))
             })
             .copied()
             .collect();
         // In a ring of mirrors each would come after another: the rest is done together.
         let level = if level.is_empty() {
             let rest = |entry: &&&Entry| !placed.contains(&entry.address);
-            mirrors.values().filter(rest).copied().collect()
+            meant.values().filter(rest).copied().collect()
         } else {
             level
         };

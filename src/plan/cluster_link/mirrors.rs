@@ -208,7 +208,7 @@ impl Planner<'_> {
             .map(|(key, value)| (key.clone(), value.value.clone()))
             .collect();
         for (key, value) in &configs {
-            self.check_config(world, None, key);
+            self.check_config(None, key);
             let new = Side::new(value.clone(), Origin::File);
             let place = self
                 .settings
@@ -362,7 +362,7 @@ impl Planner<'_> {
             return;
         };
         for (key, value) in &settings.config {
-            self.check_config(world, Some(planned), key);
+            self.check_config(Some(planned), key);
             let has = live.get(key);
             if has.and_then(|it| it.value.as_ref()) == Some(&value.value) {
                 continue;
@@ -376,12 +376,7 @@ impl Planner<'_> {
     }
 
     /// A config that brokers take over from the source is not the mirror's own.
-    fn check_config(
-        &mut self,
-        _world: &World<'_>,
-        planned: Option<&PlannedBrokerLink<'_>>,
-        key: &str,
-    ) {
+    fn check_config(&mut self, planned: Option<&PlannedBrokerLink<'_>>, key: &str) {
         let link = planned.and_then(|planned| planned.live);
         let list = link.and_then(|live| live.configs.get("topic.config.sync.include"));
         let list = list.and_then(|it| it.value.as_deref()).unwrap_or_default();

@@ -6,6 +6,8 @@ use crate::observe::model::{Linking, NoLinking};
 
 const CLUSTERS: &str = "GET /kafka/v3/clusters";
 const LIST: &str = "GET /kafka/v3/clusters/lkc-1/links";
+/// Its tasks; those of a server that does not tell of it by itself are not known.
+const ONE: &str = "GET /kafka/v3/clusters/lkc-1/links/dr?include_tasks=true";
 const TWO: &str = r#"{"data":[{"kind":"KafkaCluster","cluster_id":"lkc-1"}]}"#;
 
 async fn read(script: Vec<Exchange>) -> (Linking, bool) {
@@ -30,6 +32,7 @@ async fn a_link_of_7_0() {
     let (found, done) = read(vec![
         exchange(CLUSTERS, 200, TWO),
         exchange(LIST, 200, links),
+        exchange(ONE, 404, "{}"),
         exchange(
             "GET /kafka/v3/clusters/lkc-1/links/dr/configs",
             200,
@@ -63,6 +66,7 @@ async fn the_half_at_a_source_of_7_1() {
     let (found, done) = read(vec![
         exchange(CLUSTERS, 200, TWO),
         exchange(LIST, 200, links),
+        exchange(ONE, 404, "{}"),
         exchange(
             "GET /kafka/v3/clusters/lkc-1/links/dr/configs",
             200,
@@ -82,9 +86,11 @@ async fn the_half_at_a_source_of_7_1() {
 async fn a_bidirectional_link_of_cloud() {
     let links = r#"{"data":[{"source_cluster_id":null,"destination_cluster_id":null,"remote_cluster_id":"lkc-2","link_name":"dr","cluster_link_id":"a","topic_names":null,"link_error":"NO_ERROR","link_error_message":null,"link_state":"SOMETHING_NEW","tasks":null,"category_counts":null}]}"#;
     let configs = r#"{"data":[{"cluster_id":"lkc-1","link_name":"dr","name":"link.mode","value":"BIDIRECTIONAL","is_default":false,"is_read_only":true,"is_sensitive":false,"source":"DYNAMIC_CLUSTER_LINK_CONFIG","synonyms":["link.mode"]}]}"#;
+    let one = r#"{"remote_cluster_id":"lkc-2","link_name":"dr","cluster_link_id":"a","link_state":"SOMETHING_NEW","tasks":[{"task_name":"AclSync","state":"IN_ERROR","errors":[{"error_code":"MISCONFIGURATION_ERROR","error_message":"no filter"}]}]}"#;
     let (found, _) = read(vec![
         exchange(CLUSTERS, 200, TWO),
         exchange(LIST, 200, links),
+        exchange(ONE, 200, one),
         exchange(
             "GET /kafka/v3/clusters/lkc-1/links/dr/configs",
             200,
@@ -105,6 +111,9 @@ async fn a_bidirectional_link_of_cloud() {
         Some(LinkState::Other("SOMETHING_NEW".to_owned()))
     );
     assert!(link.configs["link.mode"].is_read_only);
+    // A feature that was turned on without a filter fails there, and only there it is told.
+    let task = &link.link.tasks[0];
+    assert_eq!(task.errors[0].error_code, "MISCONFIGURATION_ERROR");
 }
 
 /// Without Cluster Linking, in a REST Proxy of another cluster, behind a login, and at an address of something else: each is told
