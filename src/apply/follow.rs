@@ -22,6 +22,7 @@ use crate::observe::{Clusters, Unreachable};
 use crate::plan::model::{
     Action, Address, Entry, MirrorRecordChange, MirrorTopic, Operation, Plan,
 };
+use crate::plan::reason::Blocker;
 use crate::report::words;
 use crate::topology::broker_link::BrokerLink;
 use crate::topology::engines::Engine;
@@ -100,7 +101,7 @@ impl Follow {
                 Address::Mirror { source_topic, .. } => source_topic.as_str(),
                 _ => "",
             };
-            !ended.contains(topic) && is_workers(entry, link)
+            !ended.contains(topic) && !comes_from_here(entry, link) && is_workers(entry, link)
         });
         Ok(Self {
             topology,
@@ -174,6 +175,16 @@ fn ended(observed: &Observed, destination: &str, link: &LinkRecord) -> HashSet<S
     let mirrors = control.into_iter().flat_map(|control| &control.mirrors);
     let ended = mirrors.filter(|mirror| mirror.id.link == link.id && mirror.ending.is_some());
     ended.map(|mirror| mirror.source_topic.clone()).collect()
+}
+
+/// Whether it would bring back what this cluster's own topics hold, by itself: of two links that go both ways, neither takes what the other one
+/// brought.
+fn comes_from_here(entry: &Entry, link: &LinkRecord) -> bool {
+    let Address::Mirror { source_topic, .. } = &entry.address else {
+        return false;
+    };
+    let is_loop = |blocker: &Blocker| matches!(blocker, Blocker::Loop { .. });
+    !link.mirrors.contains_key(source_topic) && entry.blocked.iter().any(is_loop)
 }
 
 /// Keeps what a worker does by itself and what it can't do.

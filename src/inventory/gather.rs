@@ -163,6 +163,7 @@ fn of_record(
         link_mode: match held.configs().link_mode() {
             LinkMode::Destination => "DESTINATION",
             LinkMode::Source => "SOURCE",
+            LinkMode::Bidirectional => "BIDIRECTIONAL",
         }
         .to_owned(),
         link_state: Some(if paused { "PAUSED" } else { "ACTIVE" }.to_owned()),

@@ -27,6 +27,8 @@ const MOST_BYTES: usize = 256 << 10;
 pub enum LinkMode {
     Destination,
     Source,
+    /// Both: each of two clusters holds a link of the same name, which brings mirrors to it.
+    Bidirectional,
 }
 
 /// Who opens the connections between the two clusters: the holder of this link, or the other cluster.
@@ -178,15 +180,18 @@ impl Configs {
         if self.size() > MOST_BYTES {
             return invalid("the configs are larger than 256 KiB together");
         }
-        if self.value(keys::LINK_MODE) == Some("BIDIRECTIONAL") {
-            return invalid(
-                "`link.mode` BIDIRECTIONAL is not offered by the built-in engine: create a link on each of the two clusters",
-            );
-        }
         match (self.link_mode(), self.connection_mode()) {
             (LinkMode::Source, ConnectionMode::Inbound) => {
                 return invalid(
                     "`link.mode` SOURCE needs `connection.mode` OUTBOUND: it is for sources that open the connections",
+                );
+            }
+            (LinkMode::Bidirectional, ConnectionMode::Inbound)
+                if self.remote_connection_mode() == Some(ConnectionMode::Inbound) =>
+            {
+                return invalid(
+                    "`connection.mode` and `remote.link.connection.mode` are both INBOUND: one of the two clusters has to open the \
+                     connections",
                 );
             }
             (_, ConnectionMode::Outbound) if !self.is_set(keys::BOOTSTRAP_SERVERS) => {
@@ -218,7 +223,7 @@ impl Configs {
         if self.connection_mode() == ConnectionMode::Outbound {
             self.reach(Side::Remote)?;
         }
-        if self.link_mode() == LinkMode::Source {
+        if self.carries_other_half() {
             self.reach(Side::Local)?;
         }
         Ok(())
@@ -270,7 +275,29 @@ impl Configs {
     pub fn link_mode(&self) -> LinkMode {
         match self.value(keys::LINK_MODE) {
             Some("SOURCE") => LinkMode::Source,
+            Some("BIDIRECTIONAL") => LinkMode::Bidirectional,
             _ => LinkMode::Destination,
+        }
+    }
+
+    /// How the link of the same name on the other cluster is connected, where somebody said so.
+    fn remote_connection_mode(&self) -> Option<ConnectionMode> {
+        match self.value(keys::REMOTE_CONNECTION_MODE)? {
+            "INBOUND" => Some(ConnectionMode::Inbound),
+            _ => Some(ConnectionMode::Outbound),
+        }
+    }
+
+    /// Whether workers beside this cluster carry the link of the same name on the other cluster, too: that one cannot open
+    /// connections itself.
+    pub fn carries_other_half(&self) -> bool {
+        match self.link_mode() {
+            LinkMode::Source => true,
+            LinkMode::Destination => false,
+            LinkMode::Bidirectional => {
+                self.connection_mode() == ConnectionMode::Outbound
+                    && self.remote_connection_mode() == Some(ConnectionMode::Inbound)
+            }
         }
     }
 

@@ -12,6 +12,7 @@ pub const LOCAL: &str = "local.";
 
 pub const LINK_MODE: &str = "link.mode";
 pub const CONNECTION_MODE: &str = "connection.mode";
+pub const REMOTE_CONNECTION_MODE: &str = "remote.link.connection.mode";
 pub const BOOTSTRAP_SERVERS: &str = "bootstrap.servers";
 pub const PREFIX: &str = "cluster.link.prefix";
 pub const PAUSED: &str = "cluster.link.paused";
@@ -213,10 +214,7 @@ const KEYS: &[Key] = &[
         "30000",
         CONNECTIONS,
     ),
-    Key {
-        default: None,
-        ..stored("remote.link.connection.mode", CONNECTS, "", LISTENER)
-    },
+    carried(REMOTE_CONNECTION_MODE, CONNECTS, None),
     Key {
         default: None,
         ..stored("local.listener.name", Kind::Text, "", LISTENER)

@@ -318,7 +318,8 @@ fn recorded_edges(world: &World<'_>) -> Vec<Edge> {
         let Some(control) = &seen.control else {
             continue;
         };
-        for mirror in &control.mirrors {
+        // What was handed over brings nothing any more.
+        for mirror in control.mirrors.iter().filter(|it| !it.is_stopped()) {
             let Some(link) = control.links.iter().find(|link| link.id == mirror.id.link) else {
                 continue;
             };

@@ -24,6 +24,7 @@ mod manual;
 mod offsets;
 mod outputs;
 mod plan;
+mod rest_both_ways;
 mod rest_links;
 mod run;
 mod sandboxes;

@@ -22,16 +22,16 @@ use tokio::task::JoinHandle;
 
 use crate::sandboxes::TwoClusters;
 
-const CHECKED: Checks = Checks {
+pub const CHECKED: Checks = Checks {
     validate_only: false,
     validate_link: true,
 };
-const UNCHECKED: Checks = Checks {
+pub const UNCHECKED: Checks = Checks {
     validate_only: false,
     validate_link: false,
 };
 
-fn changes(pairs: &[(&str, &str)]) -> Vec<Change> {
+pub fn changes(pairs: &[(&str, &str)]) -> Vec<Change> {
     pairs
         .iter()
         .map(|(name, value)| Change {
@@ -48,28 +48,29 @@ fn from_east(clusters: &TwoClusters, more: &[(&str, &str)]) -> NewLink {
     NewLink {
         name: "demo-link".to_owned(),
         other: Some(OtherEnd::Source("east-id".to_owned())),
+        id: None,
         configs: changes(&pairs),
     }
 }
 
-fn mirror_of(topic: &str) -> NewMirror {
+pub fn mirror_of(topic: &str) -> NewMirror {
     NewMirror {
         source_topic: topic.to_owned(),
         ..NewMirror::default()
     }
 }
 
-fn desk(clusters: &TwoClusters, sandbox: &Sandbox, key: Option<&Arc<Key>>) -> Desk {
+pub fn desk(clusters: &TwoClusters, sandbox: &Sandbox, key: Option<&Arc<Key>>) -> Desk {
     Desk::new(clusters.client(sandbox), key.cloned(), "tests@here (1)")
 }
 
-fn state(clusters: &TwoClusters, sandbox: &Sandbox) -> ControlState {
+pub fn state(clusters: &TwoClusters, sandbox: &Sandbox) -> ControlState {
     let client = clusters.client(sandbox);
     let state = clusters.block_on(control::read(&client));
     state.expect("readable").unwrap_or_default()
 }
 
-fn produce(sandbox: &Sandbox, topic: &str, count: usize) {
+pub fn produce(sandbox: &Sandbox, topic: &str, count: usize) {
     let producer: BaseProducer = RdConfig::new()
         .set("bootstrap.servers", sandbox.bootstrap_servers())
         .create()
@@ -85,7 +86,7 @@ fn produce(sandbox: &Sandbox, topic: &str, count: usize) {
 }
 
 /// Waits until the topic has so many offsets.
-fn await_end(clusters: &TwoClusters, sandbox: &Sandbox, topic: &str, wanted: i64) {
+pub fn await_end(clusters: &TwoClusters, sandbox: &Sandbox, topic: &str, wanted: i64) {
     let admin = clusters.client(sandbox).admin();
     let what = format!("{topic} on {} has {wanted} records", sandbox.name());
     eventually(&what, || {
@@ -97,7 +98,7 @@ fn await_end(clusters: &TwoClusters, sandbox: &Sandbox, topic: &str, wanted: i64
     });
 }
 
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < deadline, "never: {what}");
@@ -105,15 +106,15 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-struct Worker {
+pub struct Worker {
     stop: watch::Sender<bool>,
     handle: JoinHandle<()>,
-    figures: Figures,
+    pub figures: Figures,
 }
 
 impl Worker {
     /// A worker with these clusters in its file.
-    fn start(clusters: &TwoClusters, sandboxes: &[&Sandbox], key: Option<&Arc<Key>>) -> Self {
+    pub fn start(clusters: &TwoClusters, sandboxes: &[&Sandbox], key: Option<&Arc<Key>>) -> Self {
         let mut text = "kmirror = 1\n".to_owned();
         for sandbox in sandboxes {
             text.push_str(&format!(
@@ -147,7 +148,7 @@ impl Worker {
         }
     }
 
-    fn stop(self, clusters: &TwoClusters) {
+    pub fn stop(self, clusters: &TwoClusters) {
         self.stop.send_replace(true);
         clusters
             .block_on(self.handle)
@@ -155,7 +156,7 @@ impl Worker {
     }
 }
 
-fn words<T: std::fmt::Debug>(result: Result<T, Refusal>) -> String {
+pub fn words<T: std::fmt::Debug>(result: Result<T, Refusal>) -> String {
     result.expect_err("is refused").to_string()
 }
 
@@ -277,17 +278,20 @@ fn mirrors_are_failed_over_where_the_source_is_gone() {
     let inbound = NewLink {
         name: "inbound".to_owned(),
         other: Some(OtherEnd::Source("north-id".to_owned())),
+        id: None,
         configs: changes(&[("connection.mode", "INBOUND")]),
     };
     let from_north = NewLink {
         name: "demo-link".to_owned(),
         other: Some(OtherEnd::Source("north-id".to_owned())),
+        id: None,
         configs: changes(&[("bootstrap.servers", &north.bootstrap_servers())]),
     };
     let servers = clusters.west.bootstrap_servers();
     let outbound = NewLink {
         name: "inbound".to_owned(),
         other: Some(OtherEnd::Destination("west-id".to_owned())),
+        id: None,
         configs: changes(&[("link.mode", "SOURCE"), ("bootstrap.servers", &servers)]),
     };
     clusters
@@ -417,7 +421,7 @@ fn what_cannot_work_is_refused_before_anything_is_written() {
 }
 
 /// Does not wait until the lock of a killed one goes stale.
-async fn void_lock(client: &kmirror::kafka::Client) {
+pub async fn void_lock(client: &kmirror::kafka::Client) {
     let lock = LockRecord {
         version: RECORD_VERSION,
         holder: "tests@here (2)".to_owned(),
@@ -571,6 +575,7 @@ fn the_source_carries_a_link_that_its_destination_cannot_open() {
     let outbound = NewLink {
         name: "demo-link".to_owned(),
         other: Some(OtherEnd::Destination("west-id".to_owned())),
+        id: None,
         configs: changes(&[
             ("link.mode", "SOURCE"),
             ("connection.mode", "OUTBOUND"),
@@ -587,6 +592,7 @@ fn the_source_carries_a_link_that_its_destination_cannot_open() {
     let inbound = NewLink {
         name: "demo-link".to_owned(),
         other: Some(OtherEnd::Source("east-id".to_owned())),
+        id: None,
         configs: changes(&[("link.mode", "DESTINATION"), ("connection.mode", "INBOUND")]),
     };
     clusters

@@ -42,7 +42,12 @@ fn what_would_be_left_out_in_silence_is_refused_with_words() {
         vec![TO, ("acl.sync.enable", "TRUE")],
         vec![TO, ("consumer.group.prefix.enable", "true")],
         vec![TO, ("topic.config.sync.include", "cleanup.policy")],
-        vec![TO, ("link.mode", "bidirectional")],
+        vec![
+            ("link.mode", "BIDIRECTIONAL"),
+            ("connection.mode", "INBOUND"),
+            ("remote.link.connection.mode", "INBOUND"),
+        ],
+        vec![("link.mode", "BIDIRECTIONAL")],
         vec![TO, ("link.mode", "SOURCE"), ("connection.mode", "INBOUND")],
         vec![TO, ("link.mode", "SOURCE"), ("cluster.link.prefix", "a.")],
         vec![TO, ("auto.create.mirror.topics.enable", "true")],
@@ -184,6 +189,28 @@ fn an_inbound_half_needs_no_addresses() {
         source.expect("they are taken").link_mode(),
         LinkMode::Source
     );
+}
+
+#[test]
+fn a_link_of_both_ways_says_whether_it_carries_its_other_half() {
+    let both = |more: &[(&str, &str)]| {
+        let pairs: Vec<(&str, &str)> = [("link.mode", "bidirectional")]
+            .iter()
+            .chain(more)
+            .copied()
+            .collect();
+        configs(&pairs).expect("they are taken")
+    };
+    let connects = both(&[TO]);
+    assert_eq!(connects.link_mode(), LinkMode::Bidirectional);
+    assert!(!connects.carries_other_half());
+    let waits = both(&[("connection.mode", "INBOUND")]);
+    assert!(!waits.carries_other_half());
+    let carries = both(&[TO, ("remote.link.connection.mode", "INBOUND")]);
+    assert!(carries.carries_other_half());
+    // As the word says, whatever it stands beside.
+    let one_way = configs(&[TO, ("remote.link.connection.mode", "INBOUND")]);
+    assert!(!one_way.expect("they are taken").carries_other_half());
 }
 
 proptest! {

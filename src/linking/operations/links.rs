@@ -26,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub struct NewLink {
     pub name: String,
     pub other: Option<OtherEnd>,
+    /// Of a link of both ways: the id that its other half has.
+    pub id: Option<Uuid>,
     pub configs: Vec<Change>,
 }
 
@@ -34,6 +36,8 @@ pub struct NewLink {
 pub enum OtherEnd {
     Source(String),
     Destination(String),
+    /// Both ends, in turn.
+    Remote(String),
 }
 
 /// How far a creation goes.
@@ -145,17 +149,19 @@ impl Desk {
         };
         let other = other.or_else(|| found.as_ref().map(|found| found.cluster_id.clone()));
         let other = other.ok_or_else(|| missing_id(mode))?;
-        let id = found
-            .and_then(|found| found.link)
-            .unwrap_or_else(Uuid::new_v4);
+        let id = link_id(
+            new.id.filter(|_| mode == LinkMode::Bidirectional),
+            found.and_then(|found| found.link),
+        )?;
         let decide = |state: &ControlState| {
             if self.is_there(state, &new.name, mode, &other, &configs)? {
                 return Ok((Vec::new(), ()));
             }
             check_prefix(state, &new.name, &configs)?;
+            check_id(state, id)?;
             let stored = configs.store(id, self.key.as_deref())?;
             let link = match mode {
-                LinkMode::Destination => Write::Link(record::of(
+                LinkMode::Destination | LinkMode::Bidirectional => Write::Link(record::of(
                     Identity {
                         id,
                         name: new.name.clone(),
@@ -196,7 +202,7 @@ impl Desk {
         };
         let exists = || Refusal::Exists(format!("there is a cluster link `{name}` already"));
         let same_ends = match (&held, mode) {
-            (Held::Destination { link, .. }, LinkMode::Destination) => {
+            (Held::Destination { link, .. }, LinkMode::Destination | LinkMode::Bidirectional) => {
                 link.owner == Owner::Rest && link.source_cluster_id == other
             }
             (Held::Source { link, .. }, LinkMode::Source) => link.destination_cluster_id == other,
@@ -390,7 +396,8 @@ fn check_name(name: &str) -> Result<(), Refusal> {
 fn other_end(new: &NewLink, configs: &Configs) -> Result<Option<String>, Refusal> {
     match (&new.other, configs.link_mode()) {
         (Some(OtherEnd::Source(id)), LinkMode::Destination)
-        | (Some(OtherEnd::Destination(id)), LinkMode::Source) => Ok(Some(id.clone())),
+        | (Some(OtherEnd::Destination(id)), LinkMode::Source)
+        | (Some(OtherEnd::Remote(id)), LinkMode::Bidirectional) => Ok(Some(id.clone())),
         (None, _) => Ok(None),
         (Some(_), mode) => Err(missing_id(mode)),
     }
@@ -402,6 +409,9 @@ fn missing_id(mode: LinkMode) -> Refusal {
             .to_owned(),
         LinkMode::Source => {
             "`destination_cluster_id` is missing: a link with link.mode SOURCE is created at its source".to_owned()
+        }
+        LinkMode::Bidirectional => {
+            "`remote_cluster_id` is missing: a link with link.mode BIDIRECTIONAL is created on each of its two clusters".to_owned()
         }
     })
 }
@@ -441,8 +451,83 @@ async fn look(
             let state = control::read(&client).await?.unwrap_or_default();
             Some(inbound_half(&state, name, own_id)?.id)
         }
+        LinkMode::Bidirectional => {
+            let state = control::read(&client).await?.unwrap_or_default();
+            other_half(&state, name, own_id)?.map(|half| half.id)
+        }
     };
     Ok(Found { cluster_id, link })
+}
+
+/// The other half of a link of both ways, as it stands on the other cluster; `None`: it is still to be made.
+///
+/// # Errors
+/// Something else has the name there.
+pub(crate) fn other_half<'s>(
+    state: &'s ControlState,
+    name: &str,
+    own_cluster_id: &str,
+) -> Result<Option<&'s LinkRecord>, Refusal> {
+    if state.source_links.values().any(|link| link.name == name) {
+        return Err(Refusal::Invalid(format!(
+            "the link `{name}` on the other cluster is the half of another link, with link.mode SOURCE"
+        )));
+    }
+    let Some(found) = state.links.values().find(|link| link.name == name) else {
+        return Ok(None);
+    };
+    if found.owner != Owner::Rest || configs_of(state, found).link_mode() != LinkMode::Bidirectional
+    {
+        return Err(Refusal::Invalid(format!(
+            "the link `{name}` on the other cluster has another link.mode than BIDIRECTIONAL: both halves need it"
+        )));
+    }
+    if found.source_cluster_id != own_cluster_id {
+        return Err(Refusal::Invalid(format!(
+            "the link `{name}` on the other cluster is for the cluster {}, and this one is {own_cluster_id}",
+            found.source_cluster_id
+        )));
+    }
+    Ok(Some(found))
+}
+
+/// The other half of a link of both ways, where workers beside this cluster have to carry it; `None`: it opens connections itself.
+///
+/// # Errors
+/// There is none yet, or something else has the name.
+pub(crate) fn waiting_half<'s>(
+    state: &'s ControlState,
+    name: &str,
+    own_cluster_id: &str,
+) -> Result<Option<&'s LinkRecord>, Refusal> {
+    let found = other_half(state, name, own_cluster_id)?.ok_or_else(|| {
+        Refusal::Invalid(format!(
+            "the other cluster has no link `{name}` yet: create that half with link.mode BIDIRECTIONAL, too"
+        ))
+    })?;
+    let is_waiting = configs_of(state, found).connection_mode() == ConnectionMode::Inbound;
+    Ok(Some(found).filter(|_| is_waiting))
+}
+
+/// The id of a new link: the one that its other half has.
+fn link_id(asked: Option<Uuid>, found: Option<Uuid>) -> Result<Uuid, Refusal> {
+    match (asked, found) {
+        (Some(asked), Some(found)) if asked != found => Err(Refusal::Invalid(
+            "`cluster_link_id` is not the id of the link of this name on the other cluster"
+                .to_owned(),
+        )),
+        (asked, found) => Ok(found.or(asked).unwrap_or_else(Uuid::new_v4)),
+    }
+}
+
+/// An id that was asked for may be another link's.
+fn check_id(state: &ControlState, id: Uuid) -> Result<(), Refusal> {
+    if state.links.contains_key(&id) || state.source_links.contains_key(&id) {
+        return Err(Refusal::Invalid(
+            "`cluster_link_id` is the id of another link on this cluster".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// The half of a link at its destination that waits for connections from this source.
@@ -460,7 +545,13 @@ pub(crate) fn inbound_half<'s>(
             "the destination cluster has no link `{name}` yet: create that half first, with connection.mode INBOUND"
         ))
     })?;
-    if configs_of(state, found).connection_mode() != ConnectionMode::Inbound {
+    let configs = configs_of(state, found);
+    if configs.link_mode() != LinkMode::Destination {
+        return Err(Refusal::Invalid(format!(
+            "the link `{name}` at the destination has link.mode BIDIRECTIONAL: this half needs the same"
+        )));
+    }
+    if configs.connection_mode() != ConnectionMode::Inbound {
         return Err(Refusal::Invalid(format!(
             "the link `{name}` at the destination has connection.mode OUTBOUND: it opens the connections itself"
         )));

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-pub(crate) use links::inbound_half;
 pub use links::{Checks, Held, NewLink, OtherEnd};
+pub(crate) use links::{inbound_half, waiting_half};
 pub use mirrors::{ActedOn, NewMirror};
 pub use refusal::Refusal;
 pub use remote::connect;

@@ -23,7 +23,7 @@ use super::{ConnectedCluster, Options};
 use crate::control::records::{EndingKind, LinkConfigsRecord, Owner};
 use crate::control::{self, ControlState, Watch};
 use crate::kafka::{Backoff, Client, ClientConfig};
-use crate::linking::configs::{Configs, ConnectionMode};
+use crate::linking::configs::{Configs, ConnectionMode, LinkMode};
 use crate::linking::operations::{self, Refusal};
 use crate::linking::reach::{Reach, Side};
 use crate::mirror::io::reader::Reader;
@@ -41,7 +41,7 @@ const STAND_IN_AFTER: Duration = Duration::from_secs(5);
 enum Role {
     /// The link stands here, at its destination.
     Destination,
-    /// Its half stands here, at the source.
+    /// Its half stands here, at the source; or a link of both ways does, whose other half cannot open connections.
     Source,
     /// Mirrors of the link are failed over, which takes nobody's source: whoever is there does it.
     StandIn,
@@ -57,6 +57,8 @@ struct Task {
     destination_cluster_id: String,
     remote: Option<Reach>,
     local: Option<Reach>,
+    /// The half that is carried is that of a link of both ways.
+    is_both_ways: bool,
 }
 
 #[derive(Debug)]
@@ -189,6 +191,7 @@ impl Carrier {
                     destination_cluster_id: own_id.clone(),
                     remote: None,
                     local: None,
+                    is_both_ways: false,
                 };
                 wanted.insert((link.id, Role::StandIn), Some(task));
             }
@@ -205,6 +208,15 @@ impl Carrier {
                 ..task
             });
             wanted.insert((link.id, Role::Destination), task);
+            if Configs::sealed(record).carries_other_half() {
+                let task = self.task(Role::Source, link.id, &link.name, record);
+                let task = task.map(|task| Task {
+                    source_cluster_id: own_id.clone(),
+                    destination_cluster_id: link.source_cluster_id.clone(),
+                    ..task
+                });
+                wanted.insert((link.id, Role::Source), task);
+            }
         }
         for half in state.source_links.values() {
             let Some(record) = state.configs.get(&half.id) else {
@@ -236,10 +248,11 @@ impl Carrier {
                     Role::Destination | Role::StandIn => None,
                     Role::Source => Some(configs.reach(Side::Local).map_err(|invalid| invalid.0)?),
                 };
-                Ok((remote, local))
+                let is_both_ways = configs.link_mode() == LinkMode::Bidirectional;
+                Ok((remote, local, is_both_ways))
             });
         match made {
-            Ok((remote, local)) => {
+            Ok((remote, local, is_both_ways)) => {
                 self.told.remove(&(id, role));
                 Some(Task {
                     role,
@@ -249,6 +262,7 @@ impl Carrier {
                     destination_cluster_id: String::new(),
                     remote: Some(remote),
                     local,
+                    is_both_ways,
                 })
             }
             Err(cause) => {
@@ -321,7 +335,9 @@ async fn carry(
             _ = stop.changed() => return,
         };
         let trouble = match reached {
-            Ok((destination, source, id)) => {
+            // It opens its connections itself, and other workers carry it; that may change.
+            Ok(None) => None,
+            Ok(Some((destination, source, id))) => {
                 backoff.reset();
                 let clusters = source.iter().chain([&destination]);
                 let clusters = clusters.map(|one| (one.cluster_id.clone(), one.clone()));
@@ -341,17 +357,17 @@ async fn carry(
             }
             Err(refusal) => Some(refusal.to_string()),
         };
-        if let Some(cause) = trouble {
-            if told.insert(cause.clone()) {
-                tracing::warn!(
-                    link = task.name,
-                    cause,
-                    "the link cannot be carried just now"
-                );
-            }
-            if options.until_caught_up {
-                return;
-            }
+        if let Some(cause) = trouble
+            && told.insert(cause.clone())
+        {
+            tracing::warn!(
+                link = task.name,
+                cause,
+                "the link cannot be carried just now"
+            );
+        }
+        if options.until_caught_up {
+            return;
         }
         tokio::select! {
             () = backoff.sleep() => {}
@@ -365,19 +381,19 @@ fn words(error: &RunError) -> String {
 }
 
 /// The clusters of a link, connected, and the link's id at its destination. A stand-in needs no source.
-async fn reach(
-    task: &Task,
-    cluster: &ConnectedCluster,
-) -> Result<(ConnectedCluster, Option<ConnectedCluster>, Uuid), Refusal> {
+type Reached = (ConnectedCluster, Option<ConnectedCluster>, Uuid);
+
+/// `None`: the link is not to be carried from here after all.
+async fn reach(task: &Task, cluster: &ConnectedCluster) -> Result<Option<Reached>, Refusal> {
     let Some(remote) = &task.remote else {
-        return Ok((cluster.clone(), None, task.id));
+        return Ok(Some((cluster.clone(), None, task.id)));
     };
     match task.role {
         Role::Destination | Role::StandIn => {
             let name = format!("{} (source)", task.name);
             let source = connect(task, &name, remote, cluster).await?;
             check(task, &source, &task.source_cluster_id)?;
-            Ok((cluster.clone(), Some(source), task.id))
+            Ok(Some((cluster.clone(), Some(source), task.id)))
         }
         Role::Source => {
             let name = format!("{} (destination)", task.name);
@@ -386,9 +402,16 @@ async fn reach(
             let state = control::read(&destination.client)
                 .await?
                 .unwrap_or_default();
-            let half = operations::inbound_half(&state, &task.name, &task.source_cluster_id)?;
+            let (name, own_id) = (&task.name, &task.source_cluster_id);
+            let half = match task.is_both_ways {
+                true => operations::waiting_half(&state, name, own_id)?,
+                false => Some(operations::inbound_half(&state, name, own_id)?),
+            };
+            let Some(half) = half else {
+                return Ok(None);
+            };
             let source = local(task, cluster).await?;
-            Ok((destination, Some(source), half.id))
+            Ok(Some((destination, Some(source), half.id)))
         }
     }
 }

@@ -206,12 +206,14 @@ async fn what_is_wrong_with_a_link_is_told_with_the_codes_that_clients_look_for(
         ("sasl.mechanism", "PLAIN"),
         ("sasl.jaas.config", "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"hunter2\";"),
     ]);
-    let both = json!({"remote_cluster_id": "east-id", "configs": [{"name": "link.mode", "value": "BIDIRECTIONAL"}]});
+    let both = two.new_link(&[("link.mode", "BIDIRECTIONAL")]);
+    let id = json!({"remote_cluster_id": "east-id", "cluster_link_id": "too short", "configs": []});
     for (body, words) in [
         (itself, "a link from a cluster to itself"),
         (sync, "does not sync offsets of consumer groups"),
         (secret, "kmirror key new"),
-        (both, "BIDIRECTIONAL"),
+        (both, "`remote_cluster_id` is missing"),
+        (id, "cluster_link_id is no id"),
     ] {
         let answer = two.ask("POST", &create("a"), Some(body)).await;
         assert_eq!(answer.refusal(), (400, 40002));

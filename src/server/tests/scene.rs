@@ -107,6 +107,7 @@ async fn link(stand: &Stand) -> Sandbox {
     let link = NewLink {
         name: "demo-link".to_owned(),
         other: Some(OtherEnd::Source("north-id".to_owned())),
+        id: None,
         configs: vec![Change {
             name: "bootstrap.servers".to_owned(),
             value: Some(Secret::new(source.bootstrap_servers())),

@@ -11,12 +11,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::documents::{List, Resource};
 use crate::client::Secret;
 use crate::control::ControlState;
-use crate::linking::Change;
 use crate::linking::operations::{Checks, Desk, Health, Held, NewLink, OtherEnd, Trouble};
+use crate::linking::{Change, LinkMode};
 use crate::server::audit::Notes;
 use crate::server::json::{self, Asked, Document, Json, Named};
 use crate::server::problem::ApiError;
@@ -38,7 +39,7 @@ pub struct LinkData {
     pub source_cluster_id: Option<String>,
     /// Of the half that a source keeps.
     pub destination_cluster_id: Option<String>,
-    /// Of links of both ways, which there are none of.
+    /// Of a link of both ways.
     pub remote_cluster_id: Option<String>,
     pub link_name: String,
     pub link_id: String,
@@ -110,8 +111,7 @@ struct NewLinkData {
     destination_cluster_id: Option<String>,
     remote_cluster_id: Option<String>,
     /// What the other half of a link of both ways has.
-    #[serde(rename = "cluster_link_id")]
-    _cluster_link_id: Option<String>,
+    cluster_link_id: Option<String>,
     #[serde(default)]
     configs: Option<Vec<NewConfig>>,
 }
@@ -220,11 +220,11 @@ async fn create(
     ) {
         (Some(id), None, None) => Some(OtherEnd::Source(id)),
         (None, Some(id), None) => Some(OtherEnd::Destination(id)),
+        (None, None, Some(id)) => Some(OtherEnd::Remote(id)),
         (None, None, None) => None,
         (_, _, Some(_)) => {
             return Err(ApiError::invalid(
-                "remote_cluster_id is for links with link.mode BIDIRECTIONAL, which the built-in engine does not offer: create a \
-                 link on each of the two clusters",
+                "remote_cluster_id is for links with link.mode BIDIRECTIONAL: no other cluster's id is given with it",
             ));
         }
         (Some(_), Some(_), None) => {
@@ -233,9 +233,11 @@ async fn create(
             ));
         }
     };
+    let id = asked.cluster_link_id.as_deref().map(link_id).transpose()?;
     let link = NewLink {
         name: query.link_name,
         other,
+        id,
         configs,
     };
     let checks = Checks {
@@ -247,6 +249,13 @@ async fn create(
         true => StatusCode::NO_CONTENT,
         false => StatusCode::CREATED,
     })
+}
+
+/// The bytes of a link's id, as this API shows it.
+fn link_id(text: &str) -> Result<Uuid, ApiError> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+    let id = bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok());
+    id.ok_or_else(|| ApiError::invalid("cluster_link_id is no id of a link: 16 bytes in base64"))
 }
 
 async fn delete(
@@ -278,21 +287,26 @@ async fn document(
         Held::Source { configs, .. } if configs.is_paused() => Health::Paused,
         Held::Source { .. } => Health::Active,
     };
-    let (source, destination, mut topics) = match link {
+    let (other, mut topics) = match link {
         Held::Destination { link, .. } => {
             let mirrors = desired.mirrors.values();
             let own = mirrors.filter(|mirror| mirror.id.link == link.id);
             let topics = own.map(|mirror| mirror.destination_topic.clone()).collect();
-            (Some(link.source_cluster_id.clone()), None, topics)
+            (link.source_cluster_id.clone(), topics)
         }
-        Held::Source { link, .. } => (None, Some(link.destination_cluster_id.clone()), Vec::new()),
+        Held::Source { link, .. } => (link.destination_cluster_id.clone(), Vec::new()),
     };
     topics.sort();
+    let mode = match link {
+        Held::Destination { configs, .. } => configs.link_mode(),
+        Held::Source { .. } => LinkMode::Source,
+    };
+    let other = |of| (mode == of).then(|| other.clone());
     let (state, error, message) = told(&health);
     let data = LinkData {
-        source_cluster_id: source,
-        destination_cluster_id: destination,
-        remote_cluster_id: None,
+        source_cluster_id: other(LinkMode::Destination),
+        destination_cluster_id: other(LinkMode::Source),
+        remote_cluster_id: other(LinkMode::Bidirectional),
         link_name: link.name().to_owned(),
         link_id: link.id().to_string(),
         cluster_link_id: URL_SAFE_NO_PAD.encode(link.id().as_bytes()),

@@ -172,8 +172,7 @@ async fn reverse(
 ) -> Result<(), ApiError> {
     known(&state, &link_name).await?;
     Err(ApiError::unsupported(
-        "A mirror can be reversed on links with link.mode BIDIRECTIONAL only, and the built-in engine has none: promote it, and create a \
-         link the other way round.",
+        "The built-in engine does not reverse mirrors: promote it, and mirror its topic to the other cluster under another name.",
     ))
 }
 
