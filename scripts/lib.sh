@@ -85,16 +85,18 @@ Please install Rust $(wanted_rust) or later (see https://rustup.rs) and run this
 
 wanted_rust() { sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml; }
 
-# What tests on real Kafka need: a JRE 17 or later (with its keytool), Maven, kcat, openssl.
+# What tests on real Kafka need: a JRE 17 or later (with its keytool), Maven, kcat, openssl, curl, jq.
 ensure_kafka_tools() {
     missing=""
     java_works || missing="$missing default-jre-headless"
     command -v mvn >/dev/null || missing="$missing maven"
     command -v kcat >/dev/null || missing="$missing kcat"
     command -v openssl >/dev/null || missing="$missing openssl"
+    command -v curl >/dev/null || missing="$missing curl"
+    command -v jq >/dev/null || missing="$missing jq"
     if [ -n "$missing" ]; then
         # shellcheck disable=SC2086  # a list of words is meant
-        need_packages "what tests on real Kafka need (Java 17 or later, Maven, kcat, openssl)" $missing
+        need_packages "what tests on real Kafka need (Java 17 or later, Maven, kcat, openssl, curl, jq)" $missing
         java_works || die "the Java that was installed is older than 17; please install a newer one"
     fi
 }

@@ -2,21 +2,23 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::links::{Stage, stop};
-use crate::secured::{Pair, rights};
+use crate::secured::{Pair, rights, serving, text};
 use crate::support::client::{self, Offsets, Place};
 use crate::support::jars::Version;
 use crate::support::lab::Lab;
 use crate::support::ports::Port;
+use crate::support::process::{Process, run};
 use crate::support::runner::{Test, Tier};
 use crate::support::secured::acl::{On, Right};
-use crate::support::secured::pki::{Encryption, Store, keep};
-use crate::support::secured::{ADMIN, CLIENT_SECRET, Door, KMIRROR, STORE_PASSWORD};
-use crate::support::worker::Kmirror;
+use crate::support::secured::pki::{Encryption, Store, Validity, keep};
+use crate::support::secured::{ADMIN, CLIENT_SECRET, Door, KMIRROR, STORE_PASSWORD, User};
+use crate::support::worker::{Kmirror, program};
 
 pub fn tests() -> Vec<Test> {
     let test = |name, tier, brokers, seconds, body| Test {
@@ -47,6 +49,20 @@ pub fn tests() -> Vec<Test> {
             2,
             60,
             |lab| by_brokers(lab, true),
+        ),
+        test(
+            "examples::cluster_linking_rest",
+            Tier::Readme,
+            2,
+            60,
+            |lab| by_rest(lab, false),
+        ),
+        test(
+            "examples::cluster_linking_rest_from_the_source",
+            Tier::Readme,
+            2,
+            60,
+            |lab| by_rest(lab, true),
         ),
         test(
             "examples::secured_migration",
@@ -107,6 +123,15 @@ impl Example {
 
     fn kmirror(&self, lab: &Lab) -> Kmirror {
         Kmirror::with_file(lab, self.file.clone())
+    }
+
+    /// A shell script among the files beside the examples, as its users start it.
+    fn script(&self, name: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.arg(self.folder.join(name));
+        // Cargo's points at the librdkafka that was built for kmirror; kcat is to use the system's.
+        command.env_remove("LD_LIBRARY_PATH");
+        command
     }
 }
 
@@ -254,6 +279,149 @@ fn by_brokers(lab: &Lab, is_begun_at_the_source: bool) -> Result<()> {
     stage.keeps_secrets(west)?;
     stop(at_east)?;
     stop(at_west)
+}
+
+/// Of the REST API; nobody at the brokers.
+const REST_USER: User = User {
+    name: "ada",
+    password: "love\"la\\ce",
+};
+
+/// The tutorial's script: curl and kcat against `kmirror serve`. The server, the worker beside each end, and the link have a
+/// user each, with the rights that docs/security.md lists for it and no other.
+fn by_rest(lab: &Lab, is_from_the_source: bool) -> Result<()> {
+    let stage = Stage::new(lab)?;
+    let (east, west) = (&stage.pair.east, &stage.pair.west);
+    let (source, destination) = (east.door(Door::Sasl), west.door(Door::Sasl));
+    for user in ["server", "worker"] {
+        east.scram_user(user, KMIRROR.password)?;
+        west.scram_user(user, KMIRROR.password)?;
+    }
+    allow_by_rest(&stage, is_from_the_source)?;
+    let addresses = [
+        ("source.example:9094", source.as_str()),
+        ("destination.example:9094", &destination),
+        ("sasl.mechanism=PLAIN", "sasl.mechanism=SCRAM-SHA-512"),
+        ("sasl.username=kmirror", "sasl.username=server"),
+    ];
+    // What both files share lies beside the first.
+    Example::of(lab, "cluster-linking-tutorial", &addresses)?;
+    let example = Example::of(lab, "cluster-linking-rest", &addresses[..2])?;
+    let store = stage.pair.realm.trust_store(Store::Jks)?;
+    example.beside("cluster-linking-tutorial/client.truststore.jks", &store)?;
+    let users = lab.dir().join("users");
+    serving::give_password(lab, &users, REST_USER)?;
+    let authority = &stage.pair.realm.authority;
+    let certificate = authority.issue("rest", "rest", &["127.0.0.1"], Validity::Valid)?;
+    let serving = example
+        .kmirror(lab)
+        .env("SOURCE_PASSWORD", KMIRROR.password)
+        .env("DESTINATION_PASSWORD", KMIRROR.password)
+        .env("TRUSTSTORE_PASSWORD", STORE_PASSWORD)
+        .env("KMIRROR_KEY", &stage.key)
+        .start_command(
+            "serve",
+            &[
+                "--http",
+                "source=127.0.0.1:0",
+                "--http",
+                "destination=127.0.0.1:0",
+                "--http-users",
+                text(&users),
+                "--http-certificate",
+                text(&certificate.chain),
+                "--http-key",
+                text(&certificate.key),
+            ],
+        )?;
+    let beside = |cluster, name| {
+        let way = stage.way(cluster)?.set("sasl.mechanism", "SCRAM-SHA-256");
+        let way = way.set("sasl.username", "worker");
+        let way = way.refer("sasl.password", "{ env = \"WORKER_PASSWORD\" }");
+        let kmirror = stage.knowing(lab, &way.cluster(name))?;
+        kmirror.env("WORKER_PASSWORD", KMIRROR.password).start(&[])
+    };
+    let mut processes = vec![beside(west, "west")?];
+    if is_from_the_source {
+        processes.push(beside(east, "east")?);
+    }
+    let mut script = example.script("cluster-linking-rest/tutorial.sh");
+    script
+        .args(is_from_the_source.then_some("--from-source"))
+        .env("SOURCE_BOOTSTRAP", &source)
+        .env("DESTINATION_BOOTSTRAP", &destination)
+        .env("SOURCE_REST", served(&serving, "source")?)
+        .env("DESTINATION_REST", served(&serving, "destination")?)
+        .env("SOURCE_PASSWORD", KMIRROR.password)
+        .env("DESTINATION_PASSWORD", KMIRROR.password)
+        .env("TRUSTSTORE_PASSWORD", STORE_PASSWORD)
+        .env("REST_USER", REST_USER.name)
+        .env("REST_PASSWORD", REST_USER.password)
+        .env("CA", &authority.certificate)
+        .env("KMIRROR", program())
+        .env("TOPOLOGY", &example.file);
+    let output = run(&mut script, None, Duration::from_secs(240))?;
+    lab.note(output.text());
+    ensure!(output.status.success(), "{}", output.text());
+    for secret in [KMIRROR.password, REST_USER.password] {
+        ensure!(!output.text().contains(secret), "a password");
+    }
+    for line in ["\"link_name\": \"demo-link\"", "== Replicas", "== Done"] {
+        ensure!(output.stdout.contains(line), "no {line}");
+    }
+    stage.keeps_secrets(east)?;
+    stage.keeps_secrets(west)?;
+    processes.push(serving);
+    for mut process in processes {
+        process.signal("TERM")?;
+        let ended = process.wait(Duration::from_secs(30))?;
+        let log = process.log_text();
+        ensure!(ended.success(), "{ended}: {log}");
+        ensure!(!log.contains(KMIRROR.password), "a password: {log}");
+    }
+    Ok(())
+}
+
+fn allow_by_rest(stage: &Stage, is_from_the_source: bool) -> Result<()> {
+    const TOPIC: &str = "demo-link-topic";
+    const CARRIED: [&str; 4] = ["plan", "apply", "run", rights::LINKS];
+    let (east, west) = (&stage.pair.east, &stage.pair.west);
+    let at = |end, user, commands: &[&str], topics: &[&str]| {
+        rights::grant_at(end, user, commands, topics)
+    };
+    let served = ["plan", "apply", rights::DELETING];
+    at((west, "destination"), "server", &served, &[TOPIC])?;
+    at((west, "destination"), "worker", &CARRIED, &[TOPIC])?;
+    at((east, "source"), KMIRROR.name, &["plan", "run"], &[TOPIC])?;
+    // What the script itself does with its topic.
+    let own = |operations| Right::new(On::Topic(TOPIC.to_owned()), operations);
+    at((east, "destination"), "server", &["plan"], &[])?;
+    east.allow("server", &[own(&["Create", "Describe", "Delete"])])?;
+    east.allow(KMIRROR.name, &[own(&["Read", "Write"])])?;
+    west.allow(KMIRROR.name, &[own(&["Read", "Write"])])?;
+    if is_from_the_source {
+        // The half that the source keeps, the worker that finds it there, and its way into the destination.
+        at((east, "destination"), "server", &["plan", "apply"], &[])?;
+        at((east, "destination"), "worker", &["plan"], &[])?;
+        at((west, "destination"), KMIRROR.name, &CARRIED, &[TOPIC])?;
+    }
+    Ok(())
+}
+
+/// Where a cluster's API is, once the process says so.
+fn served(process: &Process, cluster: &str) -> Result<String> {
+    let started = Instant::now();
+    loop {
+        let log = process.log_text();
+        let said = log.split_once(&format!("serving cluster {cluster} at "));
+        if let Some((_, rest)) = said
+            && let Some((address, _)) = rest.split_once("/kafka/v3")
+        {
+            return Ok(address.to_owned());
+        }
+        ensure!(started.elapsed() < Duration::from_secs(30), "{log}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn secured_migration(lab: &Lab) -> Result<()> {

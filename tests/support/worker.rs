@@ -9,6 +9,12 @@ use anyhow::{Result, bail};
 use super::lab::Lab;
 use super::process::{self, Output, Process};
 
+/// Where the program is; `KMIRROR_BIN` names one that was built elsewhere.
+pub fn program() -> PathBuf {
+    let built = std::env::var_os("KMIRROR_BIN");
+    built.map_or_else(|| env!("CARGO_BIN_EXE_kmirror").into(), PathBuf::from)
+}
+
 /// The `kmirror` program with one topology file.
 #[derive(Debug)]
 pub struct Kmirror {
@@ -114,10 +120,7 @@ impl Kmirror {
     }
 
     fn program(&self) -> Command {
-        // KMIRROR_BIN: to test a program that was built elsewhere.
-        let built =
-            std::env::var_os("KMIRROR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_kmirror").into());
-        let mut command = Command::new(built);
+        let mut command = Command::new(program());
         command.env("NO_COLOR", "1").env("COLUMNS", "120");
         command.env("XDG_STATE_HOME", self.log.with_file_name("state"));
         let given = self.environment.iter();

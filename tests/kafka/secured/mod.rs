@@ -11,7 +11,7 @@ mod refusals;
 mod renewal;
 pub mod rights;
 mod secrets;
-mod serving;
+pub mod serving;
 
 use std::path::{Path, PathBuf};
 
@@ -228,6 +228,6 @@ fn documented(language: &str, heading: &str, number: usize) -> Result<String> {
     Ok(block.to_owned())
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().expect("test folders have plain names")
 }

@@ -32,7 +32,9 @@ pub fn tests() -> Vec<Test> {
 /// The commands that copy, each with those before it.
 pub const COMMANDS: [&str; 3] = ["plan", "apply", "run"];
 
-const DELETING: &str = "apply --allow-delete";
+pub const DELETING: &str = "apply --allow-delete";
+/// What carries links that are made over REST; each has a group of its own instead of the one that `run` has.
+pub const LINKS: &str = "links over REST";
 
 /// What is tried, and whose rights it takes according to the table: of the last of them, each one is left out once. The
 /// first apply finds nothing of kmirror's own at the destination.
@@ -325,6 +327,22 @@ pub fn grant(
     grant_rows(source, destination, user, &rows, topics, mirrors)
 }
 
+/// The rights that the table lists for commands on one kind of cluster.
+pub fn grant_at(
+    (cluster, kind): (&Secured, &str),
+    user: &str,
+    commands: &[&str],
+    topics: &[&str],
+) -> Result<()> {
+    let table = table()?;
+    let rows: Vec<&Row> = table
+        .iter()
+        .filter(|row| commands.contains(&row.command.as_str()) && row.cluster == kind)
+        .filter(|row| row.resource != "group `kmirror`" || !commands.contains(&LINKS))
+        .collect();
+    grant_rows(cluster, cluster, user, &rows, topics, topics)
+}
+
 fn grant_rows(
     source: &Secured,
     destination: &Secured,
@@ -383,6 +401,7 @@ impl Row {
                     "topic" => On::Topic(name.to_owned()),
                     "topics that begin with" => On::Topics(name.to_owned()),
                     "group" => On::Group(name.to_owned()),
+                    "groups that begin with" => On::Groups(name.to_owned()),
                     "transactional id" => On::TransactionalId(name.to_owned()),
                     _ => bail!("no resource: {other}"),
                 }]
@@ -409,7 +428,8 @@ fn table() -> Result<Vec<Row>> {
             bail!("not five cells: {line}");
         };
         let command = command.trim_matches('`').to_owned();
-        let known = COMMANDS.contains(&command.as_str()) || command == DELETING;
+        let known = [&COMMANDS[..], &[DELETING, LINKS]].concat();
+        let known = known.contains(&command.as_str());
         ensure!(known, "no command: {line}");
         rows.push(Row {
             command,

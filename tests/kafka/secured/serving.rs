@@ -15,7 +15,7 @@ use crate::support::process::{self, Process};
 use crate::support::runner::{Test, Tier};
 use crate::support::secured::acl::{On, Right};
 use crate::support::secured::pki::{Validity, keep};
-use crate::support::secured::{Door, KMIRROR, Realm};
+use crate::support::secured::{Door, KMIRROR, Realm, User};
 use crate::support::worker::Kmirror;
 
 pub fn tests() -> Vec<Test> {
@@ -59,7 +59,14 @@ fn served_to_curl(lab: &Lab) -> Result<()> {
     let file = format!("kmirror = 1\n\n{}", way.cluster("west"));
     let kmirror = Kmirror::new(lab, &file)?.env("PASSWORD", KMIRROR.password);
     let users = lab.dir().join("users");
-    ada(lab, &users, "lovelace")?;
+    let ada = |password| {
+        let ada = User {
+            name: "ada",
+            password,
+        };
+        give_password(lab, &users, ada)
+    };
+    ada("lovelace")?;
     let certificate = realm
         .authority
         .issue("rest", "rest", &["127.0.0.1"], Validity::Valid)?;
@@ -78,7 +85,7 @@ fn served_to_curl(lab: &Lab) -> Result<()> {
         base: base(&server)?,
         trusted: &realm.authority.certificate,
     };
-    let outcome = talk(&curl, lab, &users, &server);
+    let outcome = talk(&curl, &server, ada);
     let log = server.log_text();
     for secret in ["lovelace", "byron", KMIRROR.password, "86400000"] {
         ensure!(!log.contains(secret), "{secret} is in the log: {log}");
@@ -86,7 +93,7 @@ fn served_to_curl(lab: &Lab) -> Result<()> {
     outcome
 }
 
-fn talk(curl: &Curl<'_>, lab: &Lab, users: &Path, server: &Process) -> Result<()> {
+fn talk(curl: &Curl<'_>, server: &Process, ada: impl Fn(&'static str) -> Result<()>) -> Result<()> {
     let clusters = curl.ok("ada:lovelace", &["/clusters"])?;
     let id = clusters["data"][0]["cluster_id"]
         .as_str()
@@ -120,7 +127,7 @@ fn talk(curl: &Curl<'_>, lab: &Lab, users: &Path, server: &Process) -> Result<()
     );
 
     // Another password, without a restart.
-    ada(lab, users, "byron")?;
+    ada("byron")?;
     ensure!(create("ada:lovelace", "app-more")?.0 == 401);
     ensure!(create("ada:byron", "app-more")?.0 == 201);
     let log = server.log_text();
@@ -140,11 +147,11 @@ fn talk(curl: &Curl<'_>, lab: &Lab, users: &Path, server: &Process) -> Result<()
     Ok(())
 }
 
-/// Gives the user `ada` a password.
-fn ada(lab: &Lab, users: &Path, password: &str) -> Result<()> {
+/// Lets a user in with a password.
+pub fn give_password(lab: &Lab, users: &Path, user: User) -> Result<()> {
     let file = lab.dir().join("password");
-    keep(&file, password.as_bytes())?;
-    let mut command = Kmirror::with_file(lab, users.to_owned()).invocation("user", &["ada"]);
+    keep(&file, user.password.as_bytes())?;
+    let mut command = Kmirror::with_file(lab, users.to_owned()).invocation("user", &[user.name]);
     command.stdin(std::fs::File::open(file)?);
     let ran = command.output()?;
     ensure!(ran.status.success(), "{ran:?}");

@@ -25,6 +25,8 @@ pub enum On {
     /// All topics whose names begin so.
     Topics(String),
     Group(String),
+    /// All groups whose names begin so.
+    Groups(String),
     TransactionalId(String),
     /// All transactional ids that begin so.
     TransactionalIds(String),
@@ -187,6 +189,7 @@ fn creation(user: &str, on: &On, operation: &str) -> Result<AclCreation> {
         On::Topic(name) => (2, name.as_str(), LITERAL),
         On::Topics(prefix) => (2, prefix.as_str(), PREFIXED),
         On::Group(name) => (3, name.as_str(), LITERAL),
+        On::Groups(prefix) => (3, prefix.as_str(), PREFIXED),
         On::Cluster => (4, "kafka-cluster", LITERAL),
         On::TransactionalId(name) => (5, name.as_str(), LITERAL),
         On::TransactionalIds(prefix) => (5, prefix.as_str(), PREFIXED),
