@@ -8,6 +8,9 @@ use hyper::Uri;
 use hyper::http::uri::Authority;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+/// What a segment of a path cannot hold as it is. A colon may stand there (RFC 3986, 3.3), and does in the paths of actions.
+const IN_PATHS: &AsciiSet = &RESERVED.remove(b':');
+
 /// Everything but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -52,7 +55,7 @@ impl Urls {
     pub fn to(&self, path: &[&str]) -> String {
         let mut url = self.base.clusters();
         for part in [self.cluster_id.as_str()].iter().chain(path) {
-            push(&mut url, "/", part);
+            push(&mut url, "/", part, IN_PATHS);
         }
         url
     }
@@ -60,17 +63,17 @@ impl Urls {
     /// The name of something in the cluster as a resource: `[("topic", name)]`.
     pub fn resource(&self, names: &[(&str, &str)]) -> String {
         let mut name = "crn:///".to_owned();
-        push(&mut name, "kafka=", &self.cluster_id);
+        push(&mut name, "kafka=", &self.cluster_id, RESERVED);
         for (kind, of) in names {
-            push(&mut name, &format!("/{kind}="), of);
+            push(&mut name, &format!("/{kind}="), of, RESERVED);
         }
         name
     }
 }
 
-fn push(text: &mut String, lead: &str, part: &str) {
+fn push(text: &mut String, lead: &str, part: &str, encoded: &'static AsciiSet) {
     // Writing to a string cannot fail.
-    let _ = write!(text, "{lead}{}", utf8_percent_encode(part, RESERVED));
+    let _ = write!(text, "{lead}{}", utf8_percent_encode(part, encoded));
 }
 
 #[cfg(test)]
@@ -96,6 +99,11 @@ mod tests {
         assert_eq!(
             urls.to(&["consumer-groups", "a/../b?c#d é"]),
             "http://west/v3/clusters/id/consumer-groups/a%2F..%2Fb%3Fc%23d%20%C3%A9"
+        );
+        // As it is asked for.
+        assert_eq!(
+            urls.to(&["links", "dr", "mirrors:promote"]),
+            "http://west/v3/clusters/id/links/dr/mirrors:promote"
         );
         assert_eq!(
             urls.resource(&[("topic", "orders"), ("partition", "0")]),
