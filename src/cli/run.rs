@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{CliError, ErrorKind, ExitCode, Style, Ui, http};
 use crate::linking::Key;
 use crate::mirror::worker::destination::RunError;
 use crate::mirror::worker::figures::{Figures, Snapshot};
-use crate::mirror::worker::{self, ConnectedCluster, Options};
+use crate::mirror::worker::{self, Connected, Options};
 use crate::server::limits::Limits;
 use crate::server::state::ClusterState;
 use crate::server::{Prepared, Server};
@@ -98,8 +99,9 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     };
     let began = Instant::now();
     let display = tokio::spawn(show(ui.clone(), figures.clone()));
-    let serve = |clusters: &[ConnectedCluster]| {
-        let server = prepared.map(|prepared| serve(prepared, &topology, clusters, key.as_ref()));
+    let serve = |connected: &Connected, stop: CancellationToken| {
+        let server =
+            prepared.map(|prepared| serve(prepared, &topology, connected, key.as_ref(), stop));
         if let Some(server) = &server {
             args.http.warn(ui);
             http::tell(server, ui);
@@ -126,34 +128,49 @@ async fn work(
     topology: &topology::Topology,
     options: Options,
     figures: Figures,
-    serve: impl FnOnce(&[ConnectedCluster]) -> Option<Server>,
+    serve: impl FnOnce(&Connected, CancellationToken) -> Option<Server>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<worker::Outcome, CliError> {
-    let clusters = tokio::select! {
+    let connected = tokio::select! {
         connected = worker::connect(topology, options.memory) => connected?,
         _ = stopped.wait_for(|stop| *stop) => return Ok(worker::Outcome::default()),
     };
-    let server = serve(&clusters);
-    let outcome = worker::run(topology, clusters, options, figures, stopped).await;
+    let unreached = connected.observed.unreached();
+    let connecting = CancellationToken::new();
+    let server = serve(&connected, connecting.clone());
+    let outcome = worker::run(topology, connected, options, figures, stopped).await;
+    connecting.cancel();
     if let Some(server) = server {
         server.stop().await;
     }
-    Ok(outcome?)
+    let outcome = outcome?;
+    match outcome.lacking.is_empty() || unreached.0.is_empty() {
+        true => Ok(outcome),
+        false => Err(unreached.into()),
+    }
 }
 
-/// Serves clusters over the connections that the worker has.
+/// Serves clusters over the connections that the worker has; requests for one that is not reached yet are answered with 503
+/// until it is.
 fn serve(
     prepared: Prepared,
     topology: &topology::Topology,
-    clusters: &[ConnectedCluster],
+    connected: &Connected,
     key: Option<&Arc<Key>>,
+    stop: CancellationToken,
 ) -> Server {
     let key = key.cloned();
     let topology = Arc::new(topology.clone());
     prepared.serve(Limits::default(), |name| {
-        let cluster = clusters.iter().find(|cluster| cluster.name == name);
-        let cluster = cluster.expect("listeners are for clusters of the file");
-        let served = ClusterState::connected(cluster.client.clone(), Arc::clone(&topology));
+        let mut clusters = connected.clusters.iter();
+        let served = match clusters.find(|cluster| cluster.name == name) {
+            Some(cluster) => ClusterState::connected(cluster.client.clone(), Arc::clone(&topology)),
+            None => {
+                let served = ClusterState::new(name, Arc::clone(&topology));
+                tokio::spawn(Arc::clone(&served).keep_connecting(stop.clone()));
+                served
+            }
+        };
         served.with_scribe(super::apply::holder(), key.clone())
     })
 }

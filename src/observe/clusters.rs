@@ -72,7 +72,7 @@ impl Clusters {
         let clusters = Self::connect_to_plan(topology).await?;
         match clusters.silent.is_empty() {
             true => Ok(clusters),
-            false => Err(clusters.unreachable(|_| true)),
+            false => Err(clusters.unreached()),
         }
     }
 
@@ -111,6 +111,11 @@ impl Clusters {
                 Err(unreachable)
             }
         }
+    }
+
+    /// All that no broker answered for, as an error.
+    pub fn unreached(&self) -> Unreachable {
+        self.unreachable(|_| true)
     }
 
     fn unreachable(&self, is_meant: impl Fn(&str) -> bool) -> Unreachable {

@@ -4,6 +4,7 @@
 
 mod apply;
 mod ci;
+mod dead_source;
 mod deletions;
 mod diff;
 mod doctor;

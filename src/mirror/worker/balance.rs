@@ -54,6 +54,9 @@ pub struct Report {
     /// The owner, by a name that it gave itself.
     pub worker: String,
     pub heavy: Vec<Heavy>,
+    /// Whether it does not reach a source of which something is to be copied ([`super::aside`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lacks_source: bool,
 }
 
 /// A report, and the generation of the record that the owner obeys.
@@ -271,6 +274,7 @@ mod tests {
                 let report = Report {
                     worker: format!("w{}", slot % workers),
                     heavy: Vec::new(),
+                    lacks_source: false,
                 };
                 (slot, SlotSeen { obeyed: 0, report })
             })

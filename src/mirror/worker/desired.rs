@@ -51,14 +51,7 @@ pub fn partitions(
         let Some(link) = state.links.get(&mirror.id.link) else {
             continue;
         };
-        let aim = match &mirror.ending {
-            Some(ending) if ending.is_over() || ending.kind == EndingKind::FailOver => continue,
-            // Also where it was paused: it is to have all that the source has.
-            Some(_) => Aim::Drain,
-            None if [link.state, mirror.state].contains(&DesiredState::Paused) => Aim::Rest,
-            None => Aim::Copy,
-        };
-        let Some(count) = partitions(link, mirror) else {
+        let (Some(aim), Some(count)) = (aim(link, mirror), partitions(link, mirror)) else {
             continue;
         };
         for partition in 0..count {
@@ -70,6 +63,17 @@ pub fn partitions(
         }
     }
     wanted
+}
+
+/// What is to be done with the source of a mirror; `None` where nothing is copied any more.
+pub fn aim(link: &LinkRecord, mirror: &MirrorRecord) -> Option<Aim> {
+    match &mirror.ending {
+        Some(ending) if ending.is_over() || ending.kind == EndingKind::FailOver => None,
+        // Also where it was paused: it is to have all that the source has.
+        Some(_) => Some(Aim::Drain),
+        None if [link.state, mirror.state].contains(&DesiredState::Paused) => Some(Aim::Rest),
+        None => Some(Aim::Copy),
+    }
 }
 
 fn wanted_partition(link: &LinkRecord, mirror: &MirrorRecord, partition: i32, aim: Aim) -> Wanted {

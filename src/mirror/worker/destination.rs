@@ -1,7 +1,7 @@
 //! The partitions of one destination, kept as what was applied says.
 //!
-//! Three things change what has to run: the control records, the topics of both clusters, and which slots the group
-//! gave this worker. Each change leads to one reconciliation: what should run and does not is started,
+//! Four things change what has to run: the control records, the topics of both clusters, which slots the group
+//! gave this worker, and which sources it reaches. Each change leads to one reconciliation: what should run and does not is started,
 //! what should not is stopped, and the rest is told its state.
 
 mod look;
@@ -26,10 +26,11 @@ use super::figures::{Figures, Name, PartitionFigures};
 use super::follow::{self, Orders};
 use super::lease::Lease;
 use super::membership::{Change, JoinError, MemberConfig, Membership};
+use super::reached::Reached;
 use super::scope::Scope;
 use super::seen::Seen;
 use super::slots::{self, Announcement, Gates, Rates};
-use super::{ConnectedCluster, Options};
+use super::{ConnectedCluster, Options, aside};
 use crate::control::ControlError;
 use crate::control::progress;
 use crate::control::records::{Acks, EndingKind, IncarnationId, PartitionEndRecord};
@@ -99,6 +100,10 @@ pub enum Ended {
     Done,
     /// Nothing was ever applied to this cluster.
     NothingApplied(String),
+    /// Links were left out whose sources are not reached (only with `until_caught_up`).
+    Lacking(Vec<String>),
+    /// The work is left to others, which reach more sources. It may be taken up again.
+    StoodAside,
 }
 
 #[derive(Debug)]
@@ -116,8 +121,16 @@ struct Partition {
 /// Partitions that somebody tried to fence, and those for which it was done.
 type Fenced = (Vec<PartitionKey>, Vec<(PartitionKey, PartitionEndRecord)>);
 
+/// What somebody found who looked.
+#[derive(Debug)]
+struct Looked {
+    seen: Seen,
+    /// Others reach more than this worker does, and are at work.
+    others_carry: bool,
+}
+
 /// What was found, once somebody looks.
-async fn looked(looking: &mut Option<JoinHandle<Seen>>) -> Seen {
+async fn looked(looking: &mut Option<JoinHandle<Looked>>) -> Looked {
     let Some(task) = looking else {
         return std::future::pending().await;
     };
@@ -129,10 +142,10 @@ async fn looked(looking: &mut Option<JoinHandle<Seen>>) -> Seen {
 /// The worker of one destination.
 #[derive(Debug)]
 pub struct DestinationWorker {
-    scope: Scope,
-    cluster: ConnectedCluster,
-    clusters: HashMap<String, ConnectedCluster>,
-    options: Options,
+    pub(super) scope: Scope,
+    pub(super) cluster: ConnectedCluster,
+    pub(super) clusters: Reached,
+    pub(super) options: Options,
     figures: Figures,
     lease: Arc<Lease>,
     writer: Arc<Writer>,
@@ -141,15 +154,15 @@ pub struct DestinationWorker {
     marker_producer: MarkerProducer,
     /// Why progress cannot be stored.
     unstored: watch::Receiver<Option<keeper::Trouble>>,
-    state: ControlState,
+    pub(super) state: ControlState,
     /// As the state has it.
     slot_map: SlotMap,
-    announcement: Arc<Announcement>,
+    pub(super) announcement: Arc<Announcement>,
     gates: Arc<Gates>,
     rates: Rates,
     seen: Seen,
     /// Somebody looks, apart: a cluster that does not answer must not keep this worker from what its group tells it.
-    looking: Option<JoinHandle<Seen>>,
+    looking: Option<JoinHandle<Looked>>,
     /// There is more to look at than when they began.
     look_again: bool,
     slots: BTreeSet<i32>,
@@ -173,8 +186,9 @@ pub struct DestinationWorker {
     orders: watch::Sender<Orders>,
     /// Held while a part of this worker changes what is desired.
     at_work: Arc<RwLock<()>>,
-    /// Links and mirrors that were named in the log already.
-    known_links: HashSet<Uuid>,
+    /// Links that were named in the log already, and whether their source was reached then.
+    known_links: HashMap<Uuid, bool>,
+    /// The same of mirrors.
     known_mirrors: HashSet<IncarnationId>,
 }
 
@@ -182,7 +196,7 @@ impl DestinationWorker {
     pub fn new(
         scope: Scope,
         cluster: ConnectedCluster,
-        clusters: HashMap<String, ConnectedCluster>,
+        clusters: impl Into<Reached>,
         options: Options,
         figures: Figures,
     ) -> Self {
@@ -206,7 +220,7 @@ impl DestinationWorker {
             looking: None,
             look_again: false,
             cluster,
-            clusters,
+            clusters: clusters.into(),
             options,
             figures,
             slots: BTreeSet::new(),
@@ -219,7 +233,7 @@ impl DestinationWorker {
             trouble: None,
             orders: watch::Sender::new(Orders::default()),
             at_work: Arc::default(),
-            known_links: HashSet::new(),
+            known_links: HashMap::new(),
             known_mirrors: HashSet::new(),
         }
     }
@@ -242,6 +256,9 @@ impl DestinationWorker {
             } else {
                 Ended::NothingApplied(name)
             });
+        }
+        if !self.wait_for_turn(&mut stop).await {
+            return Ok(self.ended());
         }
         let (sender, changes) = mpsc::unbounded_channel();
         let config = MemberConfig {
@@ -284,6 +301,7 @@ impl DestinationWorker {
         let mut watching = store::Watch::start(self.cluster.client.clone());
         let leading = self.lead();
         let mut refused = None;
+        let mut stands_aside = false;
         let mut refresh = interval(self.options.refresh);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut check = interval(CHECK_INTERVAL);
@@ -315,8 +333,16 @@ impl DestinationWorker {
                     self.on_change(change).await;
                 }
                 _ = refresh.tick() => self.look(),
-                seen = looked(&mut self.looking) => {
-                    self.seen = seen;
+                () = self.clusters.changed() => {
+                    self.look();
+                    self.reconcile().await;
+                }
+                found = looked(&mut self.looking) => {
+                    self.seen = found.seen;
+                    if found.others_carry && self.lacks_source() {
+                        stands_aside = true;
+                        break;
+                    }
                     if std::mem::take(&mut self.look_again) {
                         self.look();
                     }
@@ -369,8 +395,24 @@ impl DestinationWorker {
                 cluster: self.cluster.name,
                 cause,
             }),
-            None => Ok(Ended::Done),
+            None if stands_aside && !self.options.until_caught_up => {
+                tracing::info!(
+                    cluster = self.cluster.name,
+                    "other workers reach sources that this one does not: the work is left to them"
+                );
+                Ok(Ended::StoodAside)
+            }
+            None => Ok(self.ended()),
         }
+    }
+
+    /// How it ends that there is nothing left to do here.
+    fn ended(&self) -> Ended {
+        if !self.options.until_caught_up || !self.lacks_source() {
+            return Ended::Done;
+        }
+        let lacking = aside::lacking(&self.state, |id| self.clusters.has(id));
+        Ended::Lacking(lacking.map(|link| link.name.clone()).collect())
     }
 
     /// `false`: told to stop first, or there is nothing and nothing to wait for.
@@ -438,22 +480,30 @@ impl DestinationWorker {
             return;
         }
         let (mut seen, state) = (self.seen.clone(), self.state.clone());
-        let clusters = self.clusters.clone();
+        let clusters = self.clusters.all();
+        // Before there are slots, what is said of them may be the word of workers that are gone.
+        let is_to_ask = self.assigned && self.lacks_source();
+        let asking = is_to_ask.then(|| (self.cluster.clone(), self.slots.clone()));
         self.looking = Some(tokio::spawn(async move {
             seen.look(&state, &clusters).await;
-            seen
+            let others_carry = match asking {
+                Some((destination, own)) => aside::others_carry_beside(&destination, &own).await,
+                None => false,
+            };
+            Looked { seen, others_carry }
         }));
     }
 
     /// Takes in what is desired. Word that is older than what was read at the last assignment leaves the slots alone: by
     /// then somebody may rely on them.
-    fn learn(&mut self, mut state: ControlState) {
+    pub(super) fn learn(&mut self, mut state: ControlState) {
         self.scope.narrow(&mut state);
         if state.slots.generation < self.state.slots.generation {
             state.slots = self.state.slots.clone();
         }
         self.slot_map = SlotMap::new(&state.slots);
         self.state = state;
+        self.announcement.lacks_source(self.lacks_source());
     }
 
     /// Whether the one link that this worker is for was deleted.
@@ -549,6 +599,7 @@ impl DestinationWorker {
     }
 
     async fn reconcile(&mut self) {
+        self.announcement.lacks_source(self.lacks_source());
         self.orders.send_replace(Orders {
             state: self.state.clone(),
             leads: self.slots.contains(&LEADING_SLOT),
@@ -562,7 +613,7 @@ impl DestinationWorker {
         let all = desired::active_by_link(&wanted);
         wanted.retain(|key, wanted| {
             self.is_mine(key)
-                && self.clusters.contains_key(&wanted.source_cluster_id)
+                && self.clusters.has(&wanted.source_cluster_id)
                 && !self.has_drained(key)
         });
         self.set_throttles(&all, &desired::active_by_link(&wanted));

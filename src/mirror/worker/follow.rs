@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::ConnectedCluster;
+use super::reached::Reached;
 use crate::apply::{Event, Follow, Progress, is_due};
 use crate::control::ControlWriter;
 use crate::control::records::{DesiredState, LinkRecord, LockRecord, RECORD_VERSION};
@@ -37,7 +38,7 @@ pub struct Orders {
 /// Follows the links of one destination until it is aborted.
 pub async fn run(
     destination: ConnectedCluster,
-    clusters: HashMap<String, ConnectedCluster>,
+    clusters: Reached,
     orders: watch::Receiver<Orders>,
     holder: String,
     every: Duration,
@@ -74,7 +75,7 @@ type Fingerprint = (u64, BTreeMap<String, i32>);
 
 struct Follower {
     destination: ConnectedCluster,
-    clusters: HashMap<String, ConnectedCluster>,
+    clusters: Reached,
     /// Who is named to others that wait for the lock.
     holder: String,
     /// What each link was last compared with, so that nothing is described twice for nothing.
@@ -88,7 +89,7 @@ struct Follower {
 
 impl Follower {
     async fn follow(&mut self, link: &LinkRecord, state: &ControlState) {
-        let Some(source) = self.clusters.get(&link.source_cluster_id).cloned() else {
+        let Some(source) = self.clusters.get(&link.source_cluster_id) else {
             return;
         };
         let (Some(topics), Some(mirrors)) =

@@ -350,7 +350,7 @@ async fn carry(
                     figures.clone(),
                 );
                 match worker.run(stop.clone()).await {
-                    Ok(Ended::Done | Ended::NothingApplied(_)) if options.until_caught_up => return,
+                    Ok(_) if options.until_caught_up => return,
                     Ok(_) => None,
                     Err(error) => Some(words(&error)),
                 }

@@ -4,8 +4,10 @@
 //! [`destination`] keeps the partitions of one destination running, [`desired`] says which those are, [`membership`] and
 //! [`lease`] say which of them are this worker's and whether it may write, [`follow`] makes mirrors of topics that match
 //! later, [`figures`] counts, [`balance`] decides which partitions should change their slots, and [`slots`] sees to it;
-//! [`ending`] ends mirrors that are promoted or failed over.
+//! [`ending`] ends mirrors that are promoted or failed over. [`reached`] tries to reach clusters that do not answer, and [`aside`] says
+//! when others can do more meanwhile.
 
+pub mod aside;
 pub mod balance;
 pub mod desired;
 pub mod destination;
@@ -15,23 +17,26 @@ pub mod follow;
 pub mod lease;
 mod linked;
 pub mod membership;
+pub mod reached;
 pub mod scope;
 mod seen;
 pub mod slots;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
-use crate::kafka::{Buffers, Client};
+use crate::kafka::Client;
 use crate::linking::Key;
 use crate::mirror::io::reader::Reader;
-use crate::observe::{Clusters, Unreachable};
+use crate::observe::Clusters;
 use crate::topology::model::Topology;
+use destination::{DestinationWorker, Ended, RunError};
 use figures::Figures;
+use reached::Reached;
+pub use reached::{Connected, connect};
 use scope::Scope;
 
 /// How a worker runs.
@@ -85,87 +90,135 @@ pub struct ConnectedCluster {
 pub struct Outcome {
     /// Destinations on which nothing was ever applied (only with `until_caught_up`).
     pub nothing_applied: Vec<String>,
+    /// Links that were left out because a cluster of theirs is not reached (only with `until_caught_up`).
+    pub lacking: Vec<String>,
 }
 
-/// Connects to every cluster of the file. What is read from all of them takes `memory` bytes at most.
-///
-/// # Errors
-/// Every cluster that cannot be reached.
-pub async fn connect(
-    topology: &Topology,
-    memory: usize,
-) -> Result<Vec<ConnectedCluster>, Unreachable> {
-    let buffers = Buffers::new(memory);
-    let clusters = Clusters::connect(topology).await?;
-    let connected = topology.clusters.values().map(|cluster| {
-        let client = clusters.client(&cluster.name).clone();
-        ConnectedCluster {
-            name: cluster.name.clone(),
-            cluster_id: client.cluster_id(),
-            reader: Reader::new(client.clone(), Arc::clone(&buffers)),
-            client,
-            bootstrap_servers: cluster.bootstrap_servers.clone(),
-        }
-    });
-    Ok(connected.collect())
-}
-
-/// Runs until `stop` turns true, or until everything is copied where that is asked for.
+/// Runs until `stop` turns true, or until everything is copied where that is asked for. A cluster that did not answer is waited
+/// for, unless the worker is to do what there is and end.
 ///
 /// # Errors
 /// A destination whose control records cannot be read, or whose group cannot be joined.
 pub async fn run(
     topology: &Topology,
-    clusters: Vec<ConnectedCluster>,
+    connected: Connected,
     options: Options,
     figures: Figures,
     stop: watch::Receiver<bool>,
-) -> Result<Outcome, destination::RunError> {
+) -> Result<Outcome, RunError> {
     let difference = tokio::spawn(tell_difference(
         topology.clone(),
-        Clusters::of(clusters.iter().map(|cluster| cluster.client.clone())),
+        connected.observed.clone(),
     ));
-    let by_id: HashMap<String, ConnectedCluster> = clusters
-        .iter()
-        .map(|cluster| (cluster.cluster_id.clone(), cluster.clone()))
-        .collect();
-    let mut carriers = JoinSet::new();
-    let mut destinations = JoinSet::new();
-    for cluster in clusters {
-        carriers.spawn(linked::run(
-            cluster.clone(),
-            options.clone(),
-            figures.clone(),
-            stop.clone(),
-        ));
-        if !topology
-            .links
-            .values()
-            .any(|link| link.destination == cluster.name)
-        {
+    let (arrivals, reached) = Reached::so_far(&connected.clusters);
+    let mut outcome = Outcome::default();
+    let mut coming = JoinSet::new();
+    for (name, cause) in connected.silent() {
+        if options.until_caught_up {
+            let links = topology.links.values();
+            let left = links.filter(|link| link.destination == name);
+            outcome.lacking.extend(left.map(|link| link.name.clone()));
             continue;
         }
-        let worker = destination::DestinationWorker::new(
-            Scope::Files,
-            cluster,
-            by_id.clone(),
-            options.clone(),
-            figures.clone(),
+        tracing::warn!(
+            cluster = name,
+            cause,
+            "the cluster is not reached: its links copy nothing until it is, what needs no source is done meanwhile"
         );
-        destinations.spawn(worker.run(stop.clone()));
+        coming.spawn(connected.come(topology, &name, stop.clone()));
     }
-    let mut outcome = Outcome::default();
-    while let Some(ended) = destinations.join_next().await {
-        match ended.map_err(|panic| destination::RunError::Panicked(panic.to_string()))?? {
-            destination::Ended::Done => {}
-            destination::Ended::NothingApplied(name) => outcome.nothing_applied.push(name),
+    let mut work = Work {
+        topology,
+        reached,
+        options,
+        figures,
+        stop,
+        carriers: JoinSet::new(),
+        destinations: JoinSet::new(),
+    };
+    for cluster in connected.clusters {
+        work.begin(cluster);
+    }
+    loop {
+        tokio::select! {
+            Some(come) = coming.join_next() => {
+                if let Some(cluster) = come.map_err(panicked)? {
+                    arrivals.add(&cluster);
+                    work.begin(cluster);
+                }
+            }
+            Some(ended) = work.destinations.join_next() => match ended.map_err(panicked)?? {
+                Ended::Done | Ended::StoodAside => {}
+                Ended::NothingApplied(name) => outcome.nothing_applied.push(name),
+                Ended::Lacking(links) => outcome.lacking.extend(links),
+            },
+            else => break,
         }
     }
-    while let Some(ended) = carriers.join_next().await {
-        ended.map_err(|panic| destination::RunError::Panicked(panic.to_string()))?;
+    while let Some(ended) = work.carriers.join_next().await {
+        ended.map_err(panicked)?;
     }
     difference.abort();
     Ok(outcome)
+}
+
+fn panicked(error: JoinError) -> RunError {
+    RunError::Panicked(error.to_string())
+}
+
+/// What runs for the clusters that are reached.
+struct Work<'t> {
+    topology: &'t Topology,
+    reached: Reached,
+    options: Options,
+    figures: Figures,
+    stop: watch::Receiver<bool>,
+    carriers: JoinSet<()>,
+    destinations: JoinSet<Result<Ended, RunError>>,
+}
+
+impl Work<'_> {
+    fn begin(&mut self, cluster: ConnectedCluster) {
+        self.carriers.spawn(linked::run(
+            cluster.clone(),
+            self.options.clone(),
+            self.figures.clone(),
+            self.stop.clone(),
+        ));
+        let mut links = self.topology.links.values();
+        if links.any(|link| link.destination == cluster.name) {
+            self.destinations.spawn(copy_to(
+                cluster,
+                self.reached.clone(),
+                self.options.clone(),
+                self.figures.clone(),
+                self.stop.clone(),
+            ));
+        }
+    }
+}
+
+/// One destination's worker, as often as it takes up the work again that it had left to others.
+async fn copy_to(
+    cluster: ConnectedCluster,
+    reached: Reached,
+    options: Options,
+    figures: Figures,
+    stop: watch::Receiver<bool>,
+) -> Result<Ended, RunError> {
+    loop {
+        let worker = DestinationWorker::new(
+            Scope::Files,
+            cluster.clone(),
+            reached.clone(),
+            options.clone(),
+            figures.clone(),
+        );
+        match worker.run(stop.clone()).await? {
+            Ended::StoodAside => {}
+            ended => return Ok(ended),
+        }
+    }
 }
 
 /// The file only says how clusters are reached; where it asks for something else than was applied, people

@@ -42,6 +42,7 @@ struct Said {
     silent: bool,
     obeyed: i64,
     heavy: BTreeMap<i32, Vec<Heavy>>,
+    lacks_source: bool,
 }
 
 impl Announcement {
@@ -53,6 +54,16 @@ impl Announcement {
         })
     }
 
+    /// What this worker calls itself.
+    pub fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    /// Whether something cannot be copied here, for want of its source.
+    pub fn lacks_source(&self, lacks: bool) {
+        self.said().lacks_source = lacks;
+    }
+
     /// Offset and metadata to commit for a slot.
     pub fn of_slot(&self, slot: i32) -> (i64, String) {
         let said = self.said();
@@ -62,6 +73,7 @@ impl Announcement {
         let report = Report {
             worker: self.worker.clone(),
             heavy: said.heavy.get(&slot).cloned().unwrap_or_default(),
+            lacks_source: said.lacks_source,
         };
         let text = serde_json::to_string(&report).expect("names and numbers can be written");
         (said.obeyed, text)
@@ -204,7 +216,7 @@ pub async fn run(
 }
 
 /// What the owners of all slots said last.
-async fn look(destination: &ConnectedCluster) -> Result<Slots, Error> {
+pub(super) async fn look(destination: &ConnectedCluster) -> Result<Slots, Error> {
     let slots = (0..WORK_SLOTS).map(|slot| (WORK_TOPIC.to_owned(), slot));
     let admin = destination.client.admin();
     let found = admin

@@ -26,24 +26,21 @@ impl DestinationWorker {
     /// One line for each link and mirror that is new to this worker.
     pub(super) fn name_news(&mut self) {
         for link in self.state.links.values() {
-            if self.known_links.insert(link.id) {
-                let from = self
-                    .clusters
-                    .get(&link.source_cluster_id)
-                    .map(|cluster| cluster.name.clone());
-                match from {
-                    Some(from) => tracing::info!(
-                        link = link.name,
-                        from,
-                        to = self.cluster.name,
-                        "link started"
-                    ),
-                    None => tracing::warn!(
-                        link = link.name,
-                        source_cluster_id = link.source_cluster_id,
-                        "the file names no cluster with this link's source cluster id: its mirrors are left to other workers"
-                    ),
-                }
+            let source = self.clusters.get(&link.source_cluster_id);
+            let told = self.known_links.insert(link.id, source.is_some());
+            match source {
+                Some(source) if told != Some(true) => tracing::info!(
+                    link = link.name,
+                    from = source.name,
+                    to = self.cluster.name,
+                    "link started"
+                ),
+                None if told.is_none() => tracing::warn!(
+                    link = link.name,
+                    source_cluster_id = link.source_cluster_id,
+                    "no cluster with this link's source cluster id is reached: nothing of it is copied here; failovers are carried out"
+                ),
+                Some(_) | None => {}
             }
         }
         for mirror in self.state.mirrors.values() {
@@ -111,7 +108,7 @@ impl DestinationWorker {
             && wanted
                 .iter()
                 .filter(|(key, _)| self.is_mine(key) && !self.has_drained(key))
-                .filter(|(_, wanted)| self.clusters.contains_key(&wanted.source_cluster_id))
+                .filter(|(_, wanted)| self.clusters.has(&wanted.source_cluster_id))
                 .all(|(key, wanted)| self.is_settled(key, wanted))
     }
 
@@ -160,7 +157,7 @@ impl DestinationWorker {
                 .set_failed(format!("the {end} topic {topic} does not exist"));
             return true;
         }
-        !self.clusters.contains_key(&link.source_cluster_id)
+        !self.clusters.has(&link.source_cluster_id)
     }
 
     fn is_settled(&self, key: &PartitionKey, wanted: &Wanted) -> bool {
