@@ -5,7 +5,7 @@
 //! same mirror whether it was there at the apply or came a day later. Configs of existing mirrors are
 //! left to the next apply.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
@@ -273,6 +273,7 @@ fn topology_of(link: &LinkRecord, source: &Client, destination: &Client) -> Topo
         clusters: clusters.into_iter().collect(),
         links: [(link.name.clone(), link)].into_iter().collect(),
         adopts: false,
+        rewrites: BTreeSet::new(),
     }
 }
 

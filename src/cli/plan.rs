@@ -1,16 +1,19 @@
 //! `kmirror plan`: what an apply would change.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{CliError, ErrorKind, ExitCode, Style, Ui, saved};
 use crate::kafka;
+use crate::nearest::nearest;
 use crate::observe::{Clusters, Unreachable, UnreadableCluster, rehearse};
 use crate::plan::model::Plan;
 use crate::plan::target::{self, TargetError};
 use crate::report::diagnostics::Form;
 use crate::report::text::{Emphasis, TextOptions};
-use crate::report::{findings, json, markdown, text};
+use crate::report::{clean, findings, json, markdown, text};
 use crate::topology::Topology;
+use crate::topology::engines::Engine;
 
 /// Show what would change on the live clusters
 ///
@@ -33,6 +36,11 @@ pub struct Args {
     /// Take over links that were made over REST and have the names of the file's; without it they are blocked
     #[arg(long)]
     adopt: bool,
+
+    /// Send the secrets of a link that brokers carry again: they cannot be read back, so a plan does not see that a password
+    /// was changed. May be given several times
+    #[arg(long, value_name = "LINK")]
+    rewrite_secrets: Vec<String>,
 
     /// Save the plan, for `kmirror apply PLAN.json` to carry out exactly this
     #[arg(short, long = "out", value_name = "PLAN.json")]
@@ -82,6 +90,7 @@ impl Format {
 pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut topology = ui.load_topology_or_report(&args.file, args.format.form())?;
     topology.adopts = args.adopt;
+    topology.rewrites = rewrites(&topology, &args.rewrite_secrets)?;
     let clusters = Clusters::connect_to_plan(&topology).await?;
     let choices = Choices {
         allow_delete: args.allow_delete,
@@ -143,6 +152,46 @@ pub(super) async fn make(
     target::narrow(&mut plan, choices.targets)?;
     rehearse(&mut plan, clusters, topology).await;
     Ok(plan)
+}
+
+/// The links whose secrets are sent anew, by name or address.
+///
+/// # Errors
+/// A name that no link of the file has, or one of a link that stores no secrets anywhere.
+pub(super) fn rewrites(
+    topology: &Topology,
+    asked: &[String],
+) -> Result<BTreeSet<String>, CliError> {
+    let links = asked.iter().map(|asked| {
+        let name = asked.strip_prefix("link.");
+        let name = name.filter(|name| topology.links.contains_key(*name));
+        let name = name.unwrap_or(asked);
+        let Some(link) = topology.links.get(name) else {
+            return Err(no_link("--rewrite-secrets", name, topology));
+        };
+        if link.engine != Engine::ClusterLink {
+            let message = format!(
+                "--rewrite-secrets: the link `{}` is not carried by brokers, and its secrets are stored nowhere",
+                clean(name)
+            );
+            return Err(CliError::new(ErrorKind::Usage, message)
+                .with_hint("workers read them from the file and what it names; nothing has to be sent"));
+        }
+        Ok(name.to_owned())
+    });
+    links.collect()
+}
+
+/// A name that no link of the file has, and what was probably meant.
+pub(super) fn no_link(of: &str, name: &str, topology: &Topology) -> CliError {
+    let known: Vec<&str> = topology.links.keys().map(String::as_str).collect();
+    let hint = match (nearest(name, known.iter().copied()), known.is_empty()) {
+        (Some(meant), _) => format!("did you mean `{}`?", clean(meant)),
+        (None, true) => "it declares none".to_owned(),
+        (None, false) => format!("its links are {}", clean(&known.join(", "))),
+    };
+    let message = format!("{of}: the file declares no link `{}`", clean(name));
+    CliError::new(ErrorKind::Usage, message).with_hint(hint)
 }
 
 pub(super) fn style(emphasis: Emphasis) -> Style {

@@ -80,6 +80,7 @@ fn plan_reachable(topology: &Topology, observed: &Observed) -> (Plan, BTreeMap<S
         file: world.file.clone(),
         allow_delete: true,
         targets: Vec::new(),
+        rewrite_secrets: topology.rewrites.iter().cloned().collect(),
         clusters: clusters(topology, observed),
         entries: check_pins(&mut world),
         notes: notes(&world),

@@ -31,6 +31,9 @@ pub struct Plan {
     /// What the plan was narrowed to; empty for all that the file asks for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
+    /// Links whose secrets were asked to be sent anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rewrite_secrets: Vec<String>,
     /// By name.
     pub clusters: Vec<PlannedCluster>,
     /// Clusters first, then each link with its mirrors, all by name.
@@ -404,6 +407,9 @@ pub enum Hidden {
     /// A secret of the file's, which nobody is shown.
     #[serde(rename = "(sensitive)")]
     Sensitive,
+    /// A secret of the file's that is sent, whether or not it is the one that is there.
+    #[serde(rename = "(sensitive value, sent anew)")]
+    SentAnew,
 }
 
 impl From<&str> for Value {

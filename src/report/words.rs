@@ -65,6 +65,7 @@ pub fn value(attribute: &str, value: &Value) -> String {
             .join(", "),
         Value::Hidden(Hidden::ByBroker) => "(hidden by the broker)".to_owned(),
         Value::Hidden(Hidden::Sensitive) => "(sensitive)".to_owned(),
+        Value::Hidden(Hidden::SentAnew) => "(sensitive value, sent anew)".to_owned(),
     }
 }
 

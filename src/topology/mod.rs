@@ -4,6 +4,7 @@
 //! ([`diagnostic`]) with stable [`codes`], turned into text by [`render`]. Nothing here knows a
 //! cluster: what depends on the topics that exist is [`resolve`]'s, given their names.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -164,6 +165,7 @@ pub fn parse_in(
             .map(|draft| (draft.link.name.clone(), draft.link))
             .collect(),
         adopts: false,
+        rewrites: BTreeSet::new(),
     };
     Ok(Loaded {
         topology,

@@ -3,6 +3,7 @@
 //! Everything that a later stage may want to point at keeps its place in the user's file
 //! ([`Spanned`]), so that a plan line can cite `file:line`. Nothing here does I/O.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -54,6 +55,8 @@ pub struct Topology {
     pub links: IndexMap<String, Link>,
     /// Whether links that were made over REST and have the name of one of the file's become the file's. No file says so.
     pub adopts: bool,
+    /// Links that brokers carry whose secrets are sent to them again, though nobody can see that they differ. No file says so.
+    pub rewrites: BTreeSet<String>,
 }
 
 impl Topology {

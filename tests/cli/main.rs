@@ -27,6 +27,7 @@ mod outputs;
 mod plan;
 mod rest_both_ways;
 mod rest_links;
+mod rewrite_secrets;
 mod run;
 mod sandboxes;
 mod saved;

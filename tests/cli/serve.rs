@@ -17,18 +17,22 @@ replication_factor = 1
 "#;
 
 /// A server that has said where it listens.
-struct Serving {
+pub struct Serving {
     child: Child,
     /// `127.0.0.1:…`, of the first listener.
     address: String,
     /// Of all listeners.
-    addresses: Vec<String>,
+    pub addresses: Vec<String>,
     lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
 }
 
-fn start(scenario: &Scenario, arguments: &[&str]) -> Serving {
-    let mut child = scenario
-        .command(arguments)
+pub fn start(scenario: &Scenario, arguments: &[&str]) -> Serving {
+    start_command(scenario.command(arguments), arguments)
+}
+
+/// The same for a command that was made ready.
+pub fn start_command(mut command: Command, arguments: &[&str]) -> Serving {
+    let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -75,7 +79,7 @@ impl Serving {
     }
 
     /// Ends it; what it said since, and its exit code.
-    fn end(mut self, signal: &str) -> (Vec<String>, Option<i32>) {
+    pub fn end(mut self, signal: &str) -> (Vec<String>, Option<i32>) {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args([signal, &id]).status();
         assert!(sent.expect("kill runs").success());

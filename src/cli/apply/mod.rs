@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::confirm::ask;
 use self::confirm::confirm;
 use self::watch::Watch;
-use super::plan::{Choices, make, now_ms, style};
+use super::plan::{Choices, make, now_ms, rewrites, style};
 use super::{CliError, ErrorKind, ExitCode, Style, Ui, journal};
 use crate::apply::journal::Journal;
 use crate::apply::{ApplyError, ApplyOptions, Event, Outcome, PARALLELISM, Progress, apply};
@@ -46,6 +46,11 @@ pub struct Args {
     /// Take over links that were made over REST and have the names of the file's; for a plan that was saved with --adopt, too
     #[arg(long)]
     adopt: bool,
+
+    /// Send the secrets of a link that brokers carry again: they cannot be read back, so a plan does not see that a password
+    /// was changed. May be given several times
+    #[arg(long, value_name = "LINK")]
+    rewrite_secrets: Vec<String>,
 
     /// Only what has this address, and what that depends on: mirror.LINK/TOPIC, link.LINK with its mirrors, cluster.NAME
     /// with its topics, cluster.NAME/topic.TOPIC; topics may be globs. May be given several times
@@ -98,6 +103,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
     }
     let mut topology = ui.load_topology(&args.file)?;
     topology.adopts = args.adopt;
+    topology.rewrites = rewrites(&topology, &args.rewrite_secrets)?;
     let clusters = Clusters::connect_to_plan(&topology).await?;
     let choices = Choices {
         allow_delete: args.allow_delete,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Args, carry_out};
-use crate::cli::plan::{Choices, make};
+use crate::cli::plan::{Choices, make, rewrites};
 use crate::cli::{CliError, ErrorKind, ExitCode, Style, Ui, saved};
 use crate::observe::Clusters;
 use crate::plan::model::{Address, Plan};
@@ -46,6 +46,7 @@ pub(super) async fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     }
     let mut topology = ui.load_topology(&topology)?;
     topology.adopts = args.adopt;
+    topology.rewrites = rewrites(&topology, &planned.rewrite_secrets)?;
     if !planned.has_changes() {
         ui.say(&format!("{shown} holds nothing to do."));
         return Ok(ExitCode::Ok);
@@ -94,6 +95,7 @@ fn check(args: &Args) -> Result<(), CliError> {
     let decided = [
         ("--allow-delete", args.allow_delete),
         ("--target", !args.targets.is_empty()),
+        ("--rewrite-secrets", !args.rewrite_secrets.is_empty()),
     ];
     match decided.into_iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(CliError::new(

@@ -35,6 +35,8 @@ pub(super) struct Place<'a> {
     pub link: &'a str,
     /// `config` or `at_source.config`.
     pub attribute: &'a str,
+    /// Whether secrets that are there are sent again.
+    pub rewrites: bool,
 }
 
 /// All configs of a half that is not there yet.
@@ -60,10 +62,12 @@ pub(super) fn of_live(
         let (wanted, live) = (wanted.get(key), live.get(key));
         match wanted.map(|wanted| &wanted.value) {
             Some(HalfValue::OfFile { .. } | HalfValue::OfCluster { .. }) => {
-                if live.is_some_and(LinkConfig::is_set) {
-                    unreadable.insert(key.clone());
-                } else {
+                if !live.is_some_and(LinkConfig::is_set) {
                     difference.add(place, key, None, wanted);
+                } else if place.rewrites {
+                    difference.send_anew(place, key, wanted);
+                } else {
+                    unreadable.insert(key.clone());
                 }
             }
             Some(HalfValue::Open(value)) => {
@@ -146,6 +150,20 @@ impl Difference {
             attribute: format!("{}.{key}", place.attribute),
             old,
             new,
+            asked_by: wanted.and_then(|it| it.asked_by.clone()),
+        });
+        self.steps.push(HalfChange {
+            key: key.to_owned(),
+            value: wanted.map(|it| it.value.clone()),
+        });
+    }
+
+    /// A secret over one that nobody can read.
+    fn send_anew(&mut self, place: Place<'_>, key: &str, wanted: Option<&Wanted>) {
+        self.changes.push(Change {
+            attribute: format!("{}.{key}", place.attribute),
+            old: Some(Side::new(Value::Hidden(Hidden::Sensitive), Origin::Live)),
+            new: Some(Side::new(Value::Hidden(Hidden::SentAnew), Origin::File)),
             asked_by: wanted.and_then(|it| it.asked_by.clone()),
         });
         self.steps.push(HalfChange {

@@ -165,6 +165,7 @@ impl HalvesPlan {
             cluster,
             link: link.broker_name(),
             attribute,
+            rewrites: world.topology.rewrites.contains(&link.name),
         };
         let other_id = world.cluster(other).cluster_id.clone();
         let difference = match live {

@@ -151,6 +151,42 @@ fn secrets_that_brokers_have_are_not_compared_and_lost_ones_are_set_again() {
     );
 }
 
+/// A rotated password would otherwise never reach the brokers: nobody can see that theirs is the old one.
+#[test]
+fn rotated_secrets_are_sent_to_both_halves_of_the_link_that_is_named() {
+    let model = clusters();
+    let mut file = dr("topics = [\"orders\"]\ninitiated_by = \"source\"\n\
+         [links.dr.at_source.config]\n\"ssl.key.password\" = { env = \"KEY_PASSWORD\" }\n");
+    done(&file, &model);
+    model.take_writes();
+    file.rewrites = BTreeSet::from(["dr".to_owned()]);
+    let again = plan(&file, &model);
+    assert_eq!(summary(&again), ["update link.dr"]);
+    let anew = "(sensitive) -> (sensitive value, sent anew)";
+    assert_eq!(
+        changes(&again),
+        [
+            format!("at_source.config.local.sasl.jaas.config: {anew}"),
+            format!("at_source.config.sasl.jaas.config: {anew}"),
+            format!("at_source.config.ssl.key.password: {anew}"),
+        ]
+    );
+    let outcome = apply(&file, &model);
+    assert!(outcome.is_complete(), "{outcome:?}");
+    assert_eq!(model.take_writes(), ["alter link east/dr"]);
+
+    // What was saved says for which links; a plan that was made without is not the same permission.
+    let saved = crate::report::json::plan(&again);
+    let saved = crate::plan::saved::read(&saved).expect("its own document");
+    assert_eq!(saved.rewrite_secrets, ["dr"]);
+    let link = BTreeSet::from([Address::Link("dr".to_owned())]);
+    let compared = crate::plan::saved::compare(&saved, &plan(&file, &model));
+    assert_eq!(compared.fresh, link);
+    file.rewrites.clear();
+    let compared = crate::plan::saved::compare(&saved, &plan(&file, &model));
+    assert_eq!((compared.fresh.len(), compared.done), (0, link));
+}
+
 #[test]
 fn a_link_that_its_source_begins_has_two_halves_and_the_waiting_one_is_made_first() {
     let model = clusters();
