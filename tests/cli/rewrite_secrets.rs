@@ -64,7 +64,7 @@ fn a_rotated_password_reaches_the_brokers_and_no_plan() {
         ran
     };
     let made = run(
-        "first",
+        "pw-alpha",
         &[&["apply", "--yes", "mirror.toml"], &only[..]].concat(),
     );
     assert_eq!(made.code, Some(0), "{made}");

@@ -22,10 +22,10 @@ use crate::kafka::Error;
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// The links for which a source is needed that is not reached.
-pub fn lacking<'s>(
-    state: &'s ControlState,
+pub fn lacking(
+    state: &ControlState,
     reaches: impl Fn(&str) -> bool,
-) -> impl Iterator<Item = &'s LinkRecord> {
+) -> impl Iterator<Item = &LinkRecord> {
     let links = state.links.values();
     links.filter(move |link| !reaches(&link.source_cluster_id) && needs_source(state, link))
 }

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use super::destination::{DestinationWorker, Ended, RunError};
+use super::destination::{DestinationWorker, RunError};
 use super::figures::Figures;
 use super::scope::Scope;
 use super::{ConnectedCluster, Options};
@@ -341,7 +341,7 @@ async fn carry(
                 backoff.reset();
                 let clusters = source.iter().chain([&destination]);
                 let clusters = clusters.map(|one| (one.cluster_id.clone(), one.clone()));
-                let clusters = clusters.collect();
+                let clusters: HashMap<String, ConnectedCluster> = clusters.collect();
                 let worker = DestinationWorker::new(
                     Scope::Link(id),
                     destination,
