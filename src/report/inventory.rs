@@ -6,10 +6,10 @@ use super::{clean, grouped};
 use crate::inventory::{LinkView, MirrorView, PartitionView, ReplicaView};
 
 /// What is not known.
-const UNKNOWN: &str = "-";
+pub(super) const UNKNOWN: &str = "-";
 
 /// Columns that are as wide as they need to be.
-fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = head
         .iter()
         .enumerate()
@@ -35,7 +35,7 @@ fn number(value: Option<i64>) -> String {
     value.map_or_else(|| UNKNOWN.to_owned(), grouped)
 }
 
-fn count(value: Option<u64>) -> String {
+pub(super) fn count(value: Option<u64>) -> String {
     number(value.and_then(|value| i64::try_from(value).ok()))
 }
 

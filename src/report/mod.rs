@@ -19,6 +19,7 @@ pub mod markdown;
 mod sarif;
 pub mod saved;
 pub mod text;
+pub mod turn;
 mod units;
 pub mod words;
 mod workflow;

@@ -180,9 +180,16 @@ pub struct Outcome {
     pub error_message: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     pub mirror_lags: Vec<MirrorLag>,
+    /// Of `truncate-and-restore`, where the server tells.
+    pub messages_truncated: Option<i64>,
 }
 
 impl Outcome {
+    /// Records that are deleted; `None` where that is not told.
+    pub fn truncated(&self) -> Option<u64> {
+        u64::try_from(self.messages_truncated?).ok()
+    }
+
     /// Why it was refused, if it was.
     pub fn refusal(&self) -> Option<String> {
         let code = self.error_code.filter(|code| *code != 0 && *code != 200)?;

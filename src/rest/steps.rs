@@ -34,13 +34,13 @@ pub enum StepError {
 }
 
 /// Pauses that grow, until a limit of time.
-struct Patience {
+pub(super) struct Patience {
     until: Instant,
     pause: Duration,
 }
 
 impl Patience {
-    fn of(limit: Duration) -> Self {
+    pub(super) fn of(limit: Duration) -> Self {
         Self {
             until: Instant::now() + limit,
             pause: FIRST_PAUSE,
@@ -48,7 +48,7 @@ impl Patience {
     }
 
     /// Waits; false once the time is up.
-    async fn goes_on(&mut self) -> bool {
+    pub(super) async fn goes_on(&mut self) -> bool {
         if Instant::now() + self.pause > self.until {
             return false;
         }

@@ -93,9 +93,12 @@ impl ClusterState {
     /// 503 as long as no broker has answered.
     pub fn desk(&self) -> Result<&Desk, ApiError> {
         let client = self.client()?;
-        let desk = || match self.scribe.get() {
-            Some(scribe) => Desk::new(client.clone(), scribe.key.clone(), &scribe.holder),
-            None => Desk::new(client.clone(), None, "a server"),
+        let desk = || {
+            let desk = match self.scribe.get() {
+                Some(scribe) => Desk::new(client.clone(), scribe.key.clone(), &scribe.holder),
+                None => Desk::new(client.clone(), None, "a server"),
+            };
+            desk.beside(Arc::clone(&self.topology))
         };
         Ok(self.desk.get_or_init(desk))
     }

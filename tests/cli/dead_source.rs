@@ -127,7 +127,7 @@ fn a_worker_that_is_started_without_its_source_fails_over_and_copies_once_it_is_
     clusters.create(&clusters.west, "invoices", 1, &[]);
     produce(&clusters.west, "invoices", 1);
     applied(&clusters, &[]);
-    clusters.east.faults().stop_broker(0);
+    clusters.east.faults().stop_broker(1);
     let ends = "[links.copy.mirrors.orders]\nstate = \"failed-over\"\n";
     clusters.write(&format!("{links}{ends}"));
     // What has the source for its destination can't be planned now, and is none of the failover's business.
@@ -137,7 +137,7 @@ fn a_worker_that_is_started_without_its_source_fails_over_and_copies_once_it_is_
     assert_eq!(filled(&clusters.west, "orders.replica", 1), 0);
     worker.await_word("the cluster is not reached");
 
-    clusters.east.faults().start_broker(0);
+    clusters.east.faults().start_broker(1);
     eventually("the other links are copied", || {
         filled(&clusters.west, "payments.replica", 1) == 1
             && filled(&clusters.east, "invoices.replica", 1) == 1
@@ -160,7 +160,7 @@ fn what_is_to_be_copied_once_fails_without_its_source_and_a_failover_does_not() 
     let clusters = TwoClusters::start(1, &only);
     clusters.create(&clusters.east, "orders", 1, &[]);
     applied(&clusters, &[]);
-    clusters.east.faults().stop_broker(0);
+    clusters.east.faults().stop_broker(1);
     let once = ["run", "mirror.toml", "--until-caught-up"];
     let ran = clusters.run(&once);
     assert_eq!(ran.code, Some(1), "{ran}");
@@ -174,7 +174,7 @@ fn what_is_to_be_copied_once_fails_without_its_source_and_a_failover_does_not() 
     assert_eq!(ran.code, Some(0), "{ran}");
     assert!(is_stopped(&clusters, "orders"));
     // Nobody is there to copy to.
-    clusters.west.faults().stop_broker(0);
+    clusters.west.faults().stop_broker(1);
     let ran = clusters.run(&["run", "mirror.toml"]);
     assert_eq!(ran.code, Some(1), "{ran}");
 }

@@ -36,6 +36,7 @@ mod schema;
 mod serve;
 #[path = "../support/cli.rs"]
 mod support;
+mod turns;
 mod validate;
 
 /// Compares everything a command showed with what is recorded under `name`.

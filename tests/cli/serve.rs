@@ -164,6 +164,30 @@ fn a_worker_serves_while_it_copies() {
     assert_eq!(code, Some(0), "{said:?}");
 }
 
+/// Whoever watches mirrors over REST would take those of files for copied, or for dead.
+#[test]
+fn the_lag_of_a_files_mirror_is_told_over_rest() {
+    let clusters = TwoClusters::start(1, LINK);
+    clusters.create(&clusters.east, "orders", 1, &[]);
+    let ran = clusters.run(&["apply", "mirror.toml", "--yes"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    crate::offsets::produce(&clusters, 10);
+    let arguments = ["serve", "mirror.toml", "--http", "west=127.0.0.1:0"];
+    let serving = start(&clusters.scenario, &arguments);
+    let mirror = || serving.ask("GET /v3/clusters/west-id/links/copy/mirrors/orders");
+    let answer = mirror();
+    assert!(answer.contains("\"lag\":10"), "{answer}");
+    let ran = clusters.run(&["run", "mirror.toml", "--until-caught-up"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    let answer = mirror();
+    assert!(answer.contains("\"lag\":0"), "{answer}");
+    clusters.east.faults().stop_broker(1);
+    let answer = mirror();
+    let unknown = answer.contains("\"lag\":-1") && answer.contains("SOURCE_UNAVAILABLE");
+    assert!(unknown, "{answer}");
+    assert_eq!(serving.end("-INT").1, Some(0));
+}
+
 /// What is shown with the free port of a run left out.
 fn without(ran: Ran, port: u16) -> Ran {
     let hide = |text: String| text.replace(&port.to_string(), "PORT");

@@ -6,6 +6,7 @@
 
 mod links;
 mod mirrors;
+mod neighbours;
 mod refusal;
 mod remote;
 mod rotate;
@@ -27,6 +28,7 @@ pub use rotate::{Rotated, rotate};
 pub use sources::{Health, Trouble};
 pub use views::MirrorView;
 
+use self::neighbours::Neighbours;
 use self::sources::Sources;
 use super::configs::Configs;
 use super::seal::Key;
@@ -34,6 +36,7 @@ use crate::control::records::{LinkRecord, LockRecord, Owner, RECORD_VERSION};
 use crate::control::writer::STALE_AFTER;
 use crate::control::{self, ControlError, ControlState, ControlWriter, LockError, Write};
 use crate::kafka::Client;
+use crate::topology::Topology;
 
 /// How long to wait for somebody else who is changing the same cluster: longer than the lock of a killed one lasts, so that a
 /// repeated call succeeds.
@@ -51,6 +54,7 @@ pub struct Desk {
     /// One change of this process at a time: others need not find out by the lock's record.
     turn: Arc<Mutex<()>>,
     sources: Arc<Sources>,
+    neighbours: Arc<Neighbours>,
 }
 
 impl Desk {
@@ -61,7 +65,15 @@ impl Desk {
             holder: holder.into(),
             turn: Arc::default(),
             sources: Arc::default(),
+            neighbours: Arc::default(),
         }
+    }
+
+    /// With the file that says how the sources of its own links are reached.
+    #[must_use]
+    pub fn beside(mut self, file: Arc<Topology>) -> Self {
+        self.neighbours = Arc::new(Neighbours::of(file));
+        self
     }
 
     pub fn client(&self) -> &Client {

@@ -93,8 +93,11 @@ impl Desk {
         link: &LinkRecord,
         health: &Health,
     ) -> Option<Source> {
+        if link.owner == Owner::File {
+            return self.neighbours.source_of(link).await;
+        }
         let configs = super::configs_of(state, link);
-        if link.owner == Owner::File || configs.connection_mode() == ConnectionMode::Inbound {
+        if configs.connection_mode() == ConnectionMode::Inbound {
             return None;
         }
         match health {

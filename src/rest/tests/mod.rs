@@ -1,6 +1,7 @@
 //! The client against a stand-in that answers as servers of different versions do.
 
 mod steps;
+mod turn;
 mod versions;
 
 use std::collections::VecDeque;

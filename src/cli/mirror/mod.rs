@@ -1,4 +1,6 @@
-//! `kmirror mirror`: the mirror topics that there are, of every engine.
+//! `kmirror mirror`: the mirror topics that there are, of every engine, and turning those of bidirectional links round.
+
+mod turn;
 
 use std::path::PathBuf;
 
@@ -6,8 +8,9 @@ use super::link::{Format, document, look};
 use super::{CliError, ErrorKind, ExitCode, Ui};
 use crate::inventory::{Inventory, MirrorView};
 use crate::report::{clean, inventory};
+use crate::rest::turn::Turn;
 
-/// List and describe mirror topics
+/// List, describe and turn round mirror topics
 ///
 /// Those of the built-in engine, from files and from the REST API, and those that brokers fill, of all clusters of the file
 /// that can be reached.
@@ -21,6 +24,18 @@ pub struct Args {
 enum Action {
     List(Which),
     Describe(Which),
+    /// Turn mirrors round: promote them, and make their sources mirrors of them that copy at once
+    ///
+    /// For mirrors of a bidirectional link that brokers carry. LINK is the link of the file whose destination has the mirrors.
+    ReverseAndStart(turn::Args),
+    /// The same, with the new mirrors paused
+    ///
+    /// For mirrors of a bidirectional link that brokers carry. LINK is the link of the file whose destination has the mirrors.
+    ReverseAndPause(turn::Args),
+    /// After a failover, make the former source a mirror: what it has beyond the place of the failover is DELETED
+    ///
+    /// For a bidirectional link that brokers carry. LINK is the link of the file whose destination is the former source.
+    TruncateAndRestore(turn::Deleting),
 }
 
 /// Which mirror topics
@@ -75,17 +90,20 @@ fn state(text: &str) -> Result<String, String> {
     Err(format!("no state; there are {}", known.join(", ")))
 }
 
-/// Lists or describes.
+/// Lists, describes or turns round.
 ///
 /// # Errors
 /// Mistakes in the file, no cluster that can be asked, no such mirror.
 pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    let (which, is_list) = match &args.action {
+    let (which, is_list) = match args.action {
         Action::List(which) => (which, true),
         Action::Describe(which) => (which, false),
+        Action::ReverseAndStart(args) => return turn::run(Turn::ReverseAndStart, args, ui).await,
+        Action::ReverseAndPause(args) => return turn::run(Turn::ReverseAndPause, args, ui).await,
+        Action::TruncateAndRestore(args) => return turn::restore(args, ui).await,
     };
     let found = look(&which.file, ui).await?.found;
-    let mirrors = meant(&found, which)?;
+    let mirrors = meant(&found, &which)?;
     let text = match (which.format, is_list) {
         (Format::Json, _) => document(&mirrors)?,
         (Format::Text, true) => inventory::mirrors(&mirrors),
