@@ -7,18 +7,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::protocol::Request;
 
 use super::linking;
 use super::model::{
     ConfigSource, ConfigValue, Configs, Contents, Control, Described, InheritedValue, Linking,
     NoLinking, Observed, ObservedCluster, ObservedTopic,
 };
+use super::platform::Platform;
 use crate::control;
 use crate::control::records::LINKS_TOPIC;
 use crate::kafka::admin::{self, ConfigEntry, ConfigResource, OffsetSpec};
 use crate::kafka::fetch::Isolation;
 use crate::kafka::metadata::{ClusterMetadata, TopicMetadata};
-use crate::kafka::{Client, ClientConfig, Error, ErrorCode, Topics};
+use crate::kafka::{Client, ClientConfig, Error, ErrorCode, Target, Topics};
 use crate::plan::{Interest, can_do_without, interest, reachable, unseen};
 use crate::rest::links::{LinkApi, LinkError};
 use crate::topology::model::{Endpoint, Topology};
@@ -333,6 +336,7 @@ async fn read_cluster(
             .collect(),
         hidden: BTreeSet::new(),
         linking: Linking::NotAsked,
+        platform: platform(client, &defaults).await,
         user: client.asked().user,
         allows_markers,
         control,
@@ -376,6 +380,13 @@ async fn broker_configs(client: &Client, metadata: &ClusterMetadata) -> Vec<Conf
         }
         None => Vec::new(),
     }
+}
+
+/// By what any broker offers and what another one shows; a cluster whose brokers differ is about to be what the newer ones are.
+async fn platform(client: &Client, broker: &[ConfigEntry]) -> Option<Platform> {
+    let connection = client.route(&Target::Any).await.ok()?;
+    let (_, fetch) = connection.versions().offered(FetchRequest::KEY)?;
+    Platform::of(broker.iter().map(|entry| entry.name.as_str()), fetch)
 }
 
 fn topic_defaults(broker: &[ConfigEntry]) -> Configs {

@@ -7,6 +7,7 @@ mod clusters;
 pub mod halves;
 pub mod linking;
 pub mod model;
+pub mod platform;
 mod rehearse;
 
 pub use clusters::{Clusters, Unreachable, UnreadableCluster};

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::platform::Platform;
 use crate::control::records::{LinkRecord, LockRecord, MirrorRecord};
 use crate::rest::documents::{Link, LinkConfig, Mirror};
 
@@ -109,6 +110,8 @@ pub struct ObservedCluster {
     pub control: Option<Control>,
     /// Only asked for where the file has such links.
     pub linking: Linking,
+    /// Where the brokers are Confluent's.
+    pub platform: Option<Platform>,
 }
 
 impl ObservedCluster {

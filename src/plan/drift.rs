@@ -314,6 +314,7 @@ fn of_blocker(blocker: &Blocker) -> Option<Direction> {
         | Blocker::MovedLinkExists { .. }
         | Blocker::RequiredConfig { .. }
         | Blocker::NoClusterLinking { .. }
+        | Blocker::LinkingTooOld { .. }
         | Blocker::LinkToItself { .. }
         | Blocker::NotForBrokers { .. }
         | Blocker::PrefixTaken { .. }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::observe::model::NoLinking;
+use crate::observe::platform::Platform;
 
 /// Why something is planned, or what is worth knowing about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,6 +250,15 @@ pub enum Blocker {
         cluster: String,
         why: NoLinking,
         said: String,
+    },
+    /// The release that a cluster's brokers are of has no such links.
+    LinkingTooOld {
+        cluster: String,
+        /// What is asked for, as the file has it.
+        feature: String,
+        /// The first release that has it.
+        since: String,
+        platform: Platform,
     },
     /// Both ends are one cluster.
     LinkToItself {

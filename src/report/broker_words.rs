@@ -90,6 +90,15 @@ pub(super) fn reason(reason: &Reason) -> Option<String> {
 pub(super) fn blocker(blocker: &Blocker) -> Option<Obstacle> {
     Some(match blocker {
         Blocker::NoClusterLinking { cluster, why, said } => no_linking(cluster, *why, said),
+        Blocker::LinkingTooOld {
+            cluster,
+            feature,
+            since,
+            platform,
+        } => obstacle(
+            format!("`{cluster}` is of {platform}, and {feature} came with {since}."),
+            "Upgrade its brokers, or do without; with engine = \"kmirror\" links need nothing of the brokers.",
+        ),
         Blocker::LinkToItself { cluster_id } => obstacle(
             format!("Both ends are the cluster {}.", clean(cluster_id)),
             "Check bootstrap_servers of the two clusters: brokers link no cluster to itself.",

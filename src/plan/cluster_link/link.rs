@@ -45,6 +45,7 @@ pub(in crate::plan) fn plan_link<'a>(world: &World<'a>, link: &Link) -> PlannedB
     }
     if live.is_none() {
         check_prefix(link, there, &mut entry);
+        check_release(world, link, &mut entry);
     }
     let mut plan = HalvesPlan::default();
     plan.half(world, link, Half::Destination, live, &mut entry);
@@ -131,6 +132,40 @@ fn check_prefix(link: &Link, there: &BrokerLinks, entry: &mut Entry) {
             prefix: prefix.to_owned(),
             by: other.link.link_name.clone(),
         });
+    }
+}
+
+/// Asks nothing for a new link of what its brokers surely do not have. What is there already they have.
+fn check_release(world: &World<'_>, link: &Link, entry: &mut Entry) {
+    let brokers = &link.brokers;
+    let both = [&link.destination, &link.source];
+    let asked: [(bool, &str, (u8, u8), &[&String]); 3] = [
+        (
+            brokers.bidirectional.is_some(),
+            "`bidirectional`",
+            (7, 5),
+            &both,
+        ),
+        (
+            brokers.source_initiated.is_some(),
+            "`initiated_by = \"source\"`",
+            (7, 1),
+            &both,
+        ),
+        (brokers.acls.is_some(), "`acls`", (7, 1), &both[..1]),
+    ];
+    for (_, feature, since, clusters) in asked.into_iter().filter(|(is_asked, ..)| *is_asked) {
+        for cluster in clusters {
+            let platform = world.cluster(cluster).platform;
+            if let Some(platform) = platform.filter(|platform| platform.is_before(since)) {
+                entry.block(Blocker::LinkingTooOld {
+                    cluster: (*cluster).clone(),
+                    feature: feature.to_owned(),
+                    since: format!("{}.{}", since.0, since.1),
+                    platform,
+                });
+            }
+        }
     }
 }
 

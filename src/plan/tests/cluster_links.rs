@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::observe::model::{Linking, NoLinking, Reach};
+use crate::observe::platform::Platform;
 use crate::plan::drift::{self, Direction};
 use crate::plan::model::{Action, Address};
 use crate::rest::documents::{LinkConfig, LinkState, MirrorState, Task, TaskState};
@@ -463,6 +464,53 @@ fn a_cluster_that_offers_no_links_is_told_with_what_works_there() {
         assert_eq!(summary(&found), ["blocked link.dr"]);
         assert!(causes(&found)[0].contains(part), "{:?}", causes(&found));
     }
+}
+
+/// Confluent Platform has bidirectional links since 7.5, and links that the source begins and ACLs since 7.1. What cannot be known
+/// is left to the brokers.
+#[test]
+fn what_a_release_surely_lacks_is_refused_and_nothing_else() {
+    let begun = dr("topics = [\"orders\"]\ninitiated_by = \"source\"\n");
+    let both = topology(&format!(
+        "{ENDS}[links.a]\nsource = \"east\"\ndestination = \"west\"\nengine = \"cluster-link\"\ntopics = [\"orders\"]\n\
+         bidirectional = \"dr\"\n\
+         [links.b]\nsource = \"west\"\ndestination = \"east\"\nengine = \"cluster-link\"\ntopics = [\"others\"]\n\
+         bidirectional = \"dr\"\n"
+    ));
+    let old = |fetch: i16| {
+        let model = clusters();
+        model.change(|observed| {
+            let platform = Platform::of(["confluent.cluster.link.enable"].into_iter(), fetch);
+            let east = observed.clusters.get_mut("east").expect("known cluster");
+            east.platform = platform;
+        });
+        model
+    };
+    let too_old = |file: &Topology, fetch: i16| {
+        let causes = causes(&plan(file, &old(fetch))).into_iter();
+        causes
+            .filter(|it| it.contains("came with"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        too_old(&begun, 12),
+        [
+            "`east` is of Confluent Platform 7.0 or older, and `initiated_by = \"source\"` came with 7.1."
+        ]
+    );
+    let words = "`east` is of Confluent Platform 7.1 to 7.4, and `bidirectional` came with 7.5.";
+    assert_eq!(too_old(&both, 14), [words, words]);
+    assert_eq!(too_old(&begun, 13), [""; 0]);
+    assert_eq!(too_old(&both, 15), [""; 0]);
+    // Of what is there, nobody says that it cannot be.
+    let model = clusters();
+    done(&begun, &model);
+    model.change(|observed| {
+        let platform = Platform::of(["confluent.cluster.link.enable"].into_iter(), 12);
+        let east = observed.clusters.get_mut("east").expect("known cluster");
+        east.platform = platform;
+    });
+    assert_eq!(causes(&plan(&begun, &model)), [""; 0]);
 }
 
 #[test]
