@@ -43,12 +43,12 @@ fn what_happens(turn: Turn, link: &Link) -> String {
             };
             format!(
                 "What {there} has is copied to the last record, then the topics of {here} are ordinary ones,\n\
-                 and those of {there} become mirrors of them{then}. Producers of {there} are refused from then on."
+                 and those of {there} become mirrors of them{then}. Nobody else can produce to those of {there} from then on."
             )
         }
         Turn::TruncateAndRestore => format!(
             "Records that the topics of {here} got and {there} never copied are DELETED for good, then these topics\n\
-             become mirrors of those of {there}. Producers of {here} are refused from then on."
+             become mirrors of those of {there}. Nobody else can produce to them from then on."
         ),
     }
 }

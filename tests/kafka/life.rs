@@ -35,6 +35,12 @@ pub fn tests() -> Vec<Test> {
             frozen,
         ),
         test(
+            "life::a_worker_started_without_its_source_fails_over_and_copies_the_rest_once_it_is_back",
+            Tier::Readme,
+            60,
+            started_blind,
+        ),
+        test(
             "life::a_promotion_under_load_loses_nothing",
             Tier::Readme,
             60,
@@ -162,6 +168,45 @@ fn freeze(lab: &Lab, version: Version) -> Result<()> {
         "something was appended after the failover: {}",
         frozen.log_text()
     );
+    Ok(())
+}
+
+/// The machine of the workers went down with the source, and comes back first.
+fn started_blind(lab: &Lab) -> Result<()> {
+    let (lost, kept) = ("life.orders", "life.payments");
+    let mut scene = Scene::start(lab, Version::V4_3, &[lost, kept])?;
+    let mut worker = scene.kmirror("")?.start(&SESSION)?;
+    for topic in [lost, kept] {
+        client::produce(&scene.from(topic), "before", 3_000)?;
+        scene.caught_up(topic)?;
+    }
+    worker.stop(Duration::from_secs(30))?;
+    client::produce(&scene.from(kept), "unseen", 3_000)?;
+    scene.source.stop(0)?;
+
+    let log = lab.dir().join("blind.log");
+    let kmirror = scene.kmirror(&ends(lost, "failed-over"))?.log_to(log);
+    let mut blind = kmirror.start(&SESSION)?;
+    let said = kmirror.command("apply", &["--yes", "--wait", "60s"])?;
+    ensure!(said.status.success(), "{}", said.text());
+    ensure!(
+        said.text().contains("failed over and STOPPED"),
+        "{}",
+        said.text()
+    );
+    client::produce(&scene.copy(lost), "native", 600)?;
+    let native = client::watermarks(&scene.copy(lost))?;
+
+    scene.source.start(0)?;
+    client::produce(&scene.from(lost), "late", 3_000)?;
+    scene.caught_up(kept)?;
+    blind.stop(Duration::from_secs(30))?;
+    client::assert_same(&scene.from(kept), &scene.copy(kept), Offsets::Equal)?;
+    ensure!(client::watermarks(&scene.copy(lost))? == native);
+    let said = blind.log_text();
+    for once in ["the cluster is not reached", "the cluster is reached now"] {
+        ensure!(said.matches(once).count() == 1, "{once}: {said}");
+    }
     Ok(())
 }
 

@@ -232,7 +232,7 @@ async fn look(
         .with_detail(clean(&error.to_string()))
     })?;
     found.map_err(|objections| {
-        let message = format!("nothing was done: no {} here", errand.turn.name());
+        let message = format!("nothing was done: {} is not possible", errand.turn.name());
         let mut error = CliError::new(ErrorKind::Refused, message);
         for objection in objections {
             error = error.with_detail(clean(&objection.to_string()));

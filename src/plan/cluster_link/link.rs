@@ -139,22 +139,7 @@ fn check_prefix(link: &Link, there: &BrokerLinks, entry: &mut Entry) {
 fn check_release(world: &World<'_>, link: &Link, entry: &mut Entry) {
     let brokers = &link.brokers;
     let both = [&link.destination, &link.source];
-    let asked: [(bool, &str, (u8, u8), &[&String]); 3] = [
-        (
-            brokers.bidirectional.is_some(),
-            "`bidirectional`",
-            (7, 5),
-            &both,
-        ),
-        (
-            brokers.source_initiated.is_some(),
-            "`initiated_by = \"source\"`",
-            (7, 1),
-            &both,
-        ),
-        (brokers.acls.is_some(), "`acls`", (7, 1), &both[..1]),
-    ];
-    for (_, feature, since, clusters) in asked.into_iter().filter(|(is_asked, ..)| *is_asked) {
+    let mut ask = |feature: &str, since: (u8, u8), clusters: &[&String]| {
         for cluster in clusters {
             let platform = world.cluster(cluster).platform;
             if let Some(platform) = platform.filter(|platform| platform.is_before(since)) {
@@ -166,6 +151,15 @@ fn check_release(world: &World<'_>, link: &Link, entry: &mut Entry) {
                 });
             }
         }
+    };
+    if brokers.bidirectional.is_some() {
+        ask("`bidirectional`", (7, 5), &both);
+    }
+    if brokers.source_initiated.is_some() {
+        ask("`initiated_by = \"source\"`", (7, 1), &both);
+    }
+    if brokers.acls.is_some() {
+        ask("`acls`", (7, 1), &both[..1]);
     }
 }
 
