@@ -1,17 +1,21 @@
 //! `kmirror sandbox`: the file's clusters, in memory, on the file's own addresses.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use super::signals::Signals;
 use super::{CliError, ErrorKind, ExitCode, Ui};
 use crate::sandbox::Sandbox;
-use crate::sandbox::stage::{self, StageError};
+use crate::sandbox::authority::Authority;
+use crate::sandbox::stage::{self, Signer, StageError};
+use crate::topology::Topology;
 
 /// Run the file's clusters in memory, on the file's own loopback addresses
 ///
 /// Each bootstrap server of the file becomes a broker that any Kafka client can talk to: kmirror,
-/// kcat, Kafka's own tools. Nothing is kept: when it stops, all topics and records are gone. It
-/// runs until it is interrupted.
+/// kcat, Kafka's own tools. It lets in whom the file names, as the file says: with TLS or without, by
+/// SASL PLAIN or SCRAM. Nothing is kept: when it stops, all topics and records are gone. It runs until
+/// it is interrupted.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Topology file; its bootstrap servers must be loopback addresses
@@ -21,27 +25,75 @@ pub struct Args {
     /// Create a topic when a client first asks for it, as Kafka's brokers do by default
     #[arg(long)]
     auto_create_topics: bool,
+
+    /// For clusters that are reached by TLS: make an authority for this run, and write its certificate to this file, which the file's clients trust (ssl.ca.location)
+    #[arg(long, value_name = "PATH")]
+    write_ca: Option<PathBuf>,
 }
 
 /// Serves until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// A file with mistakes, an address that is not loopback or not free.
+/// A file with mistakes, an address that is not loopback or not free, clients that come in ways that the sandbox has not got.
 pub async fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut signals = Signals::new()?;
+    let authority = Authority::new().map_err(StageError::from)?;
+    // Before the file is read, which may look for it.
+    let ca = args.write_ca.as_deref();
+    let written = ca.map(|path| CaFile::write(path, &authority)).transpose()?;
     let topology = ui.load_topology(&args.file)?;
-    let mut configs = stage::configs(&topology)?;
+    let signer = Signer {
+        authority: &authority,
+        file: args.write_ca.as_deref(),
+    };
+    let mut configs = stage::configs(&topology, signer)?;
     for config in &mut configs {
         config.auto_create_topics = args.auto_create_topics;
     }
     let running = stage::start(configs).await?;
-    ui.say(&table(&running));
+    ui.say(&table(&running, &topology));
+    if let Some(written) = &written {
+        let path = written.0.display();
+        ui.say(&format!(
+            "Clients trust {path}, which is removed when these clusters stop."
+        ));
+    }
     ui.say("These clusters are in memory: what is written to them is gone when they stop.");
     ui.say("Press Ctrl-C to stop.");
     let signal = signals.received().await;
     ui.say(&format!("{signal} received"));
     stop(running, ui).await;
     Ok(ExitCode::Ok)
+}
+
+/// The certificate of this run's authority, in a file that goes with it.
+struct CaFile(PathBuf);
+
+impl CaFile {
+    fn write(path: &Path, authority: &Authority) -> Result<Self, CliError> {
+        let pem = authority.pem().map_err(StageError::from)?;
+        let failed = |error: std::io::Error| {
+            let refused = CliError::new(ErrorKind::Io, format!("{}: {error}", path.display()));
+            match error.kind() {
+                std::io::ErrorKind::AlreadyExists => refused.with_hint(
+                    "--write-ca makes a file and replaces none; remove it, or name another and have the file's clients trust that",
+                ),
+                _ => refused,
+            }
+        };
+        let mut file = std::fs::File::create_new(path).map_err(failed)?;
+        let written = Self(path.to_owned());
+        file.write_all(pem.as_bytes()).map_err(failed)?;
+        Ok(written)
+    }
+}
+
+impl Drop for CaFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!("{} is left: {error}", self.0.display());
+        }
+    }
 }
 
 /// Stops in reverse order of start.
@@ -56,8 +108,9 @@ pub async fn stop(mut running: Vec<Sandbox>, ui: &Ui) {
 }
 
 /// Names and addresses, one line a broker.
-fn table(running: &[Sandbox]) -> String {
-    let mut rows = vec![["cluster", "broker", "address", "cluster id"].map(str::to_owned)];
+fn table(running: &[Sandbox], topology: &Topology) -> String {
+    let titles = ["cluster", "broker", "address", "protocol", "cluster id"];
+    let mut rows = vec![titles.map(str::to_owned)];
     for sandbox in running {
         for (id, address) in (1..).zip(sandbox.addresses()) {
             let first = id == 1;
@@ -71,11 +124,12 @@ fn table(running: &[Sandbox]) -> String {
             } else {
                 String::new()
             };
-            rows.push([name, format!("{id}"), address, cluster_id]);
+            let protocol = protocol(topology, sandbox.name());
+            rows.push([name, format!("{id}"), address, protocol, cluster_id]);
         }
     }
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..4).map(width).collect();
+    let widths: Vec<usize> = (0..titles.len()).map(width).collect();
     let lines = rows.iter().map(|row| {
         let cells = row
             .iter()
@@ -84,6 +138,18 @@ fn table(running: &[Sandbox]) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// As the file's clients come: `SASL_SSL PLAIN`.
+fn protocol(topology: &Topology, cluster: &str) -> String {
+    let Some(cluster) = topology.clusters.get(cluster) else {
+        return String::new();
+    };
+    let protocol = cluster.client.protocol.value.name();
+    match &cluster.client.sasl {
+        Some(sasl) => format!("{protocol} {}", sasl.value.mechanism()),
+        None => protocol.to_owned(),
+    }
 }
 
 impl From<StageError> for CliError {
@@ -95,6 +161,16 @@ impl From<StageError> for CliError {
                 Self::new(ErrorKind::Usage, message).with_hint(
                     "the sandbox listens on this machine only: use addresses such as 127.0.0.1:9092 or localhost:9092 in the file",
                 )
+            }
+            StageError::Unsupported { .. } => Self::new(ErrorKind::Usage, message).with_hint(
+                "it knows PLAIN and SCRAM, with TLS or without; give the sandbox a file of its own with one of those",
+            ),
+            StageError::Distrusted { .. } => Self::new(ErrorKind::Usage, message).with_hint(
+                "write `ssl.ca.location = \"sandbox-ca.pem\"` for the cluster in the file, and have that made: --write-ca sandbox-ca.pem (in the file's folder)",
+            ),
+            StageError::Secret { .. } => Self::new(ErrorKind::Io, message),
+            StageError::Authority(_) | StageError::NoRandom(_) => {
+                Self::new(ErrorKind::Internal, message)
             }
             StageError::Shared { .. } => Self::new(ErrorKind::Usage, message)
                 .with_hint("give each cluster of the file its own port"),

@@ -5,8 +5,11 @@
 //! kcat, Kafka's console tools. It keeps nothing: what was written is gone when it stops, nothing is
 //! ever cleaned or expired by retention, and replicas exist in name only.
 //!
-//! [`broker`] decides, [`server`] does the I/O, [`faults`] makes it fail on demand.
+//! [`broker`] decides, [`server`] does the I/O, [`faults`] makes it fail on demand. [`access`] says who comes in and how,
+//! with certificates of an [`authority`] of its own.
 
+pub mod access;
+pub mod authority;
 pub mod broker;
 pub mod faults;
 mod server;
@@ -26,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use self::access::Access;
 use self::broker::batch::{self, Header};
 use self::broker::topics::Defaults;
 use self::broker::{Broker, Cluster, Settings};
@@ -71,6 +75,8 @@ pub struct SandboxConfig {
     pub cluster_id: Option<String>,
     /// One entry per broker; their ids count from 1.
     pub brokers: Vec<Listen>,
+    /// What all its brokers ask of clients.
+    pub access: Access,
     /// Whether asking for an unknown topic creates it (off, unlike Kafka's default).
     pub auto_create_topics: bool,
     /// Partitions of a topic whose creator does not say.
@@ -91,6 +97,7 @@ impl SandboxConfig {
             name: name.to_owned(),
             cluster_id: None,
             brokers: vec![Listen::anywhere(); brokers],
+            access: Access::default(),
             auto_create_topics: false,
             default_partitions: 1,
             shortest_session_timeout: Duration::from_secs(6),
@@ -150,7 +157,7 @@ impl Sandbox {
         let shortest =
             i32::try_from(config.shortest_session_timeout.as_millis()).unwrap_or(longest);
         cluster.groups.session_timeouts_ms = shortest..=longest;
-        let shared = Arc::new(Shared::new(config.name, cluster));
+        let shared = Arc::new(Shared::new(config.name, config.access, cluster));
         let mut tasks = JoinSet::new();
         for (id, listener) in listeners {
             tasks.spawn(server::listen(Arc::clone(&shared), id, listener));

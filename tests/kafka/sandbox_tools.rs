@@ -35,6 +35,27 @@ pub fn tests() -> Vec<Test> {
             seconds: 10,
             body: kcat,
         },
+        Test {
+            name: "sandbox::secured_4_3",
+            tier: Tier::Readme,
+            brokers: 0,
+            seconds: 25,
+            body: |lab| {
+                secured(
+                    lab,
+                    Version::V4_3,
+                    "SCRAM-SHA-512",
+                    "scram.ScramLoginModule",
+                )
+            },
+        },
+        Test {
+            name: "sandbox::secured_3_9",
+            tier: Tier::Readme,
+            brokers: 0,
+            seconds: 25,
+            body: |lab| secured(lab, Version::V3_9, "PLAIN", "plain.PlainLoginModule"),
+        },
     ]
 }
 
@@ -47,10 +68,17 @@ struct Running {
 
 impl Running {
     fn start(lab: &Lab) -> Result<Self> {
+        Self::start_with(lab, "", &[])
+    }
+
+    /// The same for clients of this kind.
+    fn start_with(lab: &Lab, client: &str, args: &[&str]) -> Result<Self> {
         let ports = [Port::free()?, Port::free()?];
         let [a, b] = ports.each_ref().map(Port::address);
-        let file = format!("kmirror = 1\n[clusters.one]\nbootstrap_servers = [\"{a}\", \"{b}\"]\n");
-        let mut process = Kmirror::new(lab, &file)?.start_command("sandbox", &[])?;
+        let file = format!(
+            "kmirror = 1\n[clusters.one]\nbootstrap_servers = [\"{a}\", \"{b}\"]\n{client}"
+        );
+        let mut process = Kmirror::new(lab, &file)?.start_command("sandbox", args)?;
         let deadline = Instant::now() + Duration::from_secs(20);
         while !process.log_text().contains("Ctrl-C") {
             if let Some(status) = process.exited()? {
@@ -75,6 +103,57 @@ impl Running {
         ensure!(status.success(), "kmirror sandbox ended with {status}");
         Ok(())
     }
+}
+
+/// Kafka's tools and kcat come in as the file says, and with another password they do not.
+fn secured(lab: &Lab, version: Version, mechanism: &str, module: &str) -> Result<()> {
+    let folder = lab.subdir("clients")?;
+    let ca = folder.join("ca.pem").display().to_string();
+    let client = format!(
+        "[clusters.one.client]\nsecurity.protocol = \"SASL_SSL\"\nsasl.mechanism = \"{mechanism}\"\nsasl.username = \"ada\"\nsasl.password = \"s3cret-s3cret\"\nssl.ca.location = \"{ca}\"\n"
+    );
+    let running = Running::start_with(lab, &client, &["--write-ca", &ca])?;
+    let tools = |password: &str| -> Result<Tools> {
+        let properties = format!(
+            "security.protocol=SASL_SSL\nsasl.mechanism={mechanism}\nsasl.jaas.config=org.apache.kafka.common.security.{module} required username=\"ada\" password=\"{password}\";\nssl.truststore.type=PEM\nssl.truststore.location={ca}\n"
+        );
+        let file = folder.join(format!("{password}.properties"));
+        std::fs::write(&file, properties)?;
+        let tools = Tools::new(Distribution::get(version)?, running.bootstrap.clone());
+        Ok(tools.with_config(file))
+    };
+    let known = tools("s3cret-s3cret")?;
+    known.create_topic("t", 1, &[])?;
+    let lines: String = (1..=100).map(|n| format!("{n}\n")).collect();
+    known.console_producer("t", &lines)?;
+    // Newer tools first say that a flag has another name.
+    let read = known.console_consumer("t", 100)?;
+    ensure!(read.ends_with(&lines), "{read}");
+    let unknown = tools("another")?;
+    let class = "org.apache.kafka.tools.TopicCommand";
+    let refused = unknown.run_raw(class, &["--list"], None)?;
+    let words = match mechanism {
+        "PLAIN" => "Authentication failed: Invalid username or password",
+        _ => "due to invalid credentials with SASL mechanism SCRAM-SHA-512",
+    };
+    ensure!(
+        !refused.status.success() && refused.text().contains(words),
+        "{}",
+        refused.text()
+    );
+
+    let login = [
+        "security.protocol=sasl_ssl".to_owned(),
+        format!("sasl.mechanism={mechanism}"),
+        "sasl.username=ada".to_owned(),
+        "sasl.password=s3cret-s3cret".to_owned(),
+        format!("ssl.ca.location={ca}"),
+    ];
+    let mut args: Vec<&str> = login.iter().flat_map(|pair| ["-X", pair]).collect();
+    args.extend(["-C", "-t", "t", "-o", "beginning", "-e", "-q"]);
+    let read = known.kcat(&args, None)?;
+    ensure!(read == lines, "{read}");
+    running.stop()
 }
 
 fn tools(lab: &Lab, version: Version) -> Result<()> {

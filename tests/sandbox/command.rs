@@ -59,7 +59,7 @@ fn a_files_clusters_are_served_until_interrupted() {
     }
     assert_eq!(
         shown[0].split_whitespace().collect::<Vec<_>>(),
-        ["cluster", "broker", "address", "cluster", "id"]
+        ["cluster", "broker", "address", "protocol", "cluster", "id"]
     );
     assert!(
         shown[1].starts_with("one") && shown[1].ends_with("MkU3OEVBNTcwNTJENDM2Qg"),
@@ -110,6 +110,86 @@ fn addresses_that_are_taken_or_elsewhere_are_named() {
         assert_eq!(code, Some(1));
         assert!(text.contains(&expected) && text.contains("hint:"), "{text}");
     }
+}
+
+/// A client that trusts what the sandbox wrote, and one that the file does not know.
+#[test]
+fn a_secured_file_is_served_to_whom_it_names() {
+    let port = free_port(24_000);
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    let text = format!(
+        "kmirror = 1\n[clusters.one]\nbootstrap_servers = \"127.0.0.1:{port}\"\n[clusters.one.client]\nsecurity.protocol = \"SASL_SSL\"\nsasl.mechanism = \"SCRAM-SHA-512\"\nsasl.username = \"ada\"\nsasl.password = \"s3cret-s3cret\"\nssl.ca.location = \"{}\"\n",
+        ca.display()
+    );
+    let file = file(&text);
+    // One that its clients trust, and that the sandbox has no key of.
+    let other = kmirror::sandbox::authority::Authority::new().expect("can be made");
+    std::fs::write(&ca, other.pem().expect("can be written")).expect("is written");
+    let (code, refused) = end(&mut start(&file));
+    assert_eq!(code, Some(1));
+    assert!(
+        refused.contains("would not trust the sandbox's certificate")
+            && refused.contains("--write-ca"),
+        "{refused}"
+    );
+    std::fs::remove_file(&ca).expect("is removed");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kmirror"))
+        .arg("sandbox")
+        .arg(file.path())
+        .arg("--write-ca")
+        .arg(&ca)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let (shown, rest) = until(&mut child, "Ctrl-C");
+    let shown = shown.concat();
+    assert!(
+        shown.contains("SASL_SSL SCRAM-SHA-512") && !shown.contains("s3cret"),
+        "{shown}"
+    );
+    let metadata = |password: &str| {
+        let client: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", format!("127.0.0.1:{port}"))
+            .set("security.protocol", "sasl_ssl")
+            .set("sasl.mechanism", "SCRAM-SHA-512")
+            .set("sasl.username", "ada")
+            .set("sasl.password", password)
+            .set("ssl.ca.location", ca.display().to_string())
+            .set("log_level", "0")
+            .create()
+            .expect("a valid configuration");
+        client.fetch_metadata(None, std::time::Duration::from_secs(3))
+    };
+    assert_eq!(
+        metadata("s3cret-s3cret")
+            .expect("is let in")
+            .brokers()
+            .len(),
+        1
+    );
+    assert!(metadata("another").is_err());
+    // The commands come in with the same file.
+    let plan = Command::new(env!("CARGO_BIN_EXE_kmirror"))
+        .arg("plan")
+        .arg(file.path())
+        .output()
+        .expect("the binary starts");
+    assert!(plan.status.success(), "{plan:?}");
+    let (_, taken) = end(&mut Command::new(env!("CARGO_BIN_EXE_kmirror"))
+        .arg("sandbox")
+        .arg(file.path())
+        .arg("--write-ca")
+        .arg(&ca)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts"));
+    assert!(taken.contains("replaces none"), "{taken}");
+    interrupt(&child);
+    assert!(rest.last().is_some());
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
+    assert!(!ca.exists());
 }
 
 /// Everything that a process says on stderr until it has said `last`; the rest can be read on.

@@ -13,19 +13,19 @@ use tokio::net::TcpStream;
 use crate::clients::{PATIENCE, create_topic, sandbox};
 
 /// A raw connection, as no client library offers it.
-struct Raw {
-    stream: TcpStream,
+pub struct Raw {
+    pub stream: TcpStream,
 }
 
 impl Raw {
-    async fn connect(sandbox: &Sandbox) -> Raw {
+    pub async fn connect(sandbox: &Sandbox) -> Raw {
         let address = sandbox.addresses().remove(0);
         Raw {
             stream: TcpStream::connect(address).await.expect("connects"),
         }
     }
 
-    async fn send(&mut self, key: i16, version: i16, header_version: i16, body: &[u8]) {
+    pub async fn send(&mut self, key: i16, version: i16, header_version: i16, body: &[u8]) {
         let mut frame = BytesMut::new();
         RequestHeader::default()
             .with_request_api_key(key)
@@ -44,7 +44,7 @@ impl Raw {
     }
 
     /// `None` when the broker has closed the connection.
-    async fn answer(&mut self) -> Option<BytesMut> {
+    pub async fn answer(&mut self) -> Option<BytesMut> {
         let reading = tokio::time::timeout(PATIENCE, self.stream.read_i32());
         let length = reading.await.expect("an answer or an end").ok()?;
         let mut frame = vec![0; usize::try_from(length).expect("a length")];
@@ -52,7 +52,7 @@ impl Raw {
         Some(BytesMut::from(&frame[..]))
     }
 
-    async fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+    pub async fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
         let mut body = BytesMut::new();
         request
             .encode(&mut body, version)
@@ -131,6 +131,8 @@ async fn every_offered_version_is_answered_in_its_own_form() {
         LeaveGroupRequest,
         DescribeGroupsRequest,
         ListGroupsRequest,
+        SaslHandshakeRequest,
+        SaslAuthenticateRequest,
         DeleteGroupsRequest,
         OffsetCommitRequest,
         OffsetFetchRequest,

@@ -1,10 +1,12 @@
-//! TLS from the other side: certificate and key of a server of ours, read again when their files change.
+//! TLS from the other side: certificate and key of a server of ours, read again when their files change, or made in memory.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use tokio::net::TcpStream;
@@ -98,13 +100,48 @@ fn config(
     let key = Zeroizing::new(files.read(key)?);
     let key = pem::private_key(&key, None, &key_source)?;
     let identity: OwnIdentity = pair(chain, key, key_source.clone(), certificate_source)?;
-    let provider = Arc::new(ring::default_provider());
-    let certified = certified(&identity, &provider, &key_source)?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|error| MaterialProblem::Settings(error.to_string()))?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Always(Arc::new(certified))));
+    let mut config = server(&identity, &key_source)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+fn server(identity: &OwnIdentity, key_source: &Source) -> Result<ServerConfig, MaterialProblem> {
+    let provider = Arc::new(ring::default_provider());
+    let certified = certified(identity, &provider, key_source)?;
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|error| MaterialProblem::Settings(error.to_string()))?;
+    Ok(builder
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Always(Arc::new(certified)))))
+}
+
+/// TLS (1.2 and 1.3) with a certificate that was made in this process and lies in no file. Cheap to clone.
+#[derive(Clone)]
+pub struct InMemory(TlsAcceptor);
+
+impl fmt::Debug for InMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InMemory(…)")
+    }
+}
+
+impl InMemory {
+    /// Takes a certificate chain and the key of one of its certificates.
+    ///
+    /// # Errors
+    /// The key belongs to none of them, or is of a kind that TLS has no use for.
+    pub fn new(chain: Vec<X509>, key: PKey<Private>) -> Result<Self, MaterialProblem> {
+        let identity = pair(chain, key, Source::Text, Source::Text)?;
+        let config = server(&identity, &Source::Text)?;
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// Shakes hands with who has connected.
+    ///
+    /// # Errors
+    /// The peer speaks no TLS, nothing of it that we speak, or went away.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.0.accept(stream).await
+    }
 }

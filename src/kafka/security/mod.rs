@@ -14,7 +14,7 @@ mod librdkafka;
 mod pem;
 pub mod problem;
 pub mod rest;
-mod sasl;
+pub mod sasl;
 mod stores;
 mod tls;
 mod token;

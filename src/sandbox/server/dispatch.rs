@@ -15,11 +15,13 @@ use kafka_protocol::messages::{
     InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
     ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
     OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader, ResponseHeader,
-    SyncGroupRequest, TxnOffsetCommitRequest, WriteTxnMarkersRequest,
+    SaslAuthenticateRequest, SaslHandshakeRequest, SyncGroupRequest, TxnOffsetCommitRequest,
+    WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
 use super::Shared;
+use super::login::Login;
 use crate::sandbox::faults::Loss;
 use crate::sandbox::lock;
 
@@ -41,6 +43,7 @@ pub const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::SyncGroup, 0, 5),
     (ApiKey::DescribeGroups, 0, 6),
     (ApiKey::ListGroups, 0, 5),
+    (ApiKey::SaslHandshake, 0, 1),
     (ApiKey::ApiVersions, 0, 4),
     (ApiKey::CreateTopics, 2, 7),
     (ApiKey::DeleteTopics, 1, 6),
@@ -54,6 +57,7 @@ pub const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::TxnOffsetCommit, 0, 3),
     (ApiKey::DescribeConfigs, 1, 4),
     (ApiKey::AlterConfigs, 0, 2),
+    (ApiKey::SaslAuthenticate, 0, 2),
     (ApiKey::CreatePartitions, 0, 3),
     (ApiKey::DeleteGroups, 0, 2),
     (ApiKey::IncrementalAlterConfigs, 0, 1),
@@ -69,6 +73,8 @@ const LOWEST_PRODUCE: i16 = 3;
 #[derive(Debug)]
 pub enum Outcome {
     Answer(BytesMut),
+    /// Sent, and then the connection is closed.
+    Last(BytesMut),
     /// Nothing is sent (a produce request with acks=0).
     Silence,
     /// The connection is closed; the reason is logged unless empty.
@@ -81,6 +87,7 @@ pub struct Handler {
     pub(super) shared: Arc<Shared>,
     pub(super) broker: i32,
     pub(super) peer: SocketAddr,
+    login: Login,
 }
 
 /// The part of a request's header that handlers use.
@@ -92,14 +99,21 @@ pub(super) struct Call {
 
 impl Handler {
     pub fn new(shared: Arc<Shared>, broker: i32, peer: SocketAddr) -> Self {
+        let login = Login::new(shared.access.accounts.clone());
         Handler {
             shared,
             broker,
             peer,
+            login,
         }
     }
 
-    pub async fn handle(&self, frame: Bytes) -> Outcome {
+    /// Bytes of the longest request that is taken now.
+    pub fn longest_request(&self) -> usize {
+        self.login.longest_request()
+    }
+
+    pub async fn handle(&mut self, frame: Bytes) -> Outcome {
         if frame.len() < 8 {
             return Outcome::Close("a frame too short for a request".to_owned());
         }
@@ -109,6 +123,9 @@ impl Handler {
         let Some((key, min, max)) = offered.copied() else {
             return Outcome::Close(format!("API {code} is not implemented by the sandbox"));
         };
+        if let Some(objection) = self.login.objection(key) {
+            return Outcome::Close(objection);
+        }
         if key == ApiKey::ApiVersions && !(min..=max).contains(&version) {
             // KIP-511: the client learns the versions from an answer in version 0.
             let answer = Self::api_versions(Some(E::UnsupportedVersion), 0);
@@ -136,11 +153,14 @@ impl Handler {
         if loss == Some(Loss::Answer) {
             return Outcome::Close(String::new());
         }
-        outcome
+        match outcome {
+            Outcome::Answer(answer) if self.login.is_refused() => Outcome::Last(answer),
+            outcome => outcome,
+        }
     }
 
     async fn decode_and_run(
-        &self,
+        &mut self,
         key: ApiKey,
         version: i16,
         mut frame: Bytes,
@@ -166,6 +186,12 @@ impl Handler {
         match key {
             ApiKey::ApiVersions => {
                 run!(ApiVersionsRequest, |_r| Self::api_versions(None, version))
+            }
+            ApiKey::SaslHandshake => {
+                run!(SaslHandshakeRequest, |r| self.login.handshake(&r, version))
+            }
+            ApiKey::SaslAuthenticate => {
+                run!(SaslAuthenticateRequest, |r| self.login.authenticate(&r))
             }
             ApiKey::Metadata => run!(MetadataRequest, |r| self.metadata(&r, &call)),
             ApiKey::DescribeCluster => {

@@ -8,6 +8,7 @@ mod admin;
 mod data;
 mod dispatch;
 mod groups;
+mod login;
 mod meta;
 mod offsets;
 mod sessions;
@@ -16,16 +17,17 @@ mod transactions;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::dispatch::{Handler, Outcome};
 use self::sessions::Sessions;
+use super::access::Access;
 use super::broker::Cluster;
 use super::faults::FaultTable;
 use super::lock;
@@ -34,11 +36,14 @@ use super::lock;
 pub const MAX_REQUEST_BYTES: usize = 100 * 1024 * 1024;
 /// What is read from a socket at once; larger requests grow the buffer as they arrive.
 const READ_CHUNK: usize = 64 * 1024;
+/// Who takes longer to shake hands is no client.
+const TLS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything that the connections of one cluster share.
 #[derive(Debug)]
 pub struct Shared {
     pub name: String,
+    pub access: Access,
     pub cluster: Mutex<Cluster>,
     /// Rung whenever something changed that a waiting request may be waiting for.
     pub changed: Notify,
@@ -52,9 +57,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(name: String, cluster: Cluster) -> Self {
+    pub fn new(name: String, access: Access, cluster: Cluster) -> Self {
         Shared {
             name,
+            access,
             cluster: Mutex::new(cluster),
             changed: Notify::new(),
             faults: FaultTable::default(),
@@ -108,7 +114,7 @@ pub async fn listen(shared: Arc<Shared>, broker: i32, listener: TcpListener) {
             Err(error) => {
                 tracing::warn!(cluster = shared.name, broker, %error, "sandbox cannot accept a connection");
                 // Out of file descriptors, most likely; some may be closed soon.
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
@@ -137,43 +143,71 @@ pub async fn listen(shared: Arc<Shared>, broker: i32, listener: TcpListener) {
 async fn serve(
     shared: &Arc<Shared>,
     broker: i32,
-    mut stream: TcpStream,
+    stream: TcpStream,
     peer: SocketAddr,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let handler = Handler::new(Arc::clone(shared), broker, peer);
+    match &shared.access.tls {
+        None => talk(handler, stream).await,
+        Some(tls) => {
+            let shaken = tokio::time::timeout(TLS_PATIENCE, tls.accept(stream)).await;
+            talk(handler, shaken??).await
+        }
+    }
+}
+
+/// Answers requests until one of both sides has had enough.
+async fn talk<S>(mut handler: Handler, mut stream: S) -> std::io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut buffer = BytesMut::new();
-    while let Some(frame) = read_frame(&mut stream, &mut buffer).await? {
+    loop {
+        let longest = handler.longest_request();
+        let Some(frame) = read_frame(&mut stream, &mut buffer, longest).await? else {
+            return Ok(());
+        };
         match handler.handle(frame.freeze()).await {
-            Outcome::Answer(answer) => stream.write_all(&answer).await?,
+            Outcome::Answer(answer) => {
+                stream.write_all(&answer).await?;
+                // TLS keeps back what it has not been told to send.
+                stream.flush().await?;
+            }
+            Outcome::Last(answer) => {
+                stream.write_all(&answer).await?;
+                return stream.shutdown().await;
+            }
             Outcome::Silence => (),
             Outcome::Close(why) => {
                 if !why.is_empty() {
-                    tracing::warn!(cluster = shared.name, broker, %peer, "sandbox closes a connection: {why}");
+                    let (cluster, broker, peer) =
+                        (&handler.shared.name, handler.broker, handler.peer);
+                    tracing::warn!(cluster, broker, %peer, "sandbox closes a connection: {why}");
                 }
                 return Ok(());
             }
         }
     }
-    Ok(())
 }
 
 /// The next request without its length; `None` when the client has closed. The length is judged
 /// before memory is taken, and the buffer grows only with what has arrived.
-async fn read_frame(
-    stream: &mut TcpStream,
+async fn read_frame<S: AsyncRead + Unpin>(
+    stream: &mut S,
     buffer: &mut BytesMut,
+    longest: usize,
 ) -> std::io::Result<Option<BytesMut>> {
     loop {
         if buffer.len() >= 4 {
             let length = i32::from_be_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
             let length = usize::try_from(length)
                 .ok()
-                .filter(|length| *length <= MAX_REQUEST_BYTES)
+                .filter(|length| *length <= longest)
                 .ok_or_else(|| {
                     std::io::Error::new(
                         std::io::ErrorKind::InvalidData,
-                        format!("a request of {length} bytes is refused; the limit is {MAX_REQUEST_BYTES}"),
+                        format!("a request of {length} bytes is refused; the limit is {longest}"),
                     )
                 })?;
             if buffer.len() >= 4 + length {

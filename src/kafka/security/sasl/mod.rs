@@ -1,8 +1,9 @@
 //! SASL exchanges as state machines: what to say first, and what to answer. The requests that carry them are sent in
-//! [`crate::kafka::connection`].
+//! [`crate::kafka::connection`]. [`server`] is the broker's side.
 
 pub(super) mod oauth;
 pub(super) mod scram;
+pub mod server;
 
 use zeroize::Zeroizing;
 

@@ -17,7 +17,7 @@ use crate::client::Secret;
 use crate::client::settings::ScramHash;
 
 /// What Kafka's own client asks for at least, so that a false broker cannot have the password cheaply.
-const FEWEST_ITERATIONS: u32 = 4096;
+pub(super) const FEWEST_ITERATIONS: u32 = 4096;
 /// More would be an attack on this machine's time. Kafka allows its users 16384.
 const MOST_ITERATIONS: u32 = 1_000_000;
 /// Without channel binding.
@@ -43,15 +43,16 @@ enum Stage {
     Done,
 }
 
+/// Both sides compute with these.
 #[derive(Clone, Copy)]
-struct Algorithms {
-    digest: &'static digest::Algorithm,
-    hmac: hmac::Algorithm,
-    pbkdf2: pbkdf2::Algorithm,
+pub(super) struct Algorithms {
+    pub digest: &'static digest::Algorithm,
+    pub hmac: hmac::Algorithm,
+    pub pbkdf2: pbkdf2::Algorithm,
 }
 
 impl Algorithms {
-    fn of(hash: ScramHash) -> Self {
+    pub fn of(hash: ScramHash) -> Self {
         match hash {
             ScramHash::Sha256 => Self {
                 digest: &digest::SHA256,
@@ -66,7 +67,7 @@ impl Algorithms {
         }
     }
 
-    fn hmac(self, key: &[u8], message: &[u8]) -> hmac::Tag {
+    pub fn hmac(self, key: &[u8], message: &[u8]) -> hmac::Tag {
         hmac::sign(&hmac::Key::new(self.hmac, key), message)
     }
 }
