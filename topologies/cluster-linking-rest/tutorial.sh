@@ -10,7 +10,8 @@
 # KAFKA_USER is the user at both (default: kmirror). SOURCE_REST and DESTINATION_REST are where the API of each cluster is
 # (default: http://127.0.0.1:8091 and http://127.0.0.1:8090); REST_USER and REST_PASSWORD are who asks it, where it lets
 # only users in, and REST_CA is whom to trust for https (default: $CA). Where KMIRROR names the program and TOPOLOGY the
-# file, the replicas of the mirror topic are shown, too. Needs curl, jq and kcat. Whatever it makes it deletes again.
+# file, the replicas of the mirror topic are shown, too. Needs curl, jq and kcat. At its end it deletes whatever it made; where it
+# stops before, the link demo-link and the topic demo-link-topic stay.
 set -eu
 
 LINK=demo-link
@@ -33,6 +34,7 @@ done
 for variable in SOURCE_BOOTSTRAP DESTINATION_BOOTSTRAP SOURCE_PASSWORD DESTINATION_PASSWORD CA; do
     eval "[ -n \"\${$variable-}\" ]" || die "\$$variable is not set; the head of this script says what it is"
 done
+[ -r "$CA" ] || die "$CA cannot be read; \$CA names a file of PEM certificates: those of the brokers' authority"
 export SOURCE_BOOTSTRAP DESTINATION_BOOTSTRAP SOURCE_PASSWORD DESTINATION_PASSWORD
 export KAFKA_USER="${KAFKA_USER-kmirror}"
 
