@@ -2,8 +2,12 @@
 //!
 //! It does what a user would do with `plan`, `apply` and `run`, through the same functions, and
 //! judges the result with a client that shares no code with kmirror ([`client`], on librdkafka).
+//! There are two stories: a topology file that is planned, applied and run, here; and Cluster Linking over Kafka's REST
+//! API, in [`linking`].
 
 mod client;
+mod linking;
+mod secured;
 mod stage;
 
 use std::path::{Path, PathBuf};
@@ -25,12 +29,26 @@ use crate::topology::{self, Topology};
 ///
 /// Starts two brokers inside this process, plans and applies a topology file, produces 10,000
 /// records with librdkafka, mirrors them under another name, reads them back with librdkafka and
-/// compares. Needs nothing else and leaves nothing behind.
+/// compares. Or, as cluster-linking, makes a link and a mirror topic over the REST API, and promotes it.
+/// Needs nothing else and leaves nothing behind.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Leave brokers and worker up, print commands to go on with, and stop at Ctrl-C
+    /// What is shown
+    #[arg(value_name = "STORY", value_enum, default_value_t)]
+    story: Story,
+
+    /// Leave brokers, worker and server up, print commands to go on with, and stop at Ctrl-C
     #[arg(long)]
     keep: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Story {
+    /// A topology file: plan, apply, run
+    #[default]
+    Mirroring,
+    /// Cluster Linking over Kafka's REST API, between clusters that are reached by SASL_SSL: create a link and a mirror topic, copy, promote, delete
+    ClusterLinking,
 }
 
 /// The demonstration fails rather than waits longer than this for anything.
@@ -44,8 +62,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub async fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut signals = Signals::new()?;
     let mut stage = Stage::default();
+    let telling = async {
+        match args.story {
+            Story::Mirroring => tell(args, ui, &mut stage).await,
+            Story::ClusterLinking => linking::tell(args, ui, &mut stage).await,
+        }
+    };
     let result = tokio::select! {
-        told = tell(args, ui, &mut stage) => told.map(|()| None),
+        told = telling => told.map(|()| None),
         signal = signals.received() => Ok(Some(signal)),
     };
     let code = match result {

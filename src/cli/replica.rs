@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::link::{Format, document, look};
 use super::{CliError, ErrorKind, ExitCode, Ui};
-use crate::inventory::{Asked, replicas};
+use crate::inventory::{Asked, Inventory, ReplicaView, replicas};
+use crate::observe::Clusters;
 use crate::report::{clean, inventory};
 
 /// Show the replicas of mirror topics
@@ -58,31 +59,45 @@ pub async fn run(args: Args, ui: &Ui) -> Result<ExitCode, CliError> {
             return Err(error.with_hint("kmirror mirror list FILE shows those that there are"));
         }
     }
-    let sources: BTreeMap<(String, String), String> = seen
-        .found
-        .links
-        .iter()
-        .filter_map(|link| {
-            let key = (link.cluster.clone(), link.link_name.clone());
-            Some((key, link.remote_cluster.clone()?))
-        })
-        .collect();
-    let asked = Asked {
-        topics: &args.topics,
-        include_linked: args.include_linked,
-        sources: &sources,
-    };
-    let rows = replicas(&seen.clusters, &seen.found.mirrors, asked).await;
-    let rows = rows.map_err(|(cluster, error)| {
-        CliError::new(
-            ErrorKind::Refused,
-            format!("cluster {cluster} does not tell of its replicas: {error}"),
-        )
-    })?;
+    let rows = rows(
+        &seen.found,
+        &seen.clusters,
+        &args.topics,
+        args.include_linked,
+    );
+    let rows = rows.await?;
     let text = match args.format {
         Format::Text => inventory::replicas(&rows),
         Format::Json => document(&rows)?,
     };
     ui.document(&text)?;
     Ok(ExitCode::Ok)
+}
+
+/// The replicas of these mirror topics, or of all where none is named.
+pub(super) async fn rows(
+    found: &Inventory,
+    clusters: &Clusters,
+    topics: &[String],
+    include_linked: bool,
+) -> Result<Vec<ReplicaView>, CliError> {
+    let links = found.links.iter();
+    let sources: BTreeMap<(String, String), String> = links
+        .filter_map(|link| {
+            let key = (link.cluster.clone(), link.link_name.clone());
+            Some((key, link.remote_cluster.clone()?))
+        })
+        .collect();
+    let asked = Asked {
+        topics,
+        include_linked,
+        sources: &sources,
+    };
+    let rows = replicas(clusters, &found.mirrors, asked).await;
+    rows.map_err(|(cluster, error)| {
+        CliError::new(
+            ErrorKind::Refused,
+            format!("cluster {cluster} does not tell of its replicas: {error}"),
+        )
+    })
 }

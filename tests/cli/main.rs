@@ -6,6 +6,7 @@ mod apply;
 mod ci;
 mod dead_source;
 mod deletions;
+mod demo;
 mod diff;
 mod doctor;
 mod drift;

@@ -2,22 +2,27 @@
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::super::{CliError, ErrorKind, Ui};
+use super::secured::Secured;
 use crate::mirror::worker::destination::RunError;
 use crate::mirror::worker::figures::Figures;
 use crate::mirror::worker::{self, Options, Outcome};
 use crate::sandbox::stage::StageError;
 use crate::sandbox::{Sandbox, SandboxConfig};
+use crate::server::Server;
 use crate::topology::Topology;
 
-/// Clusters, the file, the worker: stopped in reverse order.
+/// Clusters, files, the server, the worker: stopped in reverse order.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
     clusters: Vec<Sandbox>,
     file: Option<PathBuf>,
+    secured: Option<Secured>,
+    server: Option<Server>,
     worker: Option<Worker>,
 }
 
@@ -30,12 +35,52 @@ struct Worker {
 impl Stage {
     /// Starts a cluster of one broker on a free port; returns its address.
     pub async fn start_cluster(&mut self, name: &str) -> Result<String, CliError> {
-        let sandbox = Sandbox::start(SandboxConfig::new(name, 1))
-            .await
-            .map_err(StageError::from)?;
+        self.start(SandboxConfig::new(name, 1)).await
+    }
+
+    async fn start(&mut self, config: SandboxConfig) -> Result<String, CliError> {
+        let sandbox = Sandbox::start(config).await.map_err(StageError::from)?;
         let address = sandbox.bootstrap_servers();
         self.clusters.push(sandbox);
         Ok(address)
+    }
+
+    /// Takes what secured clusters have in common, and starts those clusters.
+    pub async fn secure(&mut self, mut secured: Secured) -> Result<&Secured, CliError> {
+        for config in secured.configs()? {
+            let name = config.name.clone();
+            let servers = self.start(config).await?;
+            secured.is_at(&name, servers);
+        }
+        Ok(self.secured.insert(secured))
+    }
+
+    /// How many records a topic of a cluster holds, and whether a text stands in one of them.
+    pub fn search(&self, cluster: &str, topic: &str, text: &str) -> (usize, bool) {
+        let cluster = self.clusters.iter().find(|it| it.name() == cluster);
+        let records = cluster
+            .and_then(|cluster| cluster.log(topic, 0))
+            .map(|log| log.records())
+            .unwrap_or_default();
+        let wanted = text.as_bytes();
+        let holds = |bytes: &Option<Bytes>| {
+            let bytes = bytes.as_ref();
+            bytes.is_some_and(|bytes| bytes.windows(wanted.len()).any(|part| part == wanted))
+        };
+        let found = records.iter().any(|it| holds(&it.key) || holds(&it.value));
+        (records.len(), found)
+    }
+
+    /// Writes what somebody goes on with by hand, where secured clusters were started.
+    pub fn write_commands(&self, link: &serde_json::Value) -> Result<&std::path::Path, CliError> {
+        let secured = self.secured.as_ref();
+        let secured = secured.ok_or_else(|| super::wrong("no secured clusters were started"))?;
+        secured.write_commands(link)
+    }
+
+    /// What listens, to be stopped with the rest.
+    pub fn keep_server(&mut self, server: Server) {
+        self.server = Some(server);
     }
 
     /// The address of the cluster that was started in this place.
@@ -55,14 +100,23 @@ impl Stage {
 
     /// Starts the worker of `kmirror run`.
     pub async fn start_worker(&mut self, topology: &Topology) -> Result<Figures, CliError> {
-        let clusters = worker::connect(topology, worker::MEMORY).await?;
-        let figures = Figures::default();
-        let (stop, stopped) = watch::channel(false);
-        let (topology, shown) = (topology.clone(), figures.clone());
         let options = Options {
             holder: super::apply::holder(),
             ..Options::default()
         };
+        self.start_worker_with(topology, options).await
+    }
+
+    /// The same with options of one's own.
+    pub async fn start_worker_with(
+        &mut self,
+        topology: &Topology,
+        options: Options,
+    ) -> Result<Figures, CliError> {
+        let clusters = worker::connect(topology, worker::MEMORY).await?;
+        let figures = Figures::default();
+        let (stop, stopped) = watch::channel(false);
+        let (topology, shown) = (topology.clone(), figures.clone());
         let task =
             tokio::spawn(
                 async move { worker::run(&topology, clusters, options, shown, stopped).await },
@@ -91,6 +145,13 @@ impl Stage {
                 Ok(Err(error)) => ui.say(&format!("the worker ended with an error: {error}")),
                 Err(_) => ui.say("the worker panicked"),
             }
+        }
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+            ui.say("stopped the server");
+        }
+        if let Some(secured) = self.secured.take() {
+            ui.say(&secured.remove());
         }
         if let Some(path) = self.file.take() {
             match std::fs::remove_file(&path) {

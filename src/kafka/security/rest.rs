@@ -16,7 +16,7 @@ use crate::client::url::HttpUrl;
 /// Who asks, and whom it trusts.
 #[derive(Debug)]
 pub struct RestClient {
-    tls: Tls,
+    tls: Option<Tls>,
     authorization: Option<HeaderValue>,
 }
 
@@ -71,7 +71,18 @@ impl RestClient {
         let tls = Tls::read(tls, &mut Files::default())
             .map_err(|(problem, _)| RestError::Material(problem.to_string()))?;
         let authorization = asker.map(Asker::header).transpose()?;
-        Ok(Self { tls, authorization })
+        Ok(Self {
+            tls: Some(tls),
+            authorization,
+        })
+    }
+
+    /// For servers without TLS, such as listeners on loopback; reads no certificates.
+    pub fn without_tls() -> Self {
+        Self {
+            tls: None,
+            authorization: None,
+        }
     }
 
     /// What lies under an address.
@@ -95,7 +106,11 @@ impl RestClient {
         url: &HttpUrl,
         body: Option<Vec<u8>>,
     ) -> Result<(StatusCode, Bytes), RestError> {
-        let tls = url.secure.then_some(&self.tls);
+        let tls = self.tls.as_ref().filter(|_| url.secure);
+        if url.secure && tls.is_none() {
+            let cause = "certificates are trusted by nobody here".to_owned();
+            return Err(RestError::Material(cause));
+        }
         let answer = http::call(method, url, tls, self.authorization.clone(), body)
             .await
             .map_err(|no| match no {

@@ -39,11 +39,16 @@ impl Seen {
         clusters: &HashMap<String, ConnectedCluster>,
     ) {
         let mut names: HashMap<String, BTreeSet<String>> = HashMap::new();
+        // What mirrors that have stopped may lack without anybody missing it.
+        let mut awaited: HashSet<Topic> = HashSet::new();
         for mirror in state.mirrors.values() {
             let Some(link) = state.links.get(&mirror.id.link) else {
                 continue;
             };
             for (cluster_id, topic) in self.ends(link, mirror) {
+                if !mirror.is_stopped() {
+                    awaited.insert((cluster_id.clone(), topic.clone()));
+                }
                 names.entry(cluster_id).or_default().insert(topic);
             }
         }
@@ -59,7 +64,7 @@ impl Seen {
             match found {
                 Ok(metadata) => {
                     for topic in metadata.topics {
-                        self.note(&cluster_id, &cluster.name, topic);
+                        self.note(&cluster_id, &cluster.name, topic, &awaited);
                     }
                 }
                 Err(error @ Error::Security(_)) => {
@@ -115,7 +120,13 @@ impl Seen {
         ]
     }
 
-    fn note(&mut self, cluster_id: &str, cluster: &str, topic: TopicMetadata) {
+    fn note(
+        &mut self,
+        cluster_id: &str,
+        cluster: &str,
+        topic: TopicMetadata,
+        awaited: &HashSet<Topic>,
+    ) {
         let key = (cluster_id.to_owned(), topic.name);
         match topic.error {
             ErrorCode::NONE => {
@@ -126,7 +137,7 @@ impl Seen {
             }
             // Partitions that already run find out by themselves whether it was deleted.
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
-                if self.absent.insert(key.clone()) {
+                if self.absent.insert(key.clone()) && awaited.contains(&key) {
                     tracing::warn!(
                         cluster,
                         topic = key.1,
