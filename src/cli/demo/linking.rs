@@ -455,10 +455,10 @@ impl Story<'_> {
 Brokers, server and worker stay up until Ctrl-C, and the topic at the source still holds 1 to 5. Link it again, in another terminal:
 
 {variables}
-  curl -s "$destination/links?link_name={LINK}" -H "$json" -d @{folder}/link.json
-  curl -s "$destination/links/{LINK}/mirrors" -H "$json" -d '{{"source_topic_name": "{TOPIC}"}}'
+  curl -si "$destination/links?link_name={LINK}" -H "$json" -d @{folder}/link.json
+  curl -si "$destination/links/{LINK}/mirrors" -H "$json" -d '{{"source_topic_name": "{TOPIC}"}}'
   seq 6 10 | kcat -F {folder}/source.kcat -P -t {TOPIC}
-  kcat -F {folder}/destination.kcat -C -t {TOPIC} -e
+  kcat -F {folder}/destination.kcat -C -t {TOPIC} -c 10
   {program} link describe {folder}/demo.toml {LINK}
   {program} mirror list {folder}/demo.toml
   {program} replica status {folder}/demo.toml {TOPIC} --include-linked
