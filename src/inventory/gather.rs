@@ -8,6 +8,7 @@ use crate::control::store::{self, ControlState};
 use crate::linking::LinkMode;
 use crate::linking::operations::Held;
 use crate::observe::model::{BrokerLinks, Linking, ObservedLink};
+use crate::observe::platform::Platform;
 use crate::observe::{Clusters, linking};
 use crate::rest::documents::{Mirror, MirrorLag};
 use crate::status::{self, MirrorStatus, MirrorTopicError, Source};
@@ -43,7 +44,10 @@ pub async fn gather(topology: &Topology, clusters: &Clusters) -> Inventory {
             continue;
         }
         match carried(cluster, clusters).await {
-            Linking::Known(there) => of_brokers(cluster, clusters, &there, &names, &mut inventory),
+            Linking::Known(there) => {
+                let platform = clusters.brokers(cluster).await.platform;
+                of_brokers(cluster, clusters, &there, platform, &names, &mut inventory);
+            }
             Linking::Unknown { said, .. } => inventory.unknown.push((cluster.clone(), said)),
             Linking::NotAsked => {}
         }
@@ -168,6 +172,7 @@ fn of_record(
         .to_owned(),
         link_state: Some(if paused { "PAUSED" } else { "ACTIVE" }.to_owned()),
         link_error: None,
+        platform: None,
         owner: Some(match owner {
             Owner::File => "file",
             Owner::Rest => "rest",
@@ -223,6 +228,7 @@ fn of_brokers(
     cluster: &str,
     clusters: &Clusters,
     there: &BrokerLinks,
+    platform: Option<Platform>,
     names: &Names,
     inventory: &mut Inventory,
 ) {
@@ -231,7 +237,8 @@ fn of_brokers(
         let own = there.mirrors.values();
         let own = own.filter(|it| it.link_name == found.link.link_name);
         let topics = own.map(|it| it.mirror_topic_name.clone()).collect();
-        let link = of_link(cluster, &cluster_id, found, topics, names);
+        let mut link = of_link(cluster, &cluster_id, found, topics, names);
+        link.platform = platform.map(|it| it.to_string());
         inventory.links.push(link);
     }
     let mirrors = there.mirrors.values();
@@ -275,6 +282,7 @@ fn of_link(
         link_mode: mode.unwrap_or_else(|| "DESTINATION".to_owned()),
         link_state: link.link_state.as_ref().map(ToString::to_string),
         link_error: error,
+        platform: None,
         owner: None,
         mirror_topics,
         configs: found

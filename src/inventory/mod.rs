@@ -31,6 +31,9 @@ pub struct LinkView {
     /// `ACTIVE`, `PAUSED` and so on, where it is told.
     pub link_state: Option<String>,
     pub link_error: Option<String>,
+    /// The releases that the cluster's brokers can be of, where they carry the link and are Confluent's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// `file` or `rest`, of links of the built-in engine.
     pub owner: Option<&'static str>,
     /// Mirror topics, by name.

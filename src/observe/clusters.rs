@@ -15,7 +15,7 @@ use super::model::{
     ConfigSource, ConfigValue, Configs, Contents, Control, Described, InheritedValue, Linking,
     NoLinking, Observed, ObservedCluster, ObservedTopic,
 };
-use super::platform::Platform;
+use super::platform::{Brokers, Platform, uses_zookeeper};
 use crate::control;
 use crate::control::records::LINKS_TOPIC;
 use crate::kafka::admin::{self, ConfigEntry, ConfigResource, OffsetSpec};
@@ -175,6 +175,21 @@ impl Clusters {
         self.clients
             .get(cluster)
             .expect("every cluster of the file is connected")
+    }
+
+    /// What the brokers of a cluster show of themselves; nothing where they show no configs.
+    pub async fn brokers(&self, cluster: &str) -> Brokers {
+        let client = self.client(cluster);
+        let Ok(metadata) = client.admin().metadata(Topics::Named(&[])).await else {
+            return Brokers::default();
+        };
+        let configs = broker_configs(client, &metadata).await;
+        let values = configs.iter();
+        let values = values.map(|entry| (entry.name.as_str(), entry.value.as_deref()));
+        Brokers {
+            uses_zookeeper: uses_zookeeper(values),
+            platform: platform(client, &configs).await,
+        }
     }
 
     /// Reads what the plan needs to know.

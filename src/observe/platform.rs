@@ -1,4 +1,4 @@
-//! Which releases of Confluent Platform a cluster's brokers can be of.
+//! What kind of brokers a cluster has: which releases of Confluent Platform they can be of, and what keeps their metadata.
 //!
 //! No API says it. Confluent's brokers have configs of their own (`confluent.…`), which no others have; and each release is one of
 //! Apache Kafka: 7.0 is 3.0, 7.9 is 3.9, 8.0 is 4.0 and so on. Newer Kafka knows newer versions of Fetch, so the newest that a broker
@@ -54,6 +54,26 @@ impl Platform {
     pub fn is_before(self, release: Release) -> bool {
         self.newest.is_some_and(|newest| newest < release)
     }
+}
+
+/// What a cluster's brokers show of themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Brokers {
+    /// Where they are Confluent's.
+    pub platform: Option<Platform>,
+    /// Whether that is certain.
+    pub uses_zookeeper: bool,
+}
+
+/// Whether a broker with these configs keeps its metadata in ZooKeeper: it has an address of it, and no role of its own.
+pub fn uses_zookeeper<'c>(configs: impl Iterator<Item = (&'c str, Option<&'c str>)>) -> bool {
+    let (mut has_address, mut has_role) = (false, false);
+    for (key, value) in configs {
+        let is_set = value.is_some_and(|value| !value.is_empty());
+        has_address |= key == "zookeeper.connect" && is_set;
+        has_role |= key == "process.roles" && is_set;
+    }
+    has_address && !has_role
 }
 
 /// The release before one that is the first of its kind.
@@ -120,6 +140,22 @@ mod tests {
         assert!(platform(12).is_before((7, 1)) && platform(14).is_before((7, 5)));
         assert!(!platform(13).is_before((7, 1)) && !platform(15).is_before((7, 5)));
         assert!(!platform(18).is_before((99, 0)));
+    }
+
+    #[test]
+    fn a_broker_with_a_role_of_its_own_needs_no_zookeeper() {
+        let of = |configs: &[(&'static str, Option<&'static str>)]| {
+            uses_zookeeper(configs.iter().copied())
+        };
+        let zookeeper = ("zookeeper.connect", Some("z:2181"));
+        assert!(of(&[zookeeper]) && of(&[zookeeper, ("process.roles", Some(""))]));
+        // While a cluster moves to KRaft, both are set.
+        assert!(!of(&[zookeeper, ("process.roles", Some("broker"))]));
+        assert!(!of(&[
+            ("zookeeper.connect", None),
+            ("process.roles", Some("broker"))
+        ]));
+        assert!(!of(&[]));
     }
 
     /// Apache Kafka, other vendors' brokers, and brokers that do not show their configs.

@@ -1,8 +1,8 @@
-//! Links whose source can't be read.
+//! Links that have a cluster which can't be read.
 //!
 //! A source that is down is no reason to keep its mirrors from being paused: what was resolved when the link was applied is
 //! in the control records at the destination. Whatever else is asked of such a link is blocked, since nobody can say what its
-//! topics are like. All other links are planned as ever.
+//! topics are like. Where the cluster is the destination of a link as well, nothing is planned for that one. All other links are planned as ever.
 
 use std::borrow::Cow;
 
@@ -27,13 +27,14 @@ pub fn reachable<'t>(topology: &'t Topology, observed: &Observed) -> Cow<'t, Top
     topology
         .clusters
         .retain(|name, _| !observed.unreachable.contains_key(name));
+    let is_dead = |cluster: &String| observed.unreachable.contains_key(cluster);
     topology
         .links
-        .retain(|_, link| !observed.unreachable.contains_key(&link.source));
+        .retain(|_, link| !is_dead(&link.source) && !is_dead(&link.destination));
     Cow::Owned(topology)
 }
 
-/// Whether anything can be planned without this cluster: it is the source of links that were applied, and nothing else.
+/// Whether anything can be planned without this cluster: it is the source of links, all of which were applied, and owns no topics.
 pub fn can_do_without(topology: &Topology, observed: &Observed, cluster: &str) -> bool {
     let owned = topology.clusters.get(cluster);
     if owned.is_none_or(|cluster| !cluster.topics.is_empty()) {
@@ -42,9 +43,9 @@ pub fn can_do_without(topology: &Topology, observed: &Observed, cluster: &str) -
     let mut links = topology
         .links
         .values()
-        .filter(|link| link.source == cluster || link.destination == cluster)
+        .filter(|link| link.source == cluster)
         .peekable();
-    links.peek().is_some() && links.all(|link| link.source == cluster && is_known(link, observed))
+    links.peek().is_some() && links.all(|link| is_known(link, observed))
 }
 
 /// Whether it is known what the link has, without its source: by what was applied, or by the brokers that carry it.
@@ -94,6 +95,16 @@ pub(super) fn plan(plan: &mut Plan, world: &World<'_>) {
         };
         plan.entries.extend(entries);
         plan.notes.extend(notes);
+    }
+    for link in world.topology.links.values() {
+        if let Some(cause) = observed.unreachable.get(&link.destination) {
+            let mut entry = links::entry(world, link);
+            entry.block(Blocker::DestinationUnreachable {
+                cluster: link.destination.clone(),
+                cause: cause.clone(),
+            });
+            plan.entries.push(entry);
+        }
     }
 }
 

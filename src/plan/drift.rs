@@ -299,6 +299,7 @@ fn of_blocker(blocker: &Blocker) -> Option<Direction> {
         Blocker::HandedOver { .. } => Some(Direction::ChangedLive),
         Blocker::NothingToEnd { .. } => Some(Direction::DeclaredButMissing),
         Blocker::ClusterBlocked { .. }
+        | Blocker::DestinationUnreachable { .. }
         | Blocker::SourceUnreachable { .. }
         | Blocker::TopicHidden { .. }
         | Blocker::PartitionsUnknown { .. }

@@ -124,6 +124,11 @@ pub enum Blocker {
     ClusterBlocked {
         cluster: String,
     },
+    /// Nobody knows what was applied to the destination of the link.
+    DestinationUnreachable {
+        cluster: String,
+        cause: String,
+    },
     /// Nobody knows what the source of the link holds.
     SourceUnreachable {
         cluster: String,

@@ -97,6 +97,9 @@ pub fn link(link: &LinkView) -> String {
             None => id,
         },
     );
+    if let Some(platform) = &link.platform {
+        line("Brokers", platform.clone());
+    }
     line("Link mode", clean(&link.link_mode));
     line("Link state", word(link.link_state.as_deref()));
     if let Some(error) = &link.link_error {

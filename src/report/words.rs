@@ -235,6 +235,13 @@ pub fn blocker(blocker: &Blocker) -> Obstacle {
             ),
             "Check bootstrap_servers; if the cluster was replaced on purpose, change cluster_id.",
         ),
+        Blocker::DestinationUnreachable { cluster, cause } => obstacle(
+            format!(
+                "The destination `{cluster}` can't be read: {}.",
+                clean(cause)
+            ),
+            "Nothing is planned on it until it answers. Leave this link aside: name the others with --target.",
+        ),
         Blocker::SourceUnreachable { cluster, cause } => obstacle(
             format!("The source `{cluster}` can't be read: {}.", clean(cause)),
             "Bring it back. While it is away, all that can be planned for the link is `state = \"paused\"`, on it or on its mirrors.",

@@ -89,6 +89,10 @@ pub enum Objection {
         state: String,
         wanted: &'static str,
     },
+    #[error(
+        "the brokers of cluster {cluster} keep their metadata in ZooKeeper, and truncate-and-restore needs KRaft"
+    )]
+    NeedsKraft { cluster: String },
     #[error("{topic}: {words}")]
     Refused { topic: String, words: String },
     #[error("the server of cluster {cluster} has no such action: {words}")]

@@ -129,10 +129,9 @@ fn a_worker_that_is_started_without_its_source_fails_over_and_copies_once_it_is_
     applied(&clusters, &[]);
     clusters.east.faults().stop_broker(1);
     let ends = "[links.copy.mirrors.orders]\nstate = \"failed-over\"\n";
+    clusters.write(&format!("{links}{ends}"));
     // What goes to the source can't be planned without it, and is none of the failover's business.
-    clusters.write(&format!("{from_east}{ends}"));
     applied(&clusters, &["--wait", "0s", "--target", "link.copy"]);
-    clusters.write(&links);
     let worker = Worker::start(&clusters, "mirror.toml", "worker.log");
     eventually("the mirror has stopped", || is_stopped(&clusters, "orders"));
     assert_eq!(filled(&clusters.west, "orders.replica", 1), 0);

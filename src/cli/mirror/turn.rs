@@ -12,7 +12,7 @@ use crate::cli::{CliError, ErrorKind, ExitCode, Style, Ui};
 use crate::observe::Clusters;
 use crate::report::{clean, turn as words};
 use crate::rest::links::LinkApi;
-use crate::rest::turn::{Found, Side, Standing, Turn, Turned, carry_out, examine};
+use crate::rest::turn::{Found, Objection, Side, Standing, Turn, Turned, carry_out, examine};
 use crate::topology::Topology;
 use crate::topology::engines::Engine;
 use crate::topology::model::Link;
@@ -121,6 +121,10 @@ async fn go(turn: Turn, args: Args, may_delete: bool, ui: &Ui) -> Result<ExitCod
         cluster: &link.source,
         api: &there,
     };
+    if turn == Turn::TruncateAndRestore && clusters.brokers(local.cluster).await.uses_zookeeper {
+        let cluster = local.cluster.to_owned();
+        return Err(impossible(turn, vec![Objection::NeedsKraft { cluster }]));
+    }
     let found = look(&errand, &local, &remote).await?;
     ui.say(&words::before(turn, link, &found));
     if !may_delete {
@@ -231,14 +235,16 @@ async fn look(
         )
         .with_detail(clean(&error.to_string()))
     })?;
-    found.map_err(|objections| {
-        let message = format!("nothing was done: {} is not possible", errand.turn.name());
-        let mut error = CliError::new(ErrorKind::Refused, message);
-        for objection in objections {
-            error = error.with_detail(clean(&objection.to_string()));
-        }
-        error
-    })
+    found.map_err(|objections| impossible(errand.turn, objections))
+}
+
+fn impossible(turn: Turn, objections: Vec<Objection>) -> CliError {
+    let message = format!("nothing was done: {} is not possible", turn.name());
+    let mut error = CliError::new(ErrorKind::Refused, message);
+    for objection in objections {
+        error = error.with_detail(clean(&objection.to_string()));
+    }
+    error
 }
 
 /// Goes on only for what somebody typed: where records go, the name of each topic, then `yes`.

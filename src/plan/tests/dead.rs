@@ -112,6 +112,37 @@ fn whatever_else_is_asked_is_blocked_and_other_links_go_on() {
     }
 }
 
+/// Two clusters that mirror each other: the one that is left has to be failed over to.
+#[test]
+fn a_link_to_the_dead_cluster_is_blocked_and_the_one_from_it_fails_over() {
+    let back = "[links.back]\nsource = \"west\"\ndestination = \"east\"\ntopics = [\"invoices\"]\n";
+    let file = |more: &str| copy(&format!("topics = [\"orders\"]\n{more}{back}"));
+    let model = Model::new(&["east", "west"]);
+    model.add_topic("east", "orders", 1, 1, &[]);
+    model.add_topic("west", "invoices", 1, 1, &[]);
+    assert!(apply(&file(""), &model).is_complete());
+    let gone = ["east".to_owned()];
+    let observed = without(model.observed(), &gone);
+    assert!(can_do_without(&file(""), &observed, "east"));
+    let lost = file("[links.copy.mirrors.orders]\nstate = \"failed-over\"\n");
+    let mut planned = super::super::plan(&lost, &observed);
+    assert_eq!(
+        summary(&planned),
+        [
+            "blocked link.back",
+            "update link.copy",
+            "failover mirror.copy/orders"
+        ]
+    );
+    assert_eq!(
+        causes(&planned),
+        ["The destination `east` can't be read: a:1: connection refused."]
+    );
+    let only = ["link.copy".to_owned()];
+    crate::plan::target::narrow(&mut planned, &only).expect("it is planned");
+    assert!(carry_out(&planned, &model, &["east"]).is_complete());
+}
+
 #[test]
 fn only_a_source_of_applied_links_can_be_done_without() {
     let (model, _) = dead(&[]);
