@@ -50,13 +50,16 @@ pub async fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     for config in &mut configs {
         config.auto_create_topics = args.auto_create_topics;
     }
+    let has_tls = configs.iter().any(|config| config.access.tls.is_some());
     let running = stage::start(configs).await?;
     ui.say(&table(&running, &topology));
-    if let Some(written) = &written {
-        let path = written.0.display();
-        ui.say(&format!(
-            "Clients trust {path}, which is removed when these clusters stop."
-        ));
+    match &written {
+        Some(CaFile(path)) if has_tls => ui.say(&format!(
+            "Clients trust {}, which is removed when these clusters stop.",
+            path.display()
+        )),
+        Some(_) => ui.warn("--write-ca: no cluster of the file is reached by TLS"),
+        None => (),
     }
     ui.say("These clusters are in memory: what is written to them is gone when they stop.");
     ui.say("Press Ctrl-C to stop.");
