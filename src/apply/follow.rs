@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::brokers::Brokers;
 use super::{Manner, Outcome, PARALLELISM, Progress, execute};
 use crate::control::records::{
-    DesiredState, LinkRecord, Owner, StartSpec, TimestampsSpec, WantedState,
+    DesiredState, LinkRecord, MirrorRecord, Owner, StartSpec, TimestampsSpec, WantedState,
 };
 use crate::control::{ControlState, ControlWriter};
 use crate::kafka::{Client, Topics};
@@ -57,14 +57,14 @@ pub fn is_due<'t>(
         .map(|record| {
             (
                 record.source_topic.as_str(),
-                (record.destination_topic.as_str(), record.ending.is_some()),
+                (record.destination_topic.as_str(), is_others(record)),
             )
         })
         .collect();
     source_topics.into_iter().any(|(topic, partitions)| {
         let grown = |mirror: &str| destination_partitions(mirror).is_some_and(|n| n < partitions);
         match mirrored.get(topic) {
-            // A topic that was handed over is nobody's to change.
+            // Nobody's to change.
             Some((_, true)) => false,
             Some((mirror, false)) => grown(mirror) && rule.takes(topic).is_some(),
             None => may_create(link, topic) && rule.takes(topic).is_some(),
@@ -168,12 +168,17 @@ impl Follow {
     }
 }
 
-/// Source topics of mirrors that were handed over, or are about to be: they are nobody's to change.
+/// Whether the topic of a mirror is nobody's to change: it was handed over, or is about to be, or is still to be taken over.
+fn is_others(mirror: &MirrorRecord) -> bool {
+    mirror.ending.is_some() || mirror.has_not_taken_over()
+}
+
+/// Source topics of mirrors whose topics are nobody's to change.
 fn ended(observed: &Observed, destination: &str, link: &LinkRecord) -> HashSet<String> {
     let cluster = observed.clusters.get(destination);
     let control = cluster.and_then(|cluster| cluster.control.as_ref());
     let mirrors = control.into_iter().flat_map(|control| &control.mirrors);
-    let ended = mirrors.filter(|mirror| mirror.id.link == link.id && mirror.ending.is_some());
+    let ended = mirrors.filter(|mirror| mirror.id.link == link.id && is_others(mirror));
     ended.map(|mirror| mirror.source_topic.clone()).collect()
 }
 

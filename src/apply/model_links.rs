@@ -179,7 +179,10 @@ impl LinkEffects for Model {
         let state = match action {
             MirrorAction::Pause => MirrorState::Paused,
             MirrorAction::Resume => MirrorState::Active,
-            MirrorAction::Promote | MirrorAction::FailOver => MirrorState::Stopped,
+            MirrorAction::Promote
+            | MirrorAction::FailOver
+            | MirrorAction::ReverseAndStart
+            | MirrorAction::ReverseAndPause => MirrorState::Stopped,
         };
         topics
             .iter()

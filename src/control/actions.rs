@@ -1,4 +1,4 @@
-//! What may be asked of mirrors that exist: to pause, to go on, to be promoted, to be failed over.
+//! What may be asked of mirrors that exist: to pause, to go on, to be promoted, to be failed over, to be reversed.
 //!
 //! [`act`] decides, from what is recorded alone, what is allowed and what has to be written for it; [`ask`] does it as the
 //! holder of the lock. A promotion or failover is only asked for here: workers carry it out, and there is no way back from it.
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::progress;
 use super::records::{
     DesiredState, EndingKind, EndingRecord, IncarnationId, LinkRecord, LockRecord, MirrorRecord,
-    WantedState,
+    ReversalRecord, WantedState,
 };
 use super::store::ControlState;
 use super::writer::{ControlWriter, LockError, Write};
@@ -28,22 +28,42 @@ pub enum MirrorAction {
     Promote,
     /// Hand the topic over as it is.
     FailOver,
+    /// Copy what the source has, hand the topic over, and mirror it to the former source from then on.
+    ReverseAndStart,
+    /// The same, with the mirror in the other direction paused.
+    ReverseAndPause,
 }
 
 impl MirrorAction {
     fn ending(self) -> Option<EndingKind> {
         match self {
-            Self::Promote => Some(EndingKind::Promote),
+            Self::Promote | Self::ReverseAndStart | Self::ReverseAndPause => {
+                Some(EndingKind::Promote)
+            }
             Self::FailOver => Some(EndingKind::FailOver),
             Self::Pause | Self::Resume => None,
         }
+    }
+
+    /// What the mirror in the other direction is to do, if there is to be one.
+    pub fn reversal(self) -> Option<DesiredState> {
+        match self {
+            Self::ReverseAndStart => Some(DesiredState::Active),
+            Self::ReverseAndPause => Some(DesiredState::Paused),
+            Self::Pause | Self::Resume | Self::Promote | Self::FailOver => None,
+        }
+    }
+
+    /// Whether everything has to be copied first.
+    pub fn copies_all(self) -> bool {
+        self.ending() == Some(EndingKind::Promote)
     }
 
     fn wanted(self) -> WantedState {
         match self {
             Self::Pause => WantedState::Paused,
             Self::Resume => WantedState::Active,
-            Self::Promote => WantedState::Promoted,
+            Self::Promote | Self::ReverseAndStart | Self::ReverseAndPause => WantedState::Promoted,
             Self::FailOver => WantedState::FailedOver,
         }
     }
@@ -69,6 +89,10 @@ pub enum ActionRefusal {
     Pending { topic: String, kind: EndingKind },
     /// It stands still, so that nobody can say that everything is copied.
     Failed { topic: String },
+    /// It is being reversed, another way than was asked for.
+    Reversing { topic: String },
+    /// It was to follow one that is reversed, and has not begun.
+    NotTakenOver { topic: String },
 }
 
 impl fmt::Display for ActionRefusal {
@@ -92,6 +116,14 @@ impl fmt::Display for ActionRefusal {
             Self::Failed { topic } => write!(
                 f,
                 "mirror topic {topic} has FAILED, so it cannot be promoted; it can be failed over with what it holds"
+            ),
+            Self::Reversing { topic } => write!(
+                f,
+                "mirror topic {topic} is being reversed; it can be promoted or failed over instead"
+            ),
+            Self::NotTakenOver { topic } => write!(
+                f,
+                "mirror topic {topic} has not begun to mirror, because the mirror in the other direction is to be reversed; a failover gives it up"
             ),
         }
     }
@@ -155,13 +187,27 @@ fn allowed(
     has_failed: impl Fn(IncarnationId) -> bool,
 ) -> Result<Asked, ActionRefusal> {
     let topic = || mirror.destination_topic.clone();
+    if mirror.has_not_taken_over() {
+        return match action {
+            MirrorAction::FailOver => Ok(Asked::Written),
+            _ => Err(ActionRefusal::NotTakenOver { topic: topic() }),
+        };
+    }
     if let Some(ending) = &mirror.ending {
+        let reversal = ending.reversal.as_ref().map(|it| it.state);
         return match (ending.is_over(), ending.kind, action) {
             (true, ..) => Err(ActionRefusal::Stopped { topic: topic() }),
-            (false, EndingKind::Promote, MirrorAction::Promote)
-            | (false, EndingKind::FailOver, MirrorAction::FailOver) => Ok(Asked::AlreadySo),
+            (false, EndingKind::FailOver, MirrorAction::FailOver) => Ok(Asked::AlreadySo),
+            (false, EndingKind::Promote, _)
+                if action.copies_all() && action.reversal() == reversal =>
+            {
+                Ok(Asked::AlreadySo)
+            }
+            // The other cluster may be what it waits for.
+            (false, EndingKind::Promote, MirrorAction::Promote) => Ok(Asked::Written),
             // The source may have died meanwhile.
             (false, EndingKind::Promote, MirrorAction::FailOver) => Ok(Asked::Written),
+            (false, ..) if reversal.is_some() => Err(ActionRefusal::Reversing { topic: topic() }),
             (false, kind, _) => Err(ActionRefusal::Pending {
                 topic: topic(),
                 kind,
@@ -169,7 +215,7 @@ fn allowed(
         };
     }
     match action {
-        MirrorAction::Promote if has_failed(mirror.id) => {
+        _ if action.copies_all() && has_failed(mirror.id) => {
             Err(ActionRefusal::Failed { topic: topic() })
         }
         MirrorAction::Pause if mirror.state == DesiredState::Paused => Ok(Asked::AlreadySo),
@@ -190,7 +236,13 @@ pub fn changed(mirror: &MirrorRecord, action: MirrorAction, now_ms: i64) -> Mirr
                 generation,
                 requested_ms: now_ms,
                 partitions: Vec::new(),
-                stopped_ms: None,
+                // Of one that never copied, nothing is left to end.
+                stopped_ms: mirror.has_not_taken_over().then_some(now_ms),
+                reversal: action.reversal().map(|state| ReversalRecord {
+                    state,
+                    is_agreed: false,
+                    trouble: None,
+                }),
             });
         }
         None => {
@@ -248,12 +300,12 @@ async fn decide(
     action: MirrorAction,
     now_ms: i64,
 ) -> Result<Decision, super::ControlError> {
-    let failed = match action {
-        MirrorAction::Promote => {
+    let failed = match action.copies_all() {
+        true => {
             let mirrors = writer.state().mirrors.keys().copied();
             failed(client, &mirrors.filter(|id| id.link == link).collect()).await?
         }
-        _ => HashSet::new(),
+        false => HashSet::new(),
     };
     let has_failed = |id| failed.contains(&id);
     Ok(act(
@@ -286,16 +338,19 @@ mod tests {
 
     use super::*;
     use crate::control::records::{
-        Acks, ForeignWrites, OffsetsSpec, Owner, RECORD_VERSION, StartSpec, TimestampsSpec,
+        Acks, ForeignWrites, OffsetsSpec, Owner, RECORD_VERSION, StartSpec, TakeOverRecord,
+        TakeOverStage, TimestampsSpec,
     };
     use crate::topology::selector::RenameRule;
 
     const LINK: Uuid = Uuid::from_u128(1);
-    const ACTIONS: [MirrorAction; 4] = [
+    const ACTIONS: [MirrorAction; 6] = [
         MirrorAction::Pause,
         MirrorAction::Resume,
         MirrorAction::Promote,
         MirrorAction::FailOver,
+        MirrorAction::ReverseAndStart,
+        MirrorAction::ReverseAndPause,
     ];
 
     fn id() -> IncarnationId {
@@ -342,6 +397,7 @@ mod tests {
             initial_partitions: 1,
             generation: 7,
             ending: None,
+            takes_over: None,
         };
         ControlState {
             links: IndexMap::from([(LINK, link)]),
@@ -432,6 +488,60 @@ mod tests {
     }
 
     #[test]
+    fn a_reversal_waits_for_the_source_and_can_become_a_promotion() {
+        let mut state = state();
+        let asked = do_it(&mut state, MirrorAction::ReverseAndPause);
+        assert_eq!(asked, Ok(Asked::Written));
+        let ending = state.mirrors[&id()].pending().cloned().expect("pending");
+        assert!(ending.waits_for_source());
+        let reversal = ending.reversal.expect("it is reversed");
+        assert_eq!(reversal.state, DesiredState::Paused);
+        let again = do_it(&mut state, MirrorAction::ReverseAndPause);
+        assert_eq!(again, Ok(Asked::AlreadySo));
+        for action in [MirrorAction::ReverseAndStart, MirrorAction::Resume] {
+            let refused = do_it(&mut state, action).expect_err("it is another thing");
+            assert_eq!(
+                refused.to_string(),
+                "mirror topic east.orders is being reversed; it can be promoted or failed over instead"
+            );
+        }
+        assert_eq!(do_it(&mut state, MirrorAction::Promote), Ok(Asked::Written));
+        let ending = state.mirrors[&id()].pending().cloned().expect("pending");
+        assert_eq!((ending.reversal.clone(), ending.generation), (None, 9));
+        let refused = do_it(&mut state, MirrorAction::ReverseAndStart);
+        assert!(matches!(refused, Err(ActionRefusal::Pending { .. })));
+    }
+
+    /// It wrote nothing, so nobody has to end it; without it, one whose other direction is gone would wait for ever.
+    #[test]
+    fn a_mirror_that_has_not_taken_over_is_given_up_at_once() {
+        for stage in [
+            TakeOverStage::Waiting,
+            TakeOverStage::Parted {
+                message: "no".to_owned(),
+            },
+        ] {
+            let mut state = state();
+            let mirror = state.mirrors.get_mut(&id()).expect("it is there");
+            mirror.takes_over = Some(TakeOverRecord {
+                generation: 3,
+                stage,
+            });
+            for action in [
+                MirrorAction::Promote,
+                MirrorAction::Pause,
+                MirrorAction::ReverseAndStart,
+            ] {
+                let refused = do_it(&mut state, action);
+                assert!(matches!(refused, Err(ActionRefusal::NotTakenOver { .. })));
+            }
+            let asked = do_it(&mut state, MirrorAction::FailOver);
+            assert_eq!(asked, Ok(Asked::Written));
+            assert!(state.mirrors[&id()].is_stopped());
+        }
+    }
+
+    #[test]
     fn a_failed_mirror_can_be_failed_over_and_not_promoted() {
         let state = state();
         let topics = ["east.orders".to_owned(), "east.gone".to_owned()];
@@ -457,7 +567,7 @@ mod tests {
     proptest! {
         /// In whatever order things are asked: what was handed over stays so, and asking twice is asking once.
         #[test]
-        fn nothing_leads_back_from_an_end(steps in prop::collection::vec((0..4usize, any::<bool>()), 1..12)) {
+        fn nothing_leads_back_from_an_end(steps in prop::collection::vec((0..ACTIONS.len(), any::<bool>()), 1..12)) {
             let mut state = state();
             let mut ended = false;
             for (action, stops) in steps {

@@ -20,8 +20,11 @@ pub const RECORD_VERSION: u16 = 1;
 /// The version of records that speak of a mirror's end: a kmirror that knows nothing of that must not go by them, or it would
 /// copy into a topic that was handed over. It stops reading where it meets one, and does not start any more.
 pub const ENDING_VERSION: u16 = 2;
+/// The version of records that speak of a reversed mirror: a kmirror that knows nothing of that would promote it and leave it at that, or take
+/// what was there before for somebody else's.
+pub const REVERSAL_VERSION: u16 = 3;
 /// The newest version that this build reads.
-pub const NEWEST_VERSION: u16 = ENDING_VERSION;
+pub const NEWEST_VERSION: u16 = REVERSAL_VERSION;
 
 pub const LINKS_TOPIC: &str = "_kmirror.links";
 pub const OFFSETS_TOPIC: &str = "_kmirror.offsets";
@@ -294,15 +297,43 @@ pub struct MirrorRecord {
     /// Its promotion or failover, once one was asked for. There is no way back from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<EndingRecord>,
+    /// Whether it began as the other direction of a mirror that was reversed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_over: Option<TakeOverRecord>,
 }
 
 impl MirrorRecord {
     /// With the version that a reader has to know at least.
     pub(super) fn as_written(&self) -> Self {
+        let ending = self.ending.as_ref();
+        let is_reversed = ending.is_some_and(|ending| ending.reversal.is_some());
+        let version = match is_reversed || self.takes_over.is_some() {
+            true => REVERSAL_VERSION,
+            false => version_of(ending.is_some()),
+        };
         Self {
-            version: version_of(self.ending.is_some()),
+            version,
             ..self.clone()
         }
+    }
+
+    /// Whether it is to copy only once the mirror in the other direction has ended.
+    pub fn waits_to_take_over(&self) -> bool {
+        let stage = self.takes_over.as_ref().map(|it| &it.stage);
+        self.ending.is_none() && stage == Some(&TakeOverStage::Waiting)
+    }
+
+    /// Why it can never copy: its topic has something else than the one that it was to copy from.
+    pub fn parted(&self) -> Option<&str> {
+        match &self.takes_over.as_ref()?.stage {
+            TakeOverStage::Parted { message } if self.ending.is_none() => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Whether it copies nothing, now or ever, because it was to take over.
+    pub fn has_not_taken_over(&self) -> bool {
+        self.waits_to_take_over() || self.parted().is_some()
     }
 
     /// Whether it has ended: its topic is an ordinary one.
@@ -343,9 +374,51 @@ pub struct EndingRecord {
     /// Milliseconds since the epoch; `None` while it is pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_ms: Option<i64>,
+    /// What follows it, if the mirror is reversed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reversal: Option<ReversalRecord>,
+}
+
+/// A mirror in the other direction, which begins where one was promoted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReversalRecord {
+    /// Whether it copies at once.
+    pub state: DesiredState,
+    /// The other cluster is prepared, everything is copied and nothing more comes: the mirror may end. Until then it goes on copying.
+    #[serde(default)]
+    pub is_agreed: bool,
+    /// What it waits for; once the mirror has stopped, why there is none in the other direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// The beginning of a mirror whose topic was the source of another one, in the other direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakeOverRecord {
+    /// That of the request to reverse the other one ([`EndingRecord::generation`]).
+    pub generation: u64,
+    pub stage: TakeOverStage,
+}
+
+/// How far that has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakeOverStage {
+    /// The other one has not ended yet.
+    Waiting,
+    /// Both topics were the same, and it copies from there on.
+    Begun,
+    /// They were not.
+    Parted { message: String },
 }
 
 impl EndingRecord {
+    /// Whether the mirror goes on as if nothing were asked of it, until its source stands still.
+    pub fn waits_for_source(&self) -> bool {
+        let reversal = self.reversal.as_ref();
+        !self.is_over() && reversal.is_some_and(|reversal| !reversal.is_agreed)
+    }
+
     pub fn is_over(&self) -> bool {
         self.stopped_ms.is_some()
     }
@@ -576,6 +649,8 @@ pub enum FillWay {
     KeyedRecords,
     /// Control markers: from a topic that is only compacted, brokers delete no records on request.
     Markers,
+    /// Records that were there before the mirror, and are those of the source: it was reversed.
+    Content,
 }
 
 /// `count` consecutive records: source offsets from `source` have destination offsets from `destination`.
@@ -621,6 +696,7 @@ mod tests {
                     fence: Fence::Marker,
                 }],
                 stopped_ms: Some(2_000),
+                reversal: None,
             }),
             generation: 3,
             ..former()
@@ -656,6 +732,39 @@ mod tests {
         assert!(read.is_stopped() && read.pending().is_none());
         read.version = RECORD_VERSION;
         assert_eq!(read, promoted());
+    }
+
+    /// A build that knows nothing of reversals would copy over what is there, or promote and leave it at that.
+    #[test]
+    fn a_mirror_that_is_reversed_is_no_record_for_former_builds() {
+        let mut ends = promoted();
+        let ending = ends.ending.as_mut().expect("it ends");
+        ending.stopped_ms = None;
+        ending.reversal = Some(ReversalRecord {
+            state: DesiredState::Active,
+            is_agreed: false,
+            trouble: None,
+        });
+        assert!(ending.waits_for_source());
+        assert_eq!(ends.as_written().version, REVERSAL_VERSION);
+        let stage = |stage| MirrorRecord {
+            takes_over: Some(TakeOverRecord {
+                generation: 2,
+                stage,
+            }),
+            ..former()
+        };
+        let waiting = stage(TakeOverStage::Waiting);
+        assert_eq!(waiting.as_written().version, REVERSAL_VERSION);
+        assert!(waiting.waits_to_take_over() && waiting.has_not_taken_over());
+        let parted = stage(TakeOverStage::Parted {
+            message: "no".to_owned(),
+        });
+        assert!(parted.has_not_taken_over() && !parted.waits_to_take_over());
+        let written = serde_json::to_string(&parted).expect("it can be written");
+        let read: MirrorRecord = serde_json::from_str(&written).expect("it can be read");
+        assert_eq!(read, parted);
+        assert!(!stage(TakeOverStage::Begun).has_not_taken_over());
     }
 
     #[test]

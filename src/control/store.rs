@@ -355,12 +355,12 @@ mod tests {
 
     #[test]
     fn a_newer_version_stops_the_reader_and_names_the_record() {
-        let entry = entry(r#"{"kind":"lock"}"#, Some(r#"{"version":3,"holder":"x"}"#));
+        let entry = entry(r#"{"kind":"lock"}"#, Some(r#"{"version":4,"holder":"x"}"#));
         let error = value_of::<LockRecord>(LINKS_TOPIC, &entry).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the record {\"kind\":\"lock\"} in topic _kmirror.links has version 3; \
-             this kmirror reads up to 2: use the newer kmirror that wrote it"
+            "the record {\"kind\":\"lock\"} in topic _kmirror.links has version 4; \
+             this kmirror reads up to 3: use the newer kmirror that wrote it"
         );
     }
 

@@ -323,6 +323,8 @@ impl From<MirrorAction> for Action {
             MirrorAction::Resume => Self::Resume,
             MirrorAction::Promote => Self::Promote,
             MirrorAction::FailOver => Self::Failover,
+            MirrorAction::ReverseAndStart => Self::ReverseAndStart,
+            MirrorAction::ReverseAndPause => Self::ReverseAndPause,
         }
     }
 }

@@ -151,6 +151,7 @@ impl Judge<'_> {
         match &self.mirror.ending {
             Some(ending) if ending.is_over() => MirrorState::Stopped,
             Some(_) => MirrorState::PendingStopped,
+            None if self.mirror.waits_to_take_over() => MirrorState::PendingSynchronize,
             None if in_trouble => MirrorState::Failed,
             None if self.link.state == paused => MirrorState::LinkPaused,
             None if self.mirror.state == paused => MirrorState::Paused,
@@ -163,6 +164,13 @@ impl Judge<'_> {
 
     /// What needs a person: seen on the clusters, or stored by a worker.
     fn trouble(&self, partitions: &[PartitionStatus]) -> Option<Trouble> {
+        if let Some(message) = self.mirror.parted() {
+            return Some(Trouble {
+                error: MirrorTopicError::Unknown,
+                message: message.to_owned(),
+                since_ms: None,
+            });
+        }
         self.lost_topic(partitions).or_else(|| {
             let failed = partitions.iter().filter_map(|partition| {
                 let failure = partition.failure.as_ref()?;
@@ -236,6 +244,8 @@ impl Judge<'_> {
         kept: Option<&Kept>,
         (source_end, destination_end): (Option<i64>, Option<i64>),
     ) -> PartitionStatus {
+        // What is stored is of a former life.
+        let kept = kept.filter(|_| !self.mirror.has_not_taken_over());
         let progress = kept.and_then(|kept| kept.progress.as_ref());
         let next = match &self.mirror.ending {
             // Others write to the mirror topic since.
@@ -300,7 +310,19 @@ impl Judge<'_> {
 
     fn message(&self, state: MirrorState, trouble: Option<Trouble>) -> Option<String> {
         let workers = || self.live.workers.get(&self.link.worker_group()).copied();
+        let reversal = self
+            .mirror
+            .ending
+            .as_ref()
+            .and_then(|it| it.reversal.as_ref());
+        let not_reversed = reversal.and_then(|reversal| reversal.trouble.clone());
         match state {
+            MirrorState::Stopped if not_reversed.is_some() => {
+                not_reversed.map(|why| format!("there is no mirror in the other direction: {why}"))
+            }
+            MirrorState::PendingSynchronize => {
+                Some("it begins once the mirror in the other direction has ended".to_owned())
+            }
             MirrorState::Stopped => {
                 let unfenced = self
                     .mirror
@@ -317,6 +339,7 @@ impl Judge<'_> {
                     Some("no worker runs that could end it: start `kmirror run`".to_owned())
                 }
                 (Some(trouble), _) => Some(trouble.message),
+                (None, _) if not_reversed.is_some() => not_reversed,
                 (None, _) => match self.source() {
                     Some(Err(cause)) if self.is_promoted() => Some(format!(
                         "the source cannot be reached, so it cannot be promoted, only failed over: {cause}"

@@ -72,6 +72,8 @@ pub enum MirrorState {
     Stopped,
     /// Its topic is still to be made.
     PendingMirror,
+    /// It begins once the mirror in the other direction, which is reversed, has ended.
+    PendingSynchronize,
 }
 
 impl MirrorState {
@@ -86,6 +88,7 @@ impl MirrorState {
             Self::PendingStopped => "PENDING_STOPPED",
             Self::Stopped => "STOPPED",
             Self::PendingMirror => "PENDING_MIRROR",
+            Self::PendingSynchronize => "PENDING_SYNCHRONIZE",
         }
     }
 }

@@ -74,6 +74,7 @@ impl Scene {
             initial_partitions: 1,
             generation: 1,
             ending: None,
+            takes_over: None,
         };
         let topic = |id, end| TopicEnds {
             id,
@@ -153,6 +154,7 @@ impl Scene {
                 }]
             }),
             stopped_ms,
+            reversal: None,
         });
     }
 

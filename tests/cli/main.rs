@@ -28,6 +28,7 @@ mod outputs;
 mod plan;
 mod rest_both_ways;
 mod rest_links;
+mod rest_reversal;
 mod rewrite_secrets;
 mod run;
 mod sandboxes;

@@ -20,7 +20,7 @@ fn half(remote: &str, configs: &[(&str, &str)]) -> NewLink {
 }
 
 /// Two halves, each of which opens its own connections.
-fn link_both_ways(clusters: &TwoClusters, more: &[(&str, &str)]) {
+pub fn link_both_ways(clusters: &TwoClusters, more: &[(&str, &str)]) {
     for (own, other) in [
         (&clusters.west, &clusters.east),
         (&clusters.east, &clusters.west),
@@ -207,4 +207,47 @@ fn halves_that_do_not_fit_are_refused() {
         matches!(&refused, Err(Refusal::Invalid(words)) if words.contains("remote_cluster_id")),
         "{refused:?}"
     );
+}
+
+/// A file for brokers that carry links is carried out by plain brokers with a server of ours in front of them.
+#[test]
+fn a_file_links_both_ways_by_our_own_api() {
+    let clusters = TwoClusters::start(1, "");
+    clusters.create(&clusters.east, "orders", 1, &[]);
+    clusters.create(&clusters.west, "invoices", 1, &[]);
+    let serve = [
+        "run",
+        "mirror.toml",
+        "--http",
+        "east=127.0.0.1:0",
+        "--http",
+        "west=127.0.0.1:0",
+    ];
+    let serving = crate::serve::start(&clusters.scenario, &serve);
+    let mut text = "kmirror = 1\n".to_owned();
+    for (sandbox, address) in [&clusters.east, &clusters.west]
+        .into_iter()
+        .zip(&serving.addresses)
+    {
+        let (name, servers) = (sandbox.name(), sandbox.bootstrap_servers());
+        text.push_str(&format!(
+            "[clusters.{name}]\nbootstrap_servers = \"{servers}\"\nrest = {{ url = \"http://{address}/kafka\" }}\n"
+        ));
+    }
+    for (from, to, topic) in [("east", "west", "orders"), ("west", "east", "invoices")] {
+        text.push_str(&format!(
+            "[links.to-{to}]\nsource = \"{from}\"\ndestination = \"{to}\"\nengine = \"cluster-link\"\nbidirectional = \"both\"\ntopics = [\"{topic}\"]\n"
+        ));
+    }
+    clusters.scenario.file("links.toml", text);
+    let applied = clusters.run(&["apply", "--yes", "links.toml"]);
+    assert_eq!(applied.code, Some(0), "{applied}");
+    produce(&clusters.east, "orders", 3);
+    produce(&clusters.west, "invoices", 4);
+    await_end(&clusters, &clusters.west, "orders", 3);
+    await_end(&clusters, &clusters.east, "invoices", 4);
+    let planned = clusters.run(&["plan", "--detailed-exitcode", "links.toml"]);
+    assert_eq!(planned.code, Some(0), "{planned}");
+    let (said, code) = serving.end("-TERM");
+    assert_eq!(code, Some(0), "{said:?}");
 }

@@ -95,6 +95,7 @@ pub fn mirror(link: Uuid, n: usize) -> MirrorRecord {
         initial_partitions: 3,
         generation: 1,
         ending: None,
+        takes_over: None,
     }
 }
 

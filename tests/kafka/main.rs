@@ -26,6 +26,7 @@ mod offsets;
 mod plan;
 mod racer;
 mod rest;
+mod reversal;
 mod rules;
 mod sandbox_tools;
 mod scale;
@@ -64,6 +65,7 @@ fn main() {
         doctor::tests(),
         rest::tests(),
         links::tests(),
+        reversal::tests(),
         storage::tests(),
         sandbox_tools::tests(),
         secured::tests(),

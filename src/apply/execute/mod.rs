@@ -589,6 +589,7 @@ fn new_mirror(
         initial_partitions: *initial_partitions,
         generation: 1,
         ending: None,
+        takes_over: None,
     }));
     writes
 }

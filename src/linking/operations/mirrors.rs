@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Desk, Refusal, configs_of, own_link, release};
+use super::{Desk, Refusal, configs_of, other_half, own_link, release};
 use crate::apply::{Event, Follow, Outcome, Progress};
 use crate::control::actions::{self, ActionRefusal, Asked, MirrorAction};
 use crate::control::records::{
     DesiredState, IncarnationId, LinkRecord, MirrorRecord, MirrorSettings, WantedState,
 };
-use crate::control::{ControlState, ControlWriter, Write, progress};
+use crate::control::{self, ControlState, ControlWriter, Write, progress};
 use crate::kafka::{Client, ErrorCode, Topics};
-use crate::linking::configs::ConnectionMode;
+use crate::linking::configs::{ConnectionMode, LinkMode};
 use crate::topology::names;
 use crate::topology::resolve::LinkRule;
 
@@ -185,13 +185,16 @@ impl Desk {
     ) -> Result<Vec<ActedOn>, Refusal> {
         let state = self.state().await?;
         let id = own_link(&state, link)?.id;
-        let failed = match action {
-            MirrorAction::Promote => {
+        if action.reversal().is_some() {
+            self.check_reversal(&state, link).await?;
+        }
+        let failed = match action.copies_all() {
+            true => {
                 let ids = state.mirrors.keys().copied();
                 let ids: HashSet<IncarnationId> = ids.filter(|it| it.link == id).collect();
                 actions::failed(&self.client, &ids).await?
             }
-            MirrorAction::Pause | MirrorAction::Resume | MirrorAction::FailOver => HashSet::new(),
+            false => HashSet::new(),
         };
         let now = jiff::Timestamp::now().as_millisecond();
         let decide = |state: &ControlState| {
@@ -204,6 +207,37 @@ impl Desk {
             return decide(&state).map(|(_, outcomes)| outcomes);
         }
         self.change(decide).await
+    }
+
+    /// Whether mirrors of a link can be reversed at all.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn check_reversal(&self, state: &ControlState, name: &str) -> Result<(), Refusal> {
+        let link = own_link(state, name)?;
+        let configs = configs_of(state, link);
+        if configs.link_mode() != LinkMode::Bidirectional {
+            return Err(Refusal::Unsupported(format!(
+                "Mirrors can be reversed on links with link.mode BIDIRECTIONAL only, and the link `{name}` copies one way."
+            )));
+        }
+        if configs.prefix().is_some() {
+            return Err(Refusal::Unsupported(format!(
+                "Mirrors of links with cluster.link.prefix cannot be reversed, and the link `{name}` has one."
+            )));
+        }
+        if configs.connection_mode() == ConnectionMode::Inbound {
+            // Workers beside the other cluster see to it.
+            return Ok(());
+        }
+        let source = self.source_of(state, link).await?;
+        let remote = control::read(&source).await?.unwrap_or_default();
+        match other_half(&remote, name, &link.destination_cluster_id)? {
+            Some(_) => Ok(()),
+            None => Err(Refusal::Invalid(format!(
+                "the other cluster has no link `{name}` with link.mode BIDIRECTIONAL: create it first"
+            ))),
+        }
     }
 
     /// Deletes the topic of a mirror with everything that is known of the mirror. `false`: the topic is none that a link which

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 pub use links::{Checks, Held, NewLink, OtherEnd};
-pub(crate) use links::{inbound_half, waiting_half};
+pub(crate) use links::{inbound_half, other_half, waiting_half};
 pub use mirrors::{ActedOn, NewMirror};
 pub use refusal::Refusal;
 pub use remote::connect;

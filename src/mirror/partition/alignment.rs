@@ -38,6 +38,18 @@ impl PartitionMirror {
         }
     }
 
+    /// Where the mirror began behind records that were there before, and are the source's.
+    pub(super) fn taken_over_at(&self) -> Option<i64> {
+        match self.alignment {
+            Alignment::Equal {
+                start,
+                fill: FillWay::Content,
+                ..
+            } => Some(start),
+            _ => None,
+        }
+    }
+
     fn hole_policy(&self) -> HolePolicy {
         match self.settings.offsets {
             OffsetsSpec::Preserve { on_hole } => on_hole,
@@ -131,6 +143,10 @@ impl PartitionMirror {
         actions: &mut Vec<Action>,
     ) {
         let end = tail.end;
+        if let Some(known) = self.taken_over_at().filter(|known| end < *known) {
+            // What was there before is lost, and no business of this mirror's to make up for.
+            return self.fail(Failure::DestinationTooShort { known, end }, actions);
+        }
         let stored = self.anchors.len();
         // What is stored may be ahead of a destination that lost its end, also where something else lies there since.
         self.anchors

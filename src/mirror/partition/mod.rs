@@ -38,6 +38,8 @@ mod rules;
 #[cfg(test)]
 mod shared_rules;
 #[cfg(test)]
+mod taken_over;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
@@ -479,11 +481,14 @@ impl PartitionMirror {
         older
             .map_or(0, |older| older.destination_offset)
             .max(newest.destination_offset - LOOK_BACK)
+            .max(self.taken_over_at().unwrap_or(0))
     }
 
     /// Whether no record was ever copied.
     fn has_copied_nothing(&self) -> bool {
         match self.alignment {
+            // What comes first may not be missing: others wrote it for this topic's readers.
+            _ if self.taken_over_at().is_some() => false,
             Alignment::Equal { start, .. } => self.sent.destination_offset <= start,
             Alignment::Translated { .. } => self.sent.count == 0 && self.present == 0,
         }

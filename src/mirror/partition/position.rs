@@ -153,7 +153,11 @@ impl PartitionMirror {
         {
             return Err(Failure::Fenced { epoch });
         }
-        if let Some(last) = &tail.last {
+        let is_others = |last: &&TailBatch| {
+            let before = self.taken_over_at();
+            before.is_some_and(|start| last.header.next_offset() <= start)
+        };
+        if let Some(last) = tail.last.as_ref().filter(|last| !is_others(last)) {
             let header = &last.header;
             if header.producer_id != self.settings.producer_id {
                 // Written before this mirror began, or by somebody else since.

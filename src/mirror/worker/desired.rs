@@ -67,9 +67,13 @@ pub fn partitions(
 
 /// What is to be done with the source of a mirror; `None` where nothing is copied any more.
 pub fn aim(link: &LinkRecord, mirror: &MirrorRecord) -> Option<Aim> {
+    if mirror.has_not_taken_over() {
+        return None;
+    }
     match &mirror.ending {
         Some(ending) if ending.is_over() || ending.kind == EndingKind::FailOver => None,
         // Also where it was paused: it is to have all that the source has.
+        Some(ending) if ending.waits_for_source() => Some(Aim::Copy),
         Some(_) => Some(Aim::Drain),
         None if [link.state, mirror.state].contains(&DesiredState::Paused) => Some(Aim::Rest),
         None => Some(Aim::Copy),

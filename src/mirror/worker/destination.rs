@@ -27,6 +27,7 @@ use super::follow::{self, Orders};
 use super::lease::Lease;
 use super::membership::{Change, JoinError, MemberConfig, Membership};
 use super::reached::Reached;
+use super::reversing;
 use super::scope::Scope;
 use super::seen::Seen;
 use super::slots::{self, Announcement, Gates, Rates};
@@ -461,9 +462,17 @@ impl DestinationWorker {
             refresh,
         );
         let ending = ending::run(destination.clone(), orders.clone(), holder.clone());
+        let reversing = reversing::run(
+            destination.clone(),
+            self.clusters.clone(),
+            orders.clone(),
+            holder.clone(),
+            self.lease(),
+        );
         let mut leading = vec![
             tokio::spawn(following).abort_handle(),
             tokio::spawn(ending).abort_handle(),
+            tokio::spawn(reversing).abort_handle(),
         ];
         // The record of moved partitions is that of one group.
         if self.scope == Scope::Files {

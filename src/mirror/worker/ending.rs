@@ -126,6 +126,9 @@ impl Steps {
             else {
                 continue;
             };
+            if ending.waits_for_source() {
+                continue;
+            }
             let [source, destination] = counts(link, mirror);
             for partition in 0..destination.unwrap_or(0) {
                 let key = PartitionKey {
@@ -164,41 +167,53 @@ impl Steps {
     }
 }
 
-/// The mirrors whose partitions are all done, as they are to be recorded. `partitions` says how many a mirror topic has.
+/// The mirrors whose partitions are all done, as they are to be recorded, but for those that are reversed. `partitions` says how many a
+/// mirror topic has.
 fn stopped<'e>(
     state: &ControlState,
     partitions: impl Fn(&MirrorRecord) -> Option<i32>,
     end: impl Fn(IncarnationId, i32) -> Option<&'e PartitionEndRecord>,
     now_ms: i64,
 ) -> Vec<MirrorRecord> {
-    let mut stopped = Vec::new();
-    for mirror in state.mirrors.values() {
-        let (Some(ending), Some(count)) = (mirror.pending(), partitions(mirror)) else {
-            continue;
-        };
-        let ended: Option<Vec<EndedPartition>> = (0..count)
-            .map(|partition| {
-                let end = end(mirror.id, partition)?;
-                let fence = end.fence.filter(|_| end.generation == ending.generation)?;
-                Some(EndedPartition {
-                    partition,
-                    source_offset: end.source_offset,
-                    destination_offset: end.destination_offset,
-                    fence,
-                })
+    let pending = state.mirrors.values().filter(|mirror| {
+        let pending = mirror.pending();
+        pending.is_some_and(|ending| ending.reversal.is_none())
+    });
+    let stopped = pending.filter_map(|mirror| {
+        let count = partitions(mirror)?;
+        ended(mirror, count, |partition| end(mirror.id, partition), now_ms)
+    });
+    stopped.collect()
+}
+
+/// A mirror as it is to be recorded once its partitions are all done, if they are.
+pub(super) fn ended<'e>(
+    mirror: &MirrorRecord,
+    partitions: i32,
+    end: impl Fn(i32) -> Option<&'e PartitionEndRecord>,
+    now_ms: i64,
+) -> Option<MirrorRecord> {
+    let generation = mirror.pending()?.generation;
+    let ended: Option<Vec<EndedPartition>> = (0..partitions)
+        .map(|partition| {
+            let end = end(partition)?;
+            let fence = end.fence.filter(|_| end.generation == generation)?;
+            Some(EndedPartition {
+                partition,
+                source_offset: end.source_offset,
+                destination_offset: end.destination_offset,
+                fence,
             })
-            .collect();
-        if let Some(partitions) = ended.filter(|ended| !ended.is_empty()) {
-            let mut mirror = mirror.clone();
-            mirror.generation += 1;
-            if let Some(ending) = &mut mirror.ending {
-                ending.partitions = partitions;
-                ending.stopped_ms = Some(now_ms);
-            }
-            stopped.push(mirror);
-        }
+        })
+        .collect();
+    let partitions = ended.filter(|ended| !ended.is_empty())?;
+    let mut mirror = mirror.clone();
+    mirror.generation += 1;
+    if let Some(ending) = &mut mirror.ending {
+        ending.partitions = partitions;
+        ending.stopped_ms = Some(now_ms);
     }
-    stopped
+    Some(mirror)
 }
 
 /// Says of mirrors that they have stopped, as soon as they have, until it is aborted.
@@ -351,7 +366,9 @@ mod tests {
                     requested_ms: 1,
                     partitions: Vec::new(),
                     stopped_ms: None,
+                    reversal: None,
                 }),
+                takes_over: None,
             },
         );
         state

@@ -4,8 +4,8 @@
 //! [`destination`] keeps the partitions of one destination running, [`desired`] says which those are, [`membership`] and
 //! [`lease`] say which of them are this worker's and whether it may write, [`follow`] makes mirrors of topics that match
 //! later, [`figures`] counts, [`balance`] decides which partitions should change their slots, and [`slots`] sees to it;
-//! [`ending`] ends mirrors that are promoted or failed over. [`reached`] tries to reach clusters that do not answer, and [`aside`] says
-//! when others can do more meanwhile.
+//! [`ending`] ends mirrors that are promoted or failed over, [`reversing`] has them begin in the other direction. [`reached`] tries to reach clusters that do not answer, and
+//! [`aside`] says when others can do more meanwhile.
 
 pub mod aside;
 pub mod balance;
@@ -18,6 +18,7 @@ pub mod lease;
 mod linked;
 pub mod membership;
 pub mod reached;
+mod reversing;
 pub mod scope;
 mod seen;
 pub mod slots;

@@ -423,7 +423,10 @@ pub(super) fn plan_step(world: &World<'_>, link: &Link, mirror: &LiveMirror) -> 
         let action = match step {
             MirrorAction::Pause => Action::Pause,
             MirrorAction::Resume => Action::Resume,
-            MirrorAction::Promote => Action::Promote,
+            // No file asks for a reversal, whose first half is a promotion.
+            MirrorAction::Promote
+            | MirrorAction::ReverseAndStart
+            | MirrorAction::ReverseAndPause => Action::Promote,
             MirrorAction::FailOver => Action::FailOver,
         };
         entry.rehearsal = Rehearsal::Pending;

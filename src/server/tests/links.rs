@@ -412,6 +412,7 @@ async fn a_mirror_is_made_copied_paused_and_acted_upon() {
 
     for action in [
         "truncate-and-restore",
+        "truncate-and-restore?include_partition_level_truncation_data=true",
         "reverse-and-start-mirror",
         "promote-local-and-pause-remote-mirror",
     ] {

@@ -29,6 +29,17 @@ pub(super) fn routes() -> Router<Arc<ClusterState>> {
         ("failover", MirrorAction::FailOver),
         ("pause", MirrorAction::Pause),
         ("resume", MirrorAction::Resume),
+        // Under these names since 7.5, and under the others before.
+        ("reverse-and-start-mirror", MirrorAction::ReverseAndStart),
+        ("reverse-and-pause-mirror", MirrorAction::ReverseAndPause),
+        (
+            "promote-local-and-start-remote-mirror",
+            MirrorAction::ReverseAndStart,
+        ),
+        (
+            "promote-local-and-pause-remote-mirror",
+            MirrorAction::ReverseAndPause,
+        ),
     ] {
         router = router.route(
             &at(name),
@@ -36,15 +47,6 @@ pub(super) fn routes() -> Router<Arc<ClusterState>> {
                 act((name, action), cluster, state, notes, which, query, body)
             }),
         );
-    }
-    // Under these names since 7.5, and under the others before.
-    for name in [
-        "reverse-and-start-mirror",
-        "reverse-and-pause-mirror",
-        "promote-local-and-start-remote-mirror",
-        "promote-local-and-pause-remote-mirror",
-    ] {
-        router = router.route(&at(name), post(reverse));
     }
     router.route(&at("truncate-and-restore"), post(truncate))
 }
@@ -150,7 +152,9 @@ fn document(
             ActionRefusal::NoSuchMirror { .. } => 404,
             ActionRefusal::Stopped { .. }
             | ActionRefusal::Pending { .. }
-            | ActionRefusal::Failed { .. } => 400,
+            | ActionRefusal::Failed { .. }
+            | ActionRefusal::Reversing { .. }
+            | ActionRefusal::NotTakenOver { .. } => 400,
         }),
         error_message: refusal.map(|refusal| refusal.to_string()),
         mirror_lags: lags.map(LagData::from).collect(),
@@ -163,17 +167,6 @@ fn document(
         &[("link", link), ("mirror", &topic)],
         data,
     )
-}
-
-async fn reverse(
-    _: InCluster,
-    State(state): State<Arc<ClusterState>>,
-    Named(Which { link_name }): Named<Which>,
-) -> Result<(), ApiError> {
-    known(&state, &link_name).await?;
-    Err(ApiError::unsupported(
-        "The built-in engine does not reverse mirrors: promote it, and mirror its topic to the other cluster under another name.",
-    ))
 }
 
 async fn truncate(

@@ -15,7 +15,7 @@ use crate::server::audit::Notes;
 use crate::server::json::{self, Asked, Document, Json, Named};
 use crate::server::problem::ApiError;
 use crate::server::state::{ClusterState, InCluster};
-use crate::status::{MirrorState, PartitionStatus};
+use crate::status::{MirrorState, MirrorTopicError, PartitionStatus};
 
 pub(super) fn routes() -> Router<Arc<ClusterState>> {
     Router::new()
@@ -203,9 +203,14 @@ fn document(cluster: &InCluster, view: &MirrorView, with_errors: bool) -> Resour
     let status = &view.status;
     let (link, topic) = (status.link_name.as_str(), status.mirror_topic.as_str());
     let failure = status.message.as_ref();
-    let failure = failure.filter(|_| status.state == MirrorState::Failed);
+    let reversal = status.ending.as_ref().and_then(|it| it.reversal.as_ref());
+    let is_not_reversed = reversal.is_some_and(|reversal| reversal.trouble.is_some());
+    let failure = failure.filter(|_| status.state == MirrorState::Failed || is_not_reversed);
     let errors = failure.map(|message| ErrorData {
-        error_code: status.error.name(),
+        error_code: match status.error {
+            MirrorTopicError::NoError => MirrorTopicError::Unknown.name(),
+            error => error.name(),
+        },
         error_message: message.clone(),
     });
     let data = MirrorData {

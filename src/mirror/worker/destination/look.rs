@@ -93,6 +93,7 @@ impl DestinationWorker {
         let wanted = self.wanted();
         let every_mirror_is_seen = self.state.mirrors.values().all(|mirror| {
             mirror.ending.is_some()
+                || mirror.has_not_taken_over()
                 || wanted.keys().any(|key| key.id == mirror.id)
                 || self.cannot_run(mirror)
         });
