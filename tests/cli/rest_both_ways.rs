@@ -34,6 +34,30 @@ pub fn link_both_ways(clusters: &TwoClusters, more: &[(&str, &str)]) {
     }
 }
 
+/// Two halves, of which only the east's can open connections.
+pub fn link_from_the_east(clusters: &TwoClusters) {
+    let (west, east) = (
+        desk(clusters, &clusters.west, None),
+        desk(clusters, &clusters.east, None),
+    );
+    let waits = half("east", &[BOTH, ("connection.mode", "INBOUND")]);
+    clusters
+        .block_on(west.create_link(waits, CHECKED))
+        .expect("is created");
+    let servers = clusters.west.bootstrap_servers();
+    let connects = half(
+        "west",
+        &[
+            BOTH,
+            ("remote.link.connection.mode", "INBOUND"),
+            ("bootstrap.servers", &servers),
+        ],
+    );
+    clusters
+        .block_on(east.create_link(connects, CHECKED))
+        .expect("is created");
+}
+
 #[test]
 fn each_half_of_a_link_brings_mirrors_to_its_own_cluster() {
     let clusters = TwoClusters::start(1, "");
@@ -82,22 +106,7 @@ fn the_side_that_can_connect_carries_both_halves() {
         desk(&clusters, &clusters.west, None),
         desk(&clusters, &clusters.east, None),
     );
-    let waits = half("east", &[BOTH, ("connection.mode", "INBOUND")]);
-    clusters
-        .block_on(west.create_link(waits, CHECKED))
-        .expect("is created");
-    let servers = clusters.west.bootstrap_servers();
-    let connects = half(
-        "west",
-        &[
-            BOTH,
-            ("remote.link.connection.mode", "INBOUND"),
-            ("bootstrap.servers", &servers),
-        ],
-    );
-    clusters
-        .block_on(east.create_link(connects, CHECKED))
-        .expect("is created");
+    link_from_the_east(&clusters);
     let beside_west = Worker::start(&clusters, &[&clusters.west], None);
     let beside_east = Worker::start(&clusters, &[&clusters.east], None);
     for (desk, topic) in [(&west, "orders"), (&east, "invoices")] {

@@ -12,7 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::rest_both_ways::link_both_ways;
+use crate::rest_both_ways::{link_both_ways, link_from_the_east};
 use crate::rest_links::{
     Worker, await_end, desk, eventually, mirror_of, produce, state, void_lock, words,
 };
@@ -61,9 +61,13 @@ struct Pair {
 
 impl Pair {
     fn start() -> Self {
+        Self::linked(|clusters| link_both_ways(clusters, &[]))
+    }
+
+    fn linked(link: impl Fn(&TwoClusters)) -> Self {
         let clusters = TwoClusters::start(1, "");
         clusters.create(&clusters.east, "orders", 1, &[]);
-        link_both_ways(&clusters, &[]);
+        link(&clusters);
         let west = desk(&clusters, &clusters.west, None);
         let made = clusters.block_on(west.create_mirror("both", &mirror_of("orders")));
         made.expect("is made");
@@ -274,4 +278,44 @@ fn what_cannot_be_reversed_is_refused_at_once() {
     assert!(act("both").contains("has no link `both`"));
     let pending = state(&pair.clusters, &pair.clusters.west).mirrors[0].clone();
     assert_eq!(pending.ending, None);
+}
+
+/// Where the cluster that holds the mirror cannot reach the other one, who carries it does.
+#[test]
+fn a_mirror_that_its_source_carries_is_reversed_as_well() {
+    let pair = Pair::linked(link_from_the_east);
+    let worker = Worker::start(&pair.clusters, &[&pair.clusters.east], None);
+    produce(&pair.clusters.east, "orders", 5);
+    pair.await_same(5);
+    let reverse = MirrorAction::ReverseAndStart;
+    pair.ask(&pair.west, reverse).expect("is asked for");
+    pair.await_states("STOPPED", "ACTIVE");
+    produce(&pair.clusters.west, "orders", 3);
+    pair.await_same(8);
+    pair.ask(&pair.east, reverse).expect("is asked for");
+    pair.await_states("ACTIVE", "STOPPED");
+    produce(&pair.clusters.east, "orders", 1);
+    pair.await_same(9);
+    worker.stop(&pair.clusters);
+}
+
+/// An application that was forgotten goes on writing to the former source.
+#[test]
+fn what_is_written_to_the_former_source_stops_the_mirror_there() {
+    let pair = Pair::start();
+    let workers = pair.workers();
+    produce(&pair.clusters.east, "orders", 5);
+    pair.await_same(5);
+    pair.ask(&pair.west, MirrorAction::ReverseAndStart)
+        .expect("is asked for");
+    pair.await_states("STOPPED", "ACTIVE");
+    produce(&pair.clusters.east, "orders", 1);
+    produce(&pair.clusters.west, "orders", 2);
+    pair.await_states("STOPPED", "FAILED");
+    let view = pair.view(&pair.east).expect("it is there");
+    let message = view.status.message.unwrap_or_default();
+    assert!(message.contains("somebody else"), "{message}");
+    // What belongs to the new source is there, and was not doubled.
+    assert_eq!(records(&pair.clusters.west, "orders").len(), 7);
+    pair.stop(workers);
 }
