@@ -8,6 +8,7 @@ mod error;
 mod log;
 pub mod progress;
 pub mod records;
+mod reversal;
 pub mod store;
 mod transaction;
 mod watch;

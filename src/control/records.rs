@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use super::reversal::{ReversalRecord, TakeOverRecord, TakeOverStage};
 pub use crate::topology::model::{Acks, ForeignWrites, HolePolicy, OffsetsSpec, OnHole};
 use crate::topology::selector::{RenameRule, TopicSelector};
 
@@ -377,39 +378,6 @@ pub struct EndingRecord {
     /// What follows it, if the mirror is reversed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reversal: Option<ReversalRecord>,
-}
-
-/// A mirror in the other direction, which begins where one was promoted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReversalRecord {
-    /// Whether it copies at once.
-    pub state: DesiredState,
-    /// The other cluster is prepared, everything is copied and nothing more comes: the mirror may end. Until then it goes on copying.
-    #[serde(default)]
-    pub is_agreed: bool,
-    /// What it waits for; once the mirror has stopped, why there is none in the other direction.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
-}
-
-/// The beginning of a mirror whose topic was the source of another one, in the other direction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TakeOverRecord {
-    /// That of the request to reverse the other one ([`EndingRecord::generation`]).
-    pub generation: u64,
-    pub stage: TakeOverStage,
-}
-
-/// How far that has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TakeOverStage {
-    /// The other one has not ended yet.
-    Waiting,
-    /// Both topics were the same, and it copies from there on.
-    Begun,
-    /// They were not.
-    Parted { message: String },
 }
 
 impl EndingRecord {

@@ -10,10 +10,11 @@
 //!    direction are stored there, and it begins. Where somebody has written in between, it does not, and says what the former source alone holds.
 //! 4. The mirror is recorded as stopped.
 //!
-//! Nothing keeps producers from writing to the former source between 3 and the first look of the mirror in the other direction, or after that. That is a foreign write, which stops
-//! that mirror as it does any other.
+//! Nothing keeps producers from writing to the former source between 3 and the first look of the mirror in the other direction, or after
+//! that. That is a foreign write, which stops that mirror as it does any other.
 
 mod decide;
+mod look;
 #[cfg(test)]
 mod tests;
 
@@ -31,13 +32,13 @@ use super::lease::Lease;
 use super::reached::Reached;
 use crate::control::progress::{self, Ends, Entry, Kept};
 use crate::control::records::{
-    Alignment, IncarnationId, LockRecord, MirrorRecord, OffsetsKey, ProgressRecord, RECORD_VERSION,
+    IncarnationId, LockRecord, MirrorRecord, OffsetsKey, ProgressRecord, RECORD_VERSION,
     TakeOverStage,
 };
 use crate::control::{self, ControlError, ControlState, ControlWriter, LockError, Write};
-use crate::kafka::admin::{ConfigResource, OffsetSpec};
-use crate::kafka::{Client, Error, Isolation, TopicMetadata, Topics};
-use decide::{Copied, Other, PartitionSeen, Reversed, Verdict};
+use crate::kafka::{Client, TopicMetadata};
+use decide::{Other, PartitionSeen, Reversed, Verdict};
+use look::{copied, settled_ends, stamps_records, topic};
 
 /// How often it is looked how far reversals have come.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -567,57 +568,4 @@ fn leftovers(id: IncarnationId, partition: i32, kept: &Kept) -> Vec<(OffsetsKey,
             .then_some(OffsetsKey::End { id, partition }),
     );
     entries.into_iter().map(|key| (key, None)).collect()
-}
-
-fn copied(kept: &Kept) -> Option<Copied> {
-    let record = &kept.progress.as_ref()?.record;
-    let last = record.anchors.last()?;
-    Some(Copied {
-        source_offset: last.source_offset,
-        destination_offset: last.destination_offset,
-        is_equal: matches!(record.alignment, Alignment::Equal { filling: false, .. }),
-    })
-}
-
-/// The topic, if the cluster has it.
-async fn topic(client: &Client, name: &str) -> Result<Option<TopicMetadata>, Error> {
-    let names = [name.to_owned()];
-    let metadata = client.admin().metadata(Topics::Named(&names)).await?;
-    let found = metadata.topics.into_iter().find(|it| it.name == name);
-    Ok(found.filter(|it| it.error.is_ok()))
-}
-
-/// Where the partitions of a topic end; `None` where a transaction is open, something is not replicated yet, or nobody answers.
-async fn settled_ends(client: &Client, topic: &str, partitions: i32) -> Vec<Option<i64>> {
-    let all = || (0..partitions).map(|partition| (topic.to_owned(), partition));
-    let latest = || {
-        let asked = all().map(|(topic, partition)| (topic, partition, OffsetSpec::Latest));
-        asked.collect::<Vec<_>>()
-    };
-    let admin = client.admin();
-    let (stable, visible, written) = futures::join!(
-        admin.list_offsets(latest(), Isolation::ReadCommitted),
-        admin.list_offsets(latest(), Isolation::ReadUncommitted),
-        admin.log_ends(all().collect()),
-    );
-    let offsets = stable.into_iter().zip(visible).zip(written);
-    offsets
-        .map(|(((_, stable), (_, visible)), (_, written))| {
-            let stable = stable.ok()?.offset;
-            let is_settled = stable == visible.ok()?.offset && stable == written.ok()?.offset;
-            is_settled.then_some(stable)
-        })
-        .collect()
-}
-
-/// Whether brokers put their own time on what is written to a topic.
-async fn stamps_records(client: &Client, topic: &str) -> Result<bool, Error> {
-    let resource = vec![ConfigResource::Topic(topic.to_owned())];
-    let mut described = client.admin().describe_configs(resource).await;
-    let (_, entries) = described.pop().expect("one item has one result");
-    let entries = entries?;
-    let stamp = entries
-        .iter()
-        .find(|entry| entry.name == "message.timestamp.type");
-    Ok(stamp.is_some_and(|entry| entry.value.as_deref() == Some("LogAppendTime")))
 }
