@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::assert_shown;
+use crate::rest_links::{await_end, produce};
 use crate::sandboxes::TwoClusters;
+use crate::serve;
 use crate::support::Ran;
 
 /// Mirrors by cluster id and topic, with their states.
@@ -260,4 +262,69 @@ fn what_cannot_be_turned_round_is_said_in_words() {
         brokers.states(),
         ["west-id eu-locked ACTIVE", "west-id orders ACTIVE"]
     );
+}
+
+/// The same against kmirror's own API in front of plain Kafka, whose workers carry it out.
+#[test]
+fn kmirrors_own_server_turns_mirrors_round_too() {
+    let clusters = TwoClusters::start(1, "");
+    clusters.create(&clusters.east, "orders", 1, &[]);
+    clusters.create(&clusters.west, "payments", 1, &[]);
+    let run = [
+        "run",
+        "mirror.toml",
+        "--http",
+        "east=127.0.0.1:0",
+        "--http",
+        "west=127.0.0.1:0",
+    ];
+    let serving = serve::start(&clusters.scenario, &run);
+    let mut text = "kmirror = 1\n".to_owned();
+    for (sandbox, address) in [&clusters.east, &clusters.west]
+        .iter()
+        .zip(&serving.addresses)
+    {
+        text.push_str(&format!(
+            "[clusters.{}]\nbootstrap_servers = \"{}\"\nrest = {{ url = \"http://{address}/kafka\" }}\n",
+            sandbox.name(),
+            sandbox.bootstrap_servers(),
+        ));
+    }
+    for (name, source, destination, topics) in [
+        ("out", "east", "west", "\"orders\""),
+        ("back", "west", "east", "\"payments\""),
+    ] {
+        text.push_str(&format!(
+            "[links.{name}]\nsource = \"{source}\"\ndestination = \"{destination}\"\nengine = \"cluster-link\"\n\
+             bidirectional = \"dr\"\nreplication_factor = 1\ntopics = [{topics}]\n"
+        ));
+    }
+    clusters.scenario.file("links.toml", text);
+    let ran = clusters.run(&["apply", "--yes", "links.toml"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    produce(&clusters.east, "orders", 3);
+    await_end(&clusters, &clusters.west, "orders", 3);
+    let turned = turn(
+        &clusters,
+        &["reverse-and-start", "links.toml", "out", "orders", "--yes"],
+    );
+    assert_eq!(turned.code, Some(0), "{turned}");
+    let said = "orders: east mirrors it from west now";
+    assert!(turned.stderr.contains(said), "{turned}");
+    let listed = clusters.run(&["mirror", "list", "links.toml", "--state", "active"]);
+    assert!(listed.stdout.contains("east"), "{listed}");
+    // Kafka cannot cut off the end of a log, and says so before anybody is asked.
+    let restored = turn(
+        &clusters,
+        &[
+            "truncate-and-restore",
+            "links.toml",
+            "back",
+            "orders",
+            "--yes",
+            "--allow-delete",
+        ],
+    );
+    assert_eq!(restored.code, Some(1), "{restored}");
+    assert_eq!(serving.end("-INT").1, Some(0));
 }
