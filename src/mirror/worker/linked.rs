@@ -380,10 +380,10 @@ fn words(error: &RunError) -> String {
     error.to_string()
 }
 
-/// The clusters of a link, connected, and the link's id at its destination. A stand-in needs no source.
+/// Destination and source of a link, connected, and the link's id at its destination. A stand-in needs no source.
 type Reached = (ConnectedCluster, Option<ConnectedCluster>, Uuid);
 
-/// `None`: the link is not to be carried from here after all.
+/// Connects to a task's clusters; `None`: the link is not to be carried from here after all.
 async fn reach(task: &Task, cluster: &ConnectedCluster) -> Result<Option<Reached>, Refusal> {
     let Some(remote) = &task.remote else {
         return Ok(Some((cluster.clone(), None, task.id)));
