@@ -1,6 +1,6 @@
 //! Mirrors that are reversed over REST, on two embedded clusters: there, back, while somebody writes, and with workers that are killed.
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use kmirror::control::actions::MirrorAction;
@@ -201,6 +201,24 @@ fn a_reversal_waits_for_the_source_and_tells_of_it() {
     pair.stop(workers);
 }
 
+/// A worker of its own process, which is killed however the test ends.
+struct Doomed(Child);
+
+impl Doomed {
+    fn kill(mut self) {
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("it ends");
+    }
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Each step is recorded before the next one.
 #[test]
 fn workers_may_be_killed_at_any_moment_of_a_reversal() {
@@ -209,7 +227,7 @@ fn workers_may_be_killed_at_any_moment_of_a_reversal() {
         let run = ["run", "--session-timeout", "6s", "mirror.toml"];
         let mut command = pair.clusters.scenario.command(&run);
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().expect("it starts")
+        Doomed(command.spawn().expect("it starts"))
     };
     let mut count = 0;
     for (round, after) in [700, 4_300, 5_200].into_iter().enumerate() {
@@ -218,7 +236,7 @@ fn workers_may_be_killed_at_any_moment_of_a_reversal() {
             true => (&pair.clusters.east, &pair.west),
             false => (&pair.clusters.west, &pair.east),
         };
-        let mut doomed = worker();
+        let doomed = worker();
         produce(from, "orders", 3);
         count += 3;
         pair.await_same(count);
@@ -226,20 +244,18 @@ fn workers_may_be_killed_at_any_moment_of_a_reversal() {
             .expect("is asked for");
         // Any moment will do.
         std::thread::sleep(Duration::from_millis(after));
-        doomed.kill().expect("it runs");
-        doomed.wait().expect("it ends");
+        doomed.kill();
         for side in [&pair.clusters.west, &pair.clusters.east] {
             let client = pair.clusters.client(side);
             pair.clusters.block_on(void_lock(&client));
         }
-        let mut next = worker();
+        let next = worker();
         match there {
             true => pair.await_states("STOPPED", "ACTIVE"),
             false => pair.await_states("ACTIVE", "STOPPED"),
         }
         pair.await_same(count);
-        next.kill().expect("it runs");
-        next.wait().expect("it ends");
+        next.kill();
     }
 }
 
