@@ -195,7 +195,13 @@ fn mirrors_are_turned_round_and_the_file_is_told_to_follow() {
         brokers.states(),
         ["west-id eu-orders ACTIVE", "west-id orders ACTIVE"]
     );
-    let started = turn(&clusters, &[&start[..], &["--yes"]].concat());
+    let mut started = turn(&clusters, &[&start[..], &["--yes"]].concat());
+    // Topics are waited for side by side, and told of as they come.
+    let mut lines: Vec<&str> = started.stderr.lines().collect();
+    let told = |line: &&str| line.contains(" on west, ");
+    let first = lines.iter().position(told).expect("they are told of");
+    lines[first..first + 2].sort_unstable_by(|one, other| other.cmp(one));
+    started.stderr = lines.join("\n") + "\n";
     assert_shown("turn_started", &started);
     let round = [
         "east-id eu-orders ACTIVE",
