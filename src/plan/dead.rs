@@ -34,12 +34,8 @@ pub fn reachable<'t>(topology: &'t Topology, observed: &Observed) -> Cow<'t, Top
     Cow::Owned(topology)
 }
 
-/// Whether anything can be planned without this cluster: it is the source of links, all of which were applied, and owns no topics.
+/// Whether anything can be planned without this cluster: it is the source of links, all of which were applied.
 pub fn can_do_without(topology: &Topology, observed: &Observed, cluster: &str) -> bool {
-    let owned = topology.clusters.get(cluster);
-    if owned.is_none_or(|cluster| !cluster.topics.is_empty()) {
-        return false;
-    }
     let mut links = topology
         .links
         .values()
@@ -64,9 +60,18 @@ fn applied<'o>(link: &Link, observed: &'o Observed) -> Option<&'o LinkRecord> {
     named(&link.name).or_else(|| named(&link.moved.as_ref()?.value))
 }
 
-/// Adds the entries of links whose source can't be read.
+/// Adds the entries of links whose source can't be read, and tells of the file's own topics there.
 pub(super) fn plan(plan: &mut Plan, world: &World<'_>) {
     let observed = world.observed;
+    plan.notes
+        .extend(world.topology.clusters.values().filter_map(|cluster| {
+            let cause = observed.unreachable.get(&cluster.name)?;
+            (!cluster.topics.is_empty()).then(|| Note::TopicsUnread {
+                cluster: cluster.name.clone(),
+                topics: cluster.topics.len(),
+                cause: cause.clone(),
+            })
+        }));
     let dead = |link: &&Link| observed.unreachable.contains_key(&link.source);
     let names: Vec<&str> = world
         .topology
@@ -137,7 +142,7 @@ fn plan_link(world: &World<'_>, link: &Link) -> (Vec<Entry>, Vec<Note>) {
     if entry
         .changes
         .iter()
-        .any(|change| !needs_no_source(change, &mirrors))
+        .any(|change| !needs_no_source(link, change, &mirrors))
     {
         entry.block(blocker.clone());
     } else if let [first, ..] = entry.changes.as_slice() {
@@ -171,12 +176,13 @@ fn plan_link(world: &World<'_>, link: &Link) -> (Vec<Entry>, Vec<Note>) {
 }
 
 /// Whether a change of a link's record stops copying and does nothing else, or says what has happened already.
-fn needs_no_source(change: &Change, mirrors: &[&MirrorRecord]) -> bool {
+fn needs_no_source(link: &Link, change: &Change, mirrors: &[&MirrorRecord]) -> bool {
     let mirror = change.attribute.strip_prefix("mirrors.");
-    let mirror = mirror.and_then(|rest| rest.strip_suffix(".state"));
     let Some(new) = change.new.as_ref().map(|side| &side.value) else {
-        return false;
+        // One that was selected by its name alone, and ends: its state is a change of its own.
+        return mirror.is_some_and(|topic| endings::wanted(link, topic).is_some());
     };
+    let mirror = mirror.and_then(|rest| rest.strip_suffix(".state"));
     let has_ended = |topic: &str| {
         let mut own = mirrors.iter().filter(|it| it.source_topic == topic);
         own.any(|record| endings::state_of(record) == *new)

@@ -333,6 +333,7 @@ fn of_note(note: &Note, plan: &Plan) -> Option<Drifted> {
         Note::LinkNotInFile { rest: true, .. }
         | Note::SourceHidden { .. }
         | Note::SourceUnreachable { .. }
+        | Note::TopicsUnread { .. }
         | Note::NothingMatches { .. }
         | Note::ConfigsNotInFile { .. }
         | Note::EndingPending { .. }

@@ -416,6 +416,12 @@ pub enum Note {
         mirrors: usize,
         cause: String,
     },
+    /// The file has topics of its own on a cluster that can't be read. What is planned does without them.
+    TopicsUnread {
+        cluster: String,
+        topics: usize,
+        cause: String,
+    },
     /// A mirror whose source topic is gone. Its topic keeps what it has.
     SourceGone {
         link: String,

@@ -667,6 +667,14 @@ pub fn note(note: &Note, now_ms: i64) -> String {
             "the source `{cluster}` of link `{link}` can't be read ({}), so its mirrors ({mirrors} as they were applied) are not compared with it",
             clean(cause)
         ),
+        Note::TopicsUnread {
+            cluster,
+            topics,
+            cause,
+        } => format!(
+            "`{cluster}` can't be read ({}), so the topics that this file has there ({topics}) are not looked at",
+            clean(cause)
+        ),
         Note::LinkNotInFile {
             cluster,
             link,

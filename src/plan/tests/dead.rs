@@ -3,6 +3,7 @@
 use super::*;
 use crate::observe::model::Observed;
 use crate::plan::can_do_without;
+use crate::plan::reason::Note;
 
 const TWO_SOURCES: &str = r#"
 [clusters.north]
@@ -151,10 +152,11 @@ fn only_a_source_of_applied_links_can_be_done_without() {
     assert!(can("", "east"));
     assert!(can("", "north"));
     assert!(!can("", "west"));
-    // Not applied yet; with topics of the file's own; a cluster that no link is about.
+    // Topics of the file's own are no reason to keep its mirrors from being failed over.
+    assert!(can("[clusters.east.topics.audit]\n", "east"));
+    // Not applied yet; a cluster that no link is about.
     let new = "[links.new]\nsource = \"east\"\ndestination = \"north\"\ntopics = [\"a\"]\n";
     assert!(!can(new, "east"));
-    assert!(!can("[clusters.east.topics.audit]\n", "east"));
     assert!(!can(
         "[clusters.south]\nbootstrap_servers = \"d:1\"\n",
         "south"
@@ -216,4 +218,36 @@ fn mirrors_are_failed_over_while_the_source_is_down_and_not_promoted() {
             .any(|it| it.starts_with("The mirror was failed over")),
         "{told:?}"
     );
+}
+
+/// The file of somebody who has just lost a data centre: one mirror, named, and the topic at the source is the file's as well.
+#[test]
+fn a_mirror_that_is_named_alone_is_failed_over_although_its_source_topic_is_the_files_own() {
+    let file = |state: &str| {
+        copy(&format!(
+            "[links.copy.mirrors.orders]\n{state}[clusters.east.topics.orders]\npartitions = 1\n"
+        ))
+    };
+    let model = Model::new(&["east", "west"]);
+    apply(&file(""), &model);
+    let gone = ["east".to_owned()];
+    let observed = without(model.observed(), &gone);
+    assert!(can_do_without(&file(""), &observed, "east"));
+    let plan = |text| super::super::plan(&file(text), &without(model.observed(), &gone));
+    let first = plan("state = \"failed-over\"\n");
+    assert_eq!(
+        summary(&first),
+        ["update link.copy", "failover mirror.copy/orders"]
+    );
+    let told = |plan: &Plan| {
+        let notes = plan.notes.iter();
+        notes
+            .filter(|note| matches!(note, Note::TopicsUnread { topics: 1, .. }))
+            .count()
+    };
+    assert_eq!(told(&first), 1);
+    assert!(carry_out(&first, &model, &["east"]).is_complete());
+    // Without anything asked, nobody can say that all is well.
+    let idle = super::super::plan(&file(""), &observed);
+    assert!(idle.is_blocked() && told(&idle) == 1);
 }
