@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Stop once everything that the sources hold is copied
+    /// Stop once everything that the sources hold is copied, by this worker or by others beside it
     #[arg(long)]
     until_caught_up: bool,
 

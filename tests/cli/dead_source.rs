@@ -1,71 +1,13 @@
 //! Workers that do not reach a source: what needs none is done, others are left what they can do better, and copying begins once
 //! it is there.
 
-use std::fs::File;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use kmirror::control::{self, ControlState};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::sandboxes::TwoClusters;
+use crate::worker::{PATIENCE, Worker, eventually};
 use kmirror::sandbox::Sandbox;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// `kmirror run` as a process, with what it says in a file.
-struct Worker {
-    child: Child,
-    log: std::path::PathBuf,
-}
-
-impl Worker {
-    fn start(clusters: &TwoClusters, file: &str, log: &str) -> Self {
-        let log = clusters.scenario.path(log);
-        let mut command = clusters.scenario.command(&["run", file]);
-        let said = File::create(&log).expect("the folder is writable");
-        let child = command.stdout(Stdio::null()).stderr(said).spawn();
-        Self {
-            child: child.expect("the program starts"),
-            log,
-        }
-    }
-
-    fn said(&self) -> String {
-        std::fs::read_to_string(&self.log).expect("it is text")
-    }
-
-    fn await_word(&self, word: &str) {
-        eventually(word, || self.said().contains(word));
-    }
-
-    /// Ends it in good order; what it said.
-    fn end(mut self) -> String {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status();
-        assert!(sent.expect("kill runs").success());
-        let ended = self.child.wait().expect("it ends");
-        assert_eq!(ended.code(), Some(0), "{}", self.said());
-        self.said()
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // One that has ended in good order is gone by now.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// One record to each partition.
 fn produce(sandbox: &Sandbox, topic: &str, partitions: i32) {
@@ -132,7 +74,7 @@ fn a_worker_that_is_started_without_its_source_fails_over_and_copies_once_it_is_
     clusters.write(&format!("{links}{ends}"));
     // What goes to the source can't be planned without it, and is none of the failover's business.
     applied(&clusters, &["--wait", "0s", "--target", "link.copy"]);
-    let worker = Worker::start(&clusters, "mirror.toml", "worker.log");
+    let worker = Worker::start(&clusters, "mirror.toml", &[], "worker.log");
     eventually("the mirror has stopped", || is_stopped(&clusters, "orders"));
     assert_eq!(filled(&clusters.west, "orders.replica", 1), 0);
     worker.await_word("the cluster is not reached");
@@ -193,9 +135,9 @@ fn a_worker_that_lacks_a_source_leaves_the_work_to_those_that_reach_it() {
     clusters.scenario.file("blind.toml", blind);
 
     // Alone, it does what it can.
-    let blind = Worker::start(&clusters, "blind.toml", "blind.log");
+    let blind = Worker::start(&clusters, "blind.toml", &[], "blind.log");
     blind.await_word("nothing of it is copied here");
-    let sighted = Worker::start(&clusters, "mirror.toml", "sighted.log");
+    let sighted = Worker::start(&clusters, "mirror.toml", &[], "sighted.log");
     blind.await_word("the work is left to them");
     produce(&clusters.east, "orders", PARTITIONS);
     let all = usize::try_from(PARTITIONS).expect("a few");

@@ -39,7 +39,9 @@ mod serve;
 #[path = "../support/cli.rs"]
 mod support;
 mod turns;
+mod until_caught_up;
 mod validate;
+mod worker;
 
 /// Compares everything a command showed with what is recorded under `name`.
 fn assert_shown(name: &str, ran: &support::Ran) {

@@ -4,6 +4,7 @@
 //! gave this worker, and which sources it reaches. Each change leads to one reconciliation: what should run and does not is started,
 //! what should not is stopped, and the rest is told its state.
 
+mod elsewhere;
 mod look;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -47,6 +48,7 @@ use crate::mirror::io::writer::Writer;
 use crate::mirror::io::{PartitionKey, Route, TopicPartition};
 use crate::mirror::map::{self, MapTail};
 use crate::mirror::partition::{Event, Merging, Settings, Stored};
+use elsewhere::Elsewhere;
 
 /// How often idle mirrors are looked at for records that somebody else wrote.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -170,6 +172,8 @@ pub struct DestinationWorker {
     /// Whether the group ever gave an answer.
     assigned: bool,
     partitions: BTreeMap<PartitionKey, Partition>,
+    /// What others carry; only with `until_caught_up`.
+    elsewhere: Elsewhere,
     /// How far the ends of this worker's partitions have come.
     steps: Steps,
     /// What was tried to be fenced, and what was.
@@ -227,6 +231,7 @@ impl DestinationWorker {
             slots: BTreeSet::new(),
             assigned: false,
             partitions: BTreeMap::new(),
+            elsewhere: Elsewhere::default(),
             steps: Steps::default(),
             fenced: mpsc::unbounded_channel(),
             throttles: HashMap::new(),
@@ -365,7 +370,7 @@ impl DestinationWorker {
                         break;
                     }
                     if self.options.until_caught_up
-                        && (self.is_done() || self.unstored.borrow().as_ref().is_some_and(|it| it.denied))
+                        && (self.is_done() && self.others_are_done() || self.unstored.borrow().as_ref().is_some_and(|it| it.denied))
                     {
                         break;
                     }
