@@ -160,7 +160,8 @@ fn plan_link(world: &World<'_>, link: &Link) -> (Vec<Entry>, Vec<Note>) {
     let mut notes = endings::notes(link, mirrors.iter().copied());
     let asks = |entry: &Entry| entry.action != Action::Unchanged;
     // What is under way is waited for.
-    if !asks(&entry) && !entries.iter().any(asks) && notes.is_empty() {
+    let all_have_ended = !mirrors.is_empty() && mirrors.iter().all(|it| is_over(link, it));
+    if !asks(&entry) && !entries.iter().any(asks) && notes.is_empty() && !all_have_ended {
         // That nothing has to be done is not known.
         entry.block(blocker);
     }
@@ -173,6 +174,12 @@ fn plan_link(world: &World<'_>, link: &Link) -> (Vec<Entry>, Vec<Note>) {
     entries.push(entry);
     notes.extend(note);
     (entries, notes)
+}
+
+/// Whether nothing of the source concerns a mirror any more, as the file has it.
+fn is_over(link: &Link, record: &MirrorRecord) -> bool {
+    let wanted = endings::wanted(link, &record.source_topic);
+    record.is_stopped() && wanted.is_some_and(|kind| !endings::is_due(record, kind))
 }
 
 /// Whether a change of a link's record stops copying and does nothing else, or says what has happened already.

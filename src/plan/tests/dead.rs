@@ -247,6 +247,20 @@ fn a_mirror_that_is_named_alone_is_failed_over_although_its_source_topic_is_the_
     };
     assert_eq!(told(&first), 1);
     assert!(carry_out(&first, &model, &["east"]).is_complete());
+    model.change(|observed| {
+        let west = observed.clusters.get_mut("west").expect("known");
+        for mirror in &mut west.control.as_mut().expect("applied").mirrors {
+            mirror.ending.as_mut().expect("asked for").stopped_ms = Some(1);
+        }
+    });
+    // Nothing of the source is missed any more.
+    let after = plan("state = \"failed-over\"\n");
+    assert!(
+        !after.has_changes() && !after.is_blocked(),
+        "{:?}",
+        summary(&after)
+    );
+    assert_eq!(told(&after), 1);
     // Without anything asked, nobody can say that all is well.
     let idle = super::super::plan(&file(""), &observed);
     assert!(idle.is_blocked() && told(&idle) == 1);
