@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::signals::Signals;
 use super::{CliError, ErrorKind, ExitCode, Ui};
+use crate::client::settings::{Keyed, Pem, Trust};
+use crate::client::surroundings::Elsewhere;
 use crate::sandbox::Sandbox;
 use crate::sandbox::authority::Authority;
 use crate::sandbox::stage::{self, Signer, StageError};
-use crate::topology::Topology;
+use crate::topology::{self, Topology};
 
 /// Run the file's clusters in memory, on the file's own loopback addresses
 ///
@@ -41,7 +43,8 @@ pub async fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     // Before the file is read, which may look for it.
     let ca = args.write_ca.as_deref();
     let written = ca.map(|path| CaFile::write(path, &authority)).transpose()?;
-    let topology = ui.load_topology(&args.file)?;
+    let loaded = ui.load_topology(&args.file);
+    let topology = loaded.map_err(|error| missing_authority(args).unwrap_or(error))?;
     let signer = Signer {
         authority: &authority,
         file: args.write_ca.as_deref(),
@@ -67,6 +70,27 @@ pub async fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     ui.say(&format!("{signal} received"));
     stop(running, ui).await;
     Ok(ExitCode::Ok)
+}
+
+/// Where all that keeps the file from being read is a certificate that `--write-ca` would have made.
+fn missing_authority(args: &Args) -> Option<CliError> {
+    let loaded = topology::load_in(&args.file, &Elsewhere).ok()?;
+    let clusters = loaded.topology.clusters.values();
+    let mut trusted = clusters.filter_map(|cluster| match &cluster.client.tls.trust {
+        Some(Keyed {
+            value: Trust::Pem(Pem::File(path)),
+            ..
+        }) => Some(path),
+        _ => None,
+    });
+    let missing = trusted.find(|path| !path.exists())?.display();
+    let told = CliError::new(
+        ErrorKind::Topology,
+        format!("{missing}, which the file's clients are to trust, is not there"),
+    );
+    Some(told.with_hint(format!(
+        "the sandbox writes its own certificate there, and removes it when it stops: --write-ca {missing}"
+    )))
 }
 
 /// The certificate of this run's authority, in a file that goes with it.

@@ -42,8 +42,9 @@ fn what_happens(turn: Turn, link: &Link) -> String {
                 _ => " at once",
             };
             format!(
-                "What {there} has is copied to the last record, then the topics of {here} are ordinary ones,\n\
-                 and those of {there} become mirrors of them{then}. Nobody else can produce to those of {there} from then on."
+                "Stop what produces to the topics of {there} first. What they have is copied to the last record, then those of {here}\n\
+                 are ordinary topics, and those of {there} become mirrors of them{then}.\n\
+                 Confluent's brokers refuse what is produced to a mirror; on plain Apache Kafka nothing does, and the mirror fails."
             )
         }
         Turn::TruncateAndRestore => format!(

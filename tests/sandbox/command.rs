@@ -123,6 +123,11 @@ fn a_secured_file_is_served_to_whom_it_names() {
         ca.display()
     );
     let file = file(&text);
+    // Nobody has made it yet.
+    let (code, refused) = end(&mut start(&file));
+    assert_eq!(code, Some(1));
+    let hint = format!("--write-ca {}", ca.display());
+    assert!(refused.contains(&hint), "{refused}");
     // One that its clients trust, and that the sandbox has no key of.
     let other = kmirror::sandbox::authority::Authority::new().expect("can be made");
     std::fs::write(&ca, other.pem().expect("can be written")).expect("is written");
