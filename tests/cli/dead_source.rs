@@ -6,7 +6,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::sandboxes::TwoClusters;
-use crate::worker::{PATIENCE, Worker, eventually};
+use crate::worker::{PATIENCE, WorkerProcess, eventually};
 use kmirror::sandbox::Sandbox;
 
 /// One record to each partition.
@@ -74,7 +74,7 @@ fn a_worker_that_is_started_without_its_source_fails_over_and_copies_once_it_is_
     clusters.write(&format!("{links}{ends}"));
     // What goes to the source can't be planned without it, and is none of the failover's business.
     applied(&clusters, &["--wait", "0s", "--target", "link.copy"]);
-    let worker = Worker::start(&clusters, "mirror.toml", &[], "worker.log");
+    let worker = WorkerProcess::start(&clusters, "mirror.toml", &[], "worker.log");
     eventually("the mirror has stopped", || is_stopped(&clusters, "orders"));
     assert_eq!(filled(&clusters.west, "orders.replica", 1), 0);
     worker.await_word("the cluster is not reached");
@@ -135,9 +135,9 @@ fn a_worker_that_lacks_a_source_leaves_the_work_to_those_that_reach_it() {
     clusters.scenario.file("blind.toml", blind);
 
     // Alone, it does what it can.
-    let blind = Worker::start(&clusters, "blind.toml", &[], "blind.log");
+    let blind = WorkerProcess::start(&clusters, "blind.toml", &[], "blind.log");
     blind.await_word("nothing of it is copied here");
-    let sighted = Worker::start(&clusters, "mirror.toml", &[], "sighted.log");
+    let sighted = WorkerProcess::start(&clusters, "mirror.toml", &[], "sighted.log");
     blind.await_word("the work is left to them");
     produce(&clusters.east, "orders", PARTITIONS);
     let all = usize::try_from(PARTITIONS).expect("a few");

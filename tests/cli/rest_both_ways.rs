@@ -2,10 +2,9 @@
 
 use kmirror::linking::operations::{NewLink, NewMirror, OtherEnd, Refusal};
 
-use crate::rest_links::{
-    CHECKED, Worker, await_end, changes, desk, eventually, mirror_of, produce, state, words,
-};
+use crate::rest_links::{CHECKED, await_end, changes, desk, mirror_of, produce, state, words};
 use crate::sandboxes::TwoClusters;
+use crate::worker::{Worker, eventually};
 
 const BOTH: (&str, &str) = ("link.mode", "BIDIRECTIONAL");
 

@@ -1,7 +1,7 @@
 //! Links that are made over REST: what is done to them, and workers that carry them, against embedded clusters.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use kmirror::client::Secret;
@@ -12,15 +12,12 @@ use kmirror::kafka::Isolation;
 use kmirror::kafka::admin::{ConfigChange, ConfigResource, OffsetSpec};
 use kmirror::linking::operations::{Checks, Desk, NewLink, NewMirror, OtherEnd, Refusal};
 use kmirror::linking::{Change, Configs, Key};
-use kmirror::mirror::worker::figures::Figures;
-use kmirror::mirror::worker::{self, Options};
 use kmirror::sandbox::{Sandbox, SandboxConfig};
 use rdkafka::ClientConfig as RdConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::sandboxes::TwoClusters;
+use crate::worker::{Worker, eventually};
 
 pub const CHECKED: Checks = Checks {
     validate_only: false,
@@ -96,64 +93,6 @@ pub fn await_end(clusters: &TwoClusters, sandbox: &Sandbox, topic: &str, wanted:
         assert!(end <= wanted, "{topic} has {end} records");
         end == wanted
     });
-}
-
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-pub struct Worker {
-    stop: watch::Sender<bool>,
-    handle: JoinHandle<()>,
-    pub figures: Figures,
-}
-
-impl Worker {
-    /// A worker with these clusters in its file.
-    pub fn start(clusters: &TwoClusters, sandboxes: &[&Sandbox], key: Option<&Arc<Key>>) -> Self {
-        let mut text = "kmirror = 1\n".to_owned();
-        for sandbox in sandboxes {
-            text.push_str(&format!(
-                "[clusters.{}]\nbootstrap_servers = \"{}\"\n",
-                sandbox.name(),
-                sandbox.bootstrap_servers()
-            ));
-        }
-        let topology = kmirror::topology::parse("t.toml".as_ref(), &text)
-            .expect("a valid file")
-            .topology;
-        let options = Options {
-            refresh: Duration::from_millis(300),
-            key: key.cloned(),
-            ..Options::default()
-        };
-        let (stop, stopped) = watch::channel(false);
-        let figures = Figures::default();
-        let shown = figures.clone();
-        let running = async move {
-            let connected = worker::connect(&topology, worker::MEMORY).await;
-            let connected = connected.expect("the sandboxes are there");
-            let ran = worker::run(&topology, connected, options, shown, stopped).await;
-            ran.expect("it runs until it is stopped");
-        };
-        let handle = clusters.spawn(running);
-        Self {
-            stop,
-            handle,
-            figures,
-        }
-    }
-
-    pub fn stop(self, clusters: &TwoClusters) {
-        self.stop.send_replace(true);
-        clusters
-            .block_on(self.handle)
-            .expect("it ends in good order");
-    }
 }
 
 pub fn words<T: std::fmt::Debug>(result: Result<T, Refusal>) -> String {

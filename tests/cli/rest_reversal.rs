@@ -1,6 +1,5 @@
 //! Mirrors that are reversed over REST, on two embedded clusters: there, back, while somebody writes, and with workers that are killed.
 
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use kmirror::control::actions::MirrorAction;
@@ -13,10 +12,9 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::rest_both_ways::{link_both_ways, link_from_the_east};
-use crate::rest_links::{
-    Worker, await_end, desk, eventually, mirror_of, produce, state, void_lock, words,
-};
+use crate::rest_links::{await_end, desk, mirror_of, produce, state, void_lock, words};
 use crate::sandboxes::TwoClusters;
+use crate::worker::{Worker, WorkerProcess, eventually};
 
 /// A record as consumers see it: offset, key and value.
 type Seen = (i64, String, String);
@@ -201,34 +199,12 @@ fn a_reversal_waits_for_the_source_and_tells_of_it() {
     pair.stop(workers);
 }
 
-/// A worker of its own process, which is killed however the test ends.
-struct Doomed(Child);
-
-impl Doomed {
-    fn kill(mut self) {
-        self.0.kill().expect("it runs");
-        self.0.wait().expect("it ends");
-    }
-}
-
-impl Drop for Doomed {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Each step is recorded before the next one.
 #[test]
 fn workers_may_be_killed_at_any_moment_of_a_reversal() {
     let pair = Pair::start();
-    let worker = || {
-        let run = ["run", "--session-timeout", "6s", "mirror.toml"];
-        let mut command = pair.clusters.scenario.command(&run);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        Doomed(command.spawn().expect("it starts"))
-    };
+    let session = ["--session-timeout", "6s"];
+    let worker = |log: &str| WorkerProcess::start(&pair.clusters, "mirror.toml", &session, log);
     let mut count = 0;
     for (round, after) in [700, 4_300, 5_200].into_iter().enumerate() {
         let there = round % 2 == 0;
@@ -236,7 +212,7 @@ fn workers_may_be_killed_at_any_moment_of_a_reversal() {
             true => (&pair.clusters.east, &pair.west),
             false => (&pair.clusters.west, &pair.east),
         };
-        let doomed = worker();
+        let doomed = worker("killed.log");
         produce(from, "orders", 3);
         count += 3;
         pair.await_same(count);
@@ -249,7 +225,7 @@ fn workers_may_be_killed_at_any_moment_of_a_reversal() {
             let client = pair.clusters.client(side);
             pair.clusters.block_on(void_lock(&client));
         }
-        let next = worker();
+        let next = worker("next.log");
         match there {
             true => pair.await_states("STOPPED", "ACTIVE"),
             false => pair.await_states("ACTIVE", "STOPPED"),

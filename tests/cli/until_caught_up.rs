@@ -4,7 +4,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::sandboxes::TwoClusters;
-use crate::worker::{PATIENCE, Worker};
+use crate::worker::{PATIENCE, WorkerProcess};
 
 const PARTITIONS: i32 = 16;
 const RECORDS: usize = 40;
@@ -21,7 +21,7 @@ limit = { bytes_per_second = "80KB" }
 "#;
 
 /// All partitions are written, and two workers share them.
-fn start(clusters: &TwoClusters) -> (Worker, Worker) {
+fn start(clusters: &TwoClusters) -> (WorkerProcess, WorkerProcess) {
     clusters.create(&clusters.east, "orders", PARTITIONS, &[]);
     let ran = clusters.run(&["apply", "--yes", "mirror.toml"]);
     assert_eq!(ran.code, Some(0), "{ran}");
@@ -41,10 +41,10 @@ fn start(clusters: &TwoClusters) -> (Worker, Worker) {
     }
     producer.flush(PATIENCE).expect("the sandbox takes them");
     let session = ["--session-timeout", "6s"];
-    let first = Worker::start(clusters, "mirror.toml", &session, "first.log");
+    let first = WorkerProcess::start(clusters, "mirror.toml", &session, "first.log");
     first.await_word("first record copied");
     let once = [&session[..], &["--until-caught-up"]].concat();
-    let second = Worker::start(clusters, "mirror.toml", &once, "second.log");
+    let second = WorkerProcess::start(clusters, "mirror.toml", &once, "second.log");
     second.await_word("partition assigned");
     (first, second)
 }

@@ -1,22 +1,81 @@
-//! `kmirror run` as a process of its own.
+//! Workers: in the test's process, or `kmirror run` as one of its own.
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use kmirror::linking::Key;
+use kmirror::mirror::worker::figures::Figures;
+use kmirror::mirror::worker::{self, Options};
+use kmirror::sandbox::Sandbox;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::sandboxes::TwoClusters;
 
 /// How long anything may take on a machine with much else to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A worker with what it says in a file; it is gone however the test ends.
+/// One in the test's process.
 pub struct Worker {
+    stop: watch::Sender<bool>,
+    handle: JoinHandle<()>,
+    pub figures: Figures,
+}
+
+impl Worker {
+    /// A worker with these clusters in its file.
+    pub fn start(clusters: &TwoClusters, sandboxes: &[&Sandbox], key: Option<&Arc<Key>>) -> Self {
+        let mut text = "kmirror = 1\n".to_owned();
+        for sandbox in sandboxes {
+            text.push_str(&format!(
+                "[clusters.{}]\nbootstrap_servers = \"{}\"\n",
+                sandbox.name(),
+                sandbox.bootstrap_servers()
+            ));
+        }
+        let topology = kmirror::topology::parse("t.toml".as_ref(), &text)
+            .expect("a valid file")
+            .topology;
+        let options = Options {
+            refresh: Duration::from_millis(300),
+            key: key.cloned(),
+            ..Options::default()
+        };
+        let (stop, stopped) = watch::channel(false);
+        let figures = Figures::default();
+        let shown = figures.clone();
+        let running = async move {
+            let connected = worker::connect(&topology, worker::MEMORY).await;
+            let connected = connected.expect("the sandboxes are there");
+            let ran = worker::run(&topology, connected, options, shown, stopped).await;
+            ran.expect("it runs until it is stopped");
+        };
+        let handle = clusters.spawn(running);
+        Self {
+            stop,
+            handle,
+            figures,
+        }
+    }
+
+    pub fn stop(self, clusters: &TwoClusters) {
+        self.stop.send_replace(true);
+        clusters
+            .block_on(self.handle)
+            .expect("it ends in good order");
+    }
+}
+
+/// A process of its own with what it says in a file; it is gone however the test ends.
+pub struct WorkerProcess {
     child: Child,
     log: PathBuf,
 }
 
-impl Worker {
+impl WorkerProcess {
     /// `kmirror run FILE ARGUMENTS…` in the scenario's folder, where `log` is written too.
     pub fn start(clusters: &TwoClusters, file: &str, arguments: &[&str], log: &str) -> Self {
         let log = clusters.scenario.path(log);
@@ -43,6 +102,11 @@ impl Worker {
         self.signal("-STOP");
     }
 
+    /// Ends it at once, without a word to anybody.
+    pub fn kill(self) {
+        drop(self);
+    }
+
     /// Ends it in good order; what it said.
     pub fn end(self) -> String {
         self.signal("-TERM");
@@ -63,7 +127,7 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl Drop for WorkerProcess {
     fn drop(&mut self) {
         // One that has ended in good order is gone by now.
         let _ = self.child.kill();
