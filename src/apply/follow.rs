@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::brokers::Brokers;
 use super::{Manner, Outcome, PARALLELISM, Progress, execute};
 use crate::control::records::{
-    DesiredState, LinkRecord, MirrorRecord, Owner, StartSpec, TimestampsSpec, WantedState,
+    DesiredState, IncarnationId, LinkRecord, MirrorRecord, Owner, StartSpec, TimestampsSpec,
+    WantedState,
 };
-use crate::control::{ControlState, ControlWriter};
+use crate::control::{ControlError, ControlState, ControlWriter, store};
 use crate::kafka::{Client, Topics};
-use crate::observe::model::Observed;
+use crate::observe::model::{Control, Observed};
 use crate::observe::{Clusters, Unreachable};
 use crate::plan::model::{
     Action, Address, Entry, MirrorRecordChange, MirrorTopic, Operation, Plan,
@@ -31,6 +32,9 @@ use crate::topology::model::{
 };
 use crate::topology::resolve::LinkRule;
 use crate::topology::selector::TopicSelector;
+
+/// A lock that is held for longer is a long apply's, or was left behind by somebody who was killed: nobody waits for that.
+const LEFT_BEHIND_MS: i64 = 120_000;
 
 /// What there is to do for one link.
 #[derive(Debug)]
@@ -111,6 +115,43 @@ impl Follow {
         })
     }
 
+    /// Topics of the source that would get mirrors now.
+    pub fn new_topics(&self) -> BTreeSet<String> {
+        let entries = self.plan.entries.iter();
+        let new = entries.filter_map(|entry| new_topic(entry));
+        new.map(str::to_owned).collect()
+    }
+
+    /// Of topics without a mirror, leaves out all but these.
+    pub fn keep_new(&mut self, topics: &BTreeSet<String>) {
+        self.plan
+            .entries
+            .retain(|entry| new_topic(entry).is_none_or(|topic| topics.contains(topic)));
+    }
+
+    /// Whether each topic that would get a mirror is known not to be one itself. A mirror's topic is made before its record is
+    /// written, under the lock of its cluster: of two links that go both ways, the one would take for an ordinary topic what the other one is
+    /// about to make.
+    ///
+    /// # Errors
+    /// Control records of the source that can't be read.
+    pub async fn is_settled(&self, source: &Client) -> Result<bool, ControlError> {
+        if self.new_topics().is_empty() {
+            return Ok(true);
+        }
+        let now = match store::read(source).await {
+            Ok(Some(now)) => now,
+            // Without these there are no mirrors, or none that anybody here could know of.
+            Ok(None) => return Ok(true),
+            Err(error) if error.is_authorization() => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let seen = self.observed.clusters.get(source.cluster_name());
+        let seen = seen.and_then(|cluster| cluster.control.as_ref());
+        Ok(is_settled(&now, seen, now_ms))
+    }
+
     /// Leaves out everything but one topic's mirror.
     pub fn narrow(&mut self, topic: &str) {
         self.plan.entries.retain(|entry| {
@@ -166,6 +207,27 @@ impl Follow {
             .expect("one writer went in, one comes out");
         (outcome, writer)
     }
+}
+
+/// The source topic of an entry that makes a mirror of it.
+fn new_topic(entry: &Entry) -> Option<&str> {
+    match &entry.operation {
+        Operation::Mirror(mirror) if matches!(mirror.record, MirrorRecordChange::New { .. }) => {
+            Some(&mirror.source_topic)
+        }
+        _ => None,
+    }
+}
+
+/// Whether nobody makes mirrors at a cluster, or has since its topics and records were looked at.
+fn is_settled(now: &ControlState, seen: Option<&Control>, now_ms: i64) -> bool {
+    let since = now.lock.as_ref().map(|lock| now_ms - lock.since_ms);
+    let is_locked = since.is_some_and(|since| since < LEFT_BEHIND_MS);
+    let is_known = |id: &IncarnationId| {
+        let mut mirrors = seen.into_iter().flat_map(|seen| &seen.mirrors);
+        mirrors.any(|mirror| mirror.id == *id)
+    };
+    !is_locked && now.mirrors.keys().all(is_known)
 }
 
 /// Whether the topic of a mirror is nobody's to change: it was handed over, or is about to be, or is still to be taken over.
@@ -348,5 +410,75 @@ fn link_of(record: &LinkRecord, source: &str, destination: &str) -> Link {
             })
             .collect(),
         span: Span::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::records::{LockRecord, RECORD_VERSION};
+    use uuid::Uuid;
+
+    fn mirror() -> MirrorRecord {
+        MirrorRecord {
+            version: RECORD_VERSION,
+            id: IncarnationId {
+                link: Uuid::from_u128(1),
+                source_topic: Uuid::from_u128(2),
+                destination_topic: Uuid::from_u128(3),
+            },
+            source_topic: "orders".to_owned(),
+            destination_topic: "orders".to_owned(),
+            producer_id: 1,
+            producer_epoch: 0,
+            provenance_header: false,
+            state: DesiredState::Active,
+            initial_partitions: 1,
+            generation: 1,
+            ending: None,
+            takes_over: None,
+        }
+    }
+
+    fn lock(since_ms: i64) -> LockRecord {
+        LockRecord {
+            version: RECORD_VERSION,
+            holder: "somebody".to_owned(),
+            since_ms,
+            command: "run".to_owned(),
+        }
+    }
+
+    /// Two links that go both ways would otherwise make mirrors of each other's mirrors, of which one fails for good.
+    #[test]
+    fn a_topic_is_ordinary_once_nobody_can_be_about_to_make_it_a_mirror() {
+        const NOW: i64 = 1_000_000;
+        let record = mirror();
+        let idle = ControlState::default();
+        let made = ControlState {
+            mirrors: [(record.id, record.clone())].into_iter().collect(),
+            ..ControlState::default()
+        };
+        let locked = |since_ms| ControlState {
+            lock: Some(lock(since_ms)),
+            ..ControlState::default()
+        };
+        let seen = Control {
+            mirrors: vec![record],
+            ..Control::default()
+        };
+        assert!(is_settled(&idle, None, NOW));
+        assert!(is_settled(&made, Some(&seen), NOW));
+        // Its record came after its topic was seen.
+        assert!(!is_settled(&made, None, NOW));
+        assert!(!is_settled(&made, Some(&Control::default()), NOW));
+        // It may still come.
+        assert!(!is_settled(&locked(NOW), Some(&seen), NOW));
+        assert!(
+            !is_settled(&locked(NOW + 5_000), None, NOW),
+            "clocks differ"
+        );
+        // Left behind by somebody who was killed.
+        assert!(is_settled(&locked(NOW - LEFT_BEHIND_MS), None, NOW));
     }
 }

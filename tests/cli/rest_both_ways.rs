@@ -1,5 +1,9 @@
 //! Links of both ways that are made over REST: a link of one name on each of two embedded clusters, and workers that carry both.
 
+use std::time::Duration;
+
+use kmirror::control::ControlWriter;
+use kmirror::control::records::{LockRecord, RECORD_VERSION};
 use kmirror::linking::operations::{NewLink, NewMirror, OtherEnd, Refusal};
 
 use crate::rest_links::{CHECKED, await_end, changes, desk, mirror_of, produce, state, words};
@@ -163,6 +167,41 @@ fn filters_of_both_halves_take_no_mirrors_of_each_other() {
     for worker in workers {
         worker.stop(&clusters);
     }
+}
+
+/// A mirror's topic is there before its record, and the other half would send it back to where it came from.
+#[test]
+fn a_topic_that_somebody_may_just_make_as_a_mirror_is_left_alone() {
+    let clusters = TwoClusters::start(1, "");
+    let filters =
+        r#"{"topicFilters":[{"name":"*","patternType":"LITERAL","filterType":"INCLUDE"}]}"#;
+    link_both_ways(
+        &clusters,
+        &[
+            ("auto.create.mirror.topics.enable", "true"),
+            ("auto.create.mirror.topics.filters", filters),
+        ],
+    );
+    let worker = Worker::start(&clusters, &[&clusters.east], None);
+    let has = |topic: &str| clusters.east.topics().contains(&topic.to_owned());
+    clusters.create(&clusters.west, "first", 1, &[]);
+    eventually("first is mirrored", || has("first"));
+    let lock = LockRecord {
+        version: RECORD_VERSION,
+        holder: "tests@here (3)".to_owned(),
+        since_ms: jiff::Timestamp::now().as_millisecond(),
+        command: "test".to_owned(),
+    };
+    let west = clusters.client(&clusters.west);
+    let held = ControlWriter::acquire(&west, lock, Duration::from_secs(60));
+    let held = clusters.block_on(held).expect("nobody has it for long");
+    clusters.create(&clusters.west, "second", 1, &[]);
+    // Several looks of the worker.
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(!has("second"), "it may be about to become a mirror");
+    clusters.block_on(held.release()).expect("is given back");
+    eventually("second is mirrored", || has("second"));
+    worker.stop(&clusters);
 }
 
 #[test]

@@ -144,6 +144,15 @@ impl Follower {
         if !look.has_work() {
             return true;
         }
+        match look.is_settled(&source.client).await {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) => {
+                tracing::debug!(link = link.name, %error, "the source's control records cannot be read just now");
+                return false;
+            }
+        }
+        let new = look.new_topics();
         let at_work = Arc::clone(&self.at_work);
         let _at_work = at_work.read().await;
         let lock = LockRecord {
@@ -161,10 +170,11 @@ impl Follower {
                 }
             };
         // Whoever held the lock may have changed what there is to do.
-        let Some(look) = self.look(source, link).await else {
+        let Some(mut look) = self.look(source, link).await else {
             give_back(writer).await;
             return false;
         };
+        look.keep_new(&new);
         let log = Log { link, state };
         let (outcome, writer) = look
             .carry_out(writer, &log, &CancellationToken::new())
