@@ -2,6 +2,7 @@
 //!
 //! For token endpoints and, through [`super::rest`], the brokers' REST API.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -108,48 +109,66 @@ async fn send(
         .body(Full::new(body.into()))
         .map_err(|error| NoAnswer::Lasting(error.to_string()))?;
     let Some(tls) = tls else {
-        return exchange(stream, request, largest).await;
+        return exchange(stream, request, largest)
+            .await
+            .map_err(|error| broken(&*error));
     };
     match tls.connect(&target.host, stream).await {
-        Ok(stream) => exchange(stream, request, largest).await,
-        Err(Failure::Problem(Problem::BrokerCertificate(problem))) => {
-            Err(NoAnswer::Distrusted(format!(
-                "its certificate {} is not accepted: {}",
-                problem.subject, problem.fault
-            )))
+        Ok(stream) => {
+            exchange(stream, request, largest)
+                .await
+                .map_err(|error| match alert(tls, &*error) {
+                    Some(problem) => refused(problem),
+                    None => broken(&*error),
+                })
         }
-        Err(Failure::Problem(Problem::NotTls)) => Err(NoAnswer::Lasting(
-            "it does not answer in TLS; is it an http:// address?".to_owned(),
-        )),
-        Err(Failure::Problem(problem)) => Err(NoAnswer::Lasting(problem.to_string())),
+        Err(Failure::Problem(problem)) => Err(refused(problem)),
         Err(Failure::Lost(error)) => Err(passing(error)),
     }
+}
+
+/// What the server has against us: in TLS 1.3 (RFC 8446, section 4.4.2.4) it says so after the handshake.
+fn alert(tls: &Tls, error: &(dyn Error + 'static)) -> Option<Problem> {
+    match error.downcast_ref() {
+        Some(error) => tls.problem_of(error),
+        None => alert(tls, error.source()?),
+    }
+}
+
+fn refused(problem: Problem) -> NoAnswer {
+    match problem {
+        Problem::BrokerCertificate(problem) => NoAnswer::Distrusted(format!(
+            "its certificate {} is not accepted: {}",
+            problem.subject, problem.fault
+        )),
+        Problem::NotTls => {
+            NoAnswer::Lasting("it does not answer in TLS; is it an http:// address?".to_owned())
+        }
+        Problem::ClientCertificate(problem) => NoAnswer::Lasting(problem.told_of("the server")),
+        problem => NoAnswer::Lasting(problem.to_string()),
+    }
+}
+
+fn broken(error: &dyn Error) -> NoAnswer {
+    NoAnswer::Passing(format!("it does not answer as HTTP does: {error}"))
 }
 
 async fn exchange<S>(
     stream: S,
     request: Request<Full<Bytes>>,
     largest: usize,
-) -> Result<Answer, NoAnswer>
+) -> Result<Answer, Box<dyn Error + Send + Sync>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let broken = |error: &dyn std::fmt::Display| {
-        NoAnswer::Passing(format!("it does not answer as HTTP does: {error}"))
-    };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| broken(&error))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the connection, or when it is no longer wanted.
     let _driver = Driver(tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "connection to an HTTP server");
         }
     }));
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| broken(&error))?;
+    let response = sender.send_request(request).await?;
     let status = response.status();
     let location = response
         .headers()
@@ -157,8 +176,7 @@ where
         .and_then(|value| Some(value.to_str().ok()?.to_owned()));
     let body = Limited::new(response.into_body(), largest)
         .collect()
-        .await
-        .map_err(|error| broken(&error))?
+        .await?
         .to_bytes();
     Ok(Answer {
         status,

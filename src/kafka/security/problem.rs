@@ -269,12 +269,13 @@ pub enum ClientCertificateProblem {
     },
 }
 
-impl fmt::Display for ClientCertificateProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ClientCertificateProblem {
+    /// In words; `server`: "the broker", say.
+    pub fn told_of(&self, server: &str) -> String {
         match self {
-            Self::Missing => f.write_str(
-                "the broker asks for a client certificate (mTLS), and none is configured: \
-                 set `ssl.keystore.location`, or `ssl.certificate.location` and `ssl.key.location`",
+            Self::Missing => format!(
+                "{server} asks for a client certificate (mTLS), and none is configured: \
+                 set `ssl.keystore.location`, or `ssl.certificate.location` and `ssl.key.location`"
             ),
             Self::Refused {
                 subject,
@@ -282,19 +283,21 @@ impl fmt::Display for ClientCertificateProblem {
                 expired,
                 alert,
             } => {
-                write!(
-                    f,
-                    "the broker refuses our certificate {subject} ({alert}): "
-                )?;
-                match expired {
-                    Some(at) => write!(f, "it expired on {at}"),
-                    None => write!(
-                        f,
-                        "its issuer {issuer} is perhaps not in the broker's trust store"
-                    ),
-                }
+                let cause = match expired {
+                    Some(at) => format!("it expired on {at}"),
+                    None => {
+                        format!("its issuer {issuer} is perhaps not in {server}'s trust store")
+                    }
+                };
+                format!("{server} refuses our certificate {subject} ({alert}): {cause}")
             }
         }
+    }
+}
+
+impl fmt::Display for ClientCertificateProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told_of("the broker"))
     }
 }
 

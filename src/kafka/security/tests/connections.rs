@@ -33,7 +33,7 @@ fn settings(protocol: SecurityProtocol) -> ClientSettings {
     }
 }
 
-fn trusting(authority: &Pair) -> ClientSettings {
+pub(super) fn trusting(authority: &Pair) -> ClientSettings {
     let pem = String::from_utf8(authority.certificate.to_pem().unwrap()).unwrap();
     let trust = Trust::Pem(Pem::Text(Text::inline(pem)));
     ClientSettings {
@@ -277,7 +277,11 @@ async fn a_certificate_for_clients_does_not_make_a_broker() {
 }
 
 /// mTLS with files.
-fn with_identity(authority: &Pair, certificate: PathBuf, key: PathBuf) -> ClientSettings {
+pub(super) fn with_identity(
+    authority: &Pair,
+    certificate: PathBuf,
+    key: PathBuf,
+) -> ClientSettings {
     let mut settings = trusting(authority);
     let identity = Identity::Pem {
         certificates: Pem::File(certificate),

@@ -5,4 +5,5 @@ pub(super) mod broker;
 pub(super) mod certificates;
 mod connections;
 mod java;
+mod rest;
 mod stores;
